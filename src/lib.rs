@@ -1,0 +1,7 @@
+//! Pontoon: many Raft groups that look like one Redis. `ARCHITECTURE.md` is the guided tour.
+//!
+//! Folders from the top layer to the ground; each may import only from those below it (held by `tests/layers.rs`).
+
+pub mod net;
+pub mod protocol;
+pub mod topology;

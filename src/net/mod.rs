@@ -1,0 +1,7 @@
+//! Sockets, time and randomness without meaning: the seam between Pontoon and the machine.
+
+pub mod clock;
+pub mod entropy;
+
+pub use clock::{Clock, Moment};
+pub use entropy::Entropy;

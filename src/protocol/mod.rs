@@ -1,0 +1,6 @@
+//! Bytes and their meaning, without IO: RESP, the proxy-node frames, the command table, the texts of errors.
+
+pub mod command;
+pub mod frame;
+pub mod reply;
+pub mod request;

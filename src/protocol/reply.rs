@@ -1,0 +1,148 @@
+//! Writing RESP2 and RESP3 replies into a buffer.
+
+use std::io::Write;
+
+/// Appends RESP values in the client's version of the protocol.
+#[derive(Debug)]
+pub struct ReplyWriter<'a> {
+    out: &'a mut Vec<u8>,
+    resp3: bool,
+}
+
+impl<'a> ReplyWriter<'a> {
+    /// Writes to the end of `out`.
+    pub const fn new(out: &'a mut Vec<u8>, resp3: bool) -> Self {
+        Self { out, resp3 }
+    }
+
+    /// Whether the client speaks RESP3.
+    pub const fn resp3(&self) -> bool {
+        self.resp3
+    }
+
+    /// `+text`. `text` has no line break.
+    pub fn simple(&mut self, text: &str) {
+        self.line(b'+', text.as_bytes());
+    }
+
+    /// `+OK`.
+    pub fn ok(&mut self) {
+        self.out.extend_from_slice(b"+OK\r\n");
+    }
+
+    /// `-text`, the error code first. Line breaks become spaces.
+    pub fn error(&mut self, text: &str) {
+        let start = self.out.len() + 1;
+        self.line(b'-', text.as_bytes());
+        let end = self.out.len() - 2;
+        self.out[start..end].iter_mut().filter(|b| matches!(b, b'\r' | b'\n')).for_each(|b| *b = b' ');
+    }
+
+    /// `:number`.
+    pub fn integer(&mut self, number: i64) {
+        self.number(b':', number);
+    }
+
+    /// `$length` and the bytes.
+    pub fn bulk(&mut self, bytes: &[u8]) {
+        self.number(b'$', bytes.len() as i64);
+        self.out.extend_from_slice(bytes);
+        self.out.extend_from_slice(b"\r\n");
+    }
+
+    /// The null of a missing byte string.
+    pub fn null(&mut self) {
+        self.out.extend_from_slice(if self.resp3 { b"_\r\n" } else { b"$-1\r\n" });
+    }
+
+    /// The null of a missing array.
+    pub fn null_array(&mut self) {
+        self.out.extend_from_slice(if self.resp3 { b"_\r\n" } else { b"*-1\r\n" });
+    }
+
+    /// The head of an array; `length` values follow.
+    pub fn array(&mut self, length: usize) {
+        self.number(b'*', length as i64);
+    }
+
+    /// The head of a map; `pairs` times two values follow.
+    pub fn map(&mut self, pairs: usize) {
+        if self.resp3 { self.number(b'%', pairs as i64) } else { self.number(b'*', pairs as i64 * 2) }
+    }
+
+    /// The head of a set; `length` values follow.
+    pub fn set(&mut self, length: usize) {
+        self.number(if self.resp3 { b'~' } else { b'*' }, length as i64);
+    }
+
+    /// The head of an out-of-band message; `length` values follow.
+    pub fn push(&mut self, length: usize) {
+        self.number(if self.resp3 { b'>' } else { b'*' }, length as i64);
+    }
+
+    /// A boolean; 1 or 0 in RESP2.
+    pub fn boolean(&mut self, value: bool) {
+        match (self.resp3, value) {
+            (true, true) => self.out.extend_from_slice(b"#t\r\n"),
+            (true, false) => self.out.extend_from_slice(b"#f\r\n"),
+            (false, _) => self.integer(i64::from(value)),
+        }
+    }
+
+    /// A text meant for people; `format` is `txt` or `mkd`. A byte string in RESP2.
+    pub fn verbatim(&mut self, format: &str, bytes: &[u8]) {
+        if !self.resp3 {
+            return self.bulk(bytes);
+        }
+        self.number(b'=', bytes.len() as i64 + 4);
+        self.out.extend_from_slice(format.as_bytes());
+        self.out.push(b':');
+        self.out.extend_from_slice(bytes);
+        self.out.extend_from_slice(b"\r\n");
+    }
+
+    /// A value that is RESP already.
+    pub fn raw(&mut self, resp: &[u8]) {
+        self.out.extend_from_slice(resp);
+    }
+
+    fn line(&mut self, kind: u8, text: &[u8]) {
+        self.out.push(kind);
+        self.out.extend_from_slice(text);
+        self.out.extend_from_slice(b"\r\n");
+    }
+
+    fn number(&mut self, kind: u8, number: i64) {
+        self.out.push(kind);
+        if (0..10).contains(&number) {
+            self.out.push(b'0' + number as u8);
+        } else {
+            write!(self.out, "{number}").expect("a Vec takes all bytes");
+        }
+        self.out.extend_from_slice(b"\r\n");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_value_in_both_versions() {
+        let written = |resp3| {
+            let mut out = Vec::new();
+            let mut reply = ReplyWriter::new(&mut out, resp3);
+            reply.map(1);
+            reply.bulk(b"k");
+            reply.boolean(true);
+            reply.null();
+            reply.null_array();
+            reply.integer(-12);
+            reply.verbatim("txt", b"hi");
+            reply.error("ERR a\r\nb");
+            String::from_utf8(out).unwrap()
+        };
+        assert_eq!(written(false), "*2\r\n$1\r\nk\r\n:1\r\n$-1\r\n*-1\r\n:-12\r\n$2\r\nhi\r\n-ERR a  b\r\n");
+        assert_eq!(written(true), "%1\r\n$1\r\nk\r\n#t\r\n_\r\n_\r\n:-12\r\n=6\r\ntxt:hi\r\n-ERR a  b\r\n");
+    }
+}
