@@ -1,0 +1,178 @@
+//! What the JSON frames of the internal protocol say: the handshake (`Hello`, `Welcome`) and what operators' commands
+//! and nodes ask of a node (`Control`, `ControlReply`).
+//!
+//! One answer to each question, and the error forms are the same for all: `{"error": text}`, or
+//! `{"not_leader": {"leader": name}}` where only the leader of the catalog can answer. Unknown fields are ignored, so that
+//! an older end understands a newer one; an unknown question is an error.
+
+use serde::{Deserialize, Serialize};
+
+use super::frame::Role;
+use crate::topology::{
+    Catalog, CatalogOutcome, ClusterId, Incarnation, LogIndex, NodeName, ReplicaId, Revision, ShardId, ShardName, Term,
+};
+
+/// What the connecting end of a connection is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PeerRole {
+    /// A command that somebody typed; sends `Control` only.
+    Operator,
+    /// A proxy; sends requests and heartbeats.
+    Proxy,
+    /// Another node; sends Raft messages, snapshots and `Control`.
+    Node,
+}
+
+/// The first frame of the connecting end.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hello {
+    /// What it is.
+    pub role: PeerRole,
+    /// The cluster that it belongs to; none while it belongs to none, which every node takes.
+    pub cluster: Option<ClusterId>,
+    /// Its name: a node's name, or a label for logs.
+    pub name: String,
+    /// Its incarnation, of nodes.
+    pub incarnation: Option<Incarnation>,
+    /// The node that it means to reach; none: whoever listens there.
+    pub to: Option<NodeName>,
+}
+
+/// The first frame of the accepting end. A mismatch is answered with `Goodbye` and the reason instead.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Welcome {
+    /// The cluster that the node belongs to; none before `pontoon init` reached it.
+    pub cluster: Option<ClusterId>,
+    /// The node's name.
+    pub node: NodeName,
+    /// The node's incarnation.
+    pub incarnation: Incarnation,
+}
+
+/// A question to a node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "op", rename_all = "snake_case")]
+pub enum ControlRequest {
+    /// Who are you? Answered with [`ControlReply::Identity`].
+    Identify,
+    /// How are your replicas? Answered with [`ControlReply::Status`].
+    Status,
+    /// What has the cluster agreed on, as far as you know? Answered with [`ControlReply::Catalog`].
+    Catalog,
+    /// Form the catalog of a new cluster, with this content, on this node alone. Answered with
+    /// [`ControlReply::Initialized`] once it is durable; an error where the node belongs to a cluster.
+    Init {
+        /// What the new cluster starts with.
+        catalog: Box<Catalog>,
+    },
+    /// Propose this `shards.toml` to the catalog. Answered with [`ControlReply::Decided`].
+    Propose {
+        /// The file's text.
+        text: String,
+        /// Where it comes from, for logs.
+        origin: String,
+    },
+    /// Record a node's incarnation in the catalog. Answered with [`ControlReply::Decided`].
+    Register {
+        /// The node's name.
+        name: NodeName,
+        /// The incarnation of its data directory.
+        incarnation: Incarnation,
+    },
+}
+
+/// The answer to a [`ControlRequest`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ControlReply {
+    /// It cannot be done, and why.
+    Error(String),
+    /// Only the catalog's leader can answer: ask there.
+    NotLeader {
+        /// The node of the catalog's leader, where it is known.
+        leader: Option<NodeName>,
+    },
+    /// Who the node is.
+    Identity(Welcome),
+    /// The node's replicas.
+    Status(NodeReport),
+    /// The node's copy of the catalog; none before it has one.
+    Catalog(Option<Box<Catalog>>),
+    /// The cluster exists from here on.
+    Initialized,
+    /// What the catalog decided about a proposal.
+    Decided(CatalogOutcome),
+}
+
+/// A node's account of itself and its replicas, for people.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeReport {
+    /// The node.
+    pub node: NodeName,
+    /// Its cluster.
+    pub cluster: Option<ClusterId>,
+    /// The revision of its copy of the catalog.
+    pub revision: Revision,
+    /// The version of the `shards.toml` in that copy.
+    pub version: u64,
+    /// Its replicas, the catalog's included.
+    pub replicas: Vec<ReplicaReport>,
+}
+
+/// A replica, as its node sees it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReplicaReport {
+    /// The Raft group.
+    pub shard: ShardId,
+    /// The shard's label.
+    pub name: ShardName,
+    /// The member of the group.
+    pub replica: ReplicaId,
+    /// What it does there.
+    pub role: Role,
+    /// Its term.
+    pub term: Term,
+    /// The leader that it follows, or itself.
+    pub leader: Option<ReplicaId>,
+    /// The last position of the log that it applied.
+    pub applied: LogIndex,
+    /// The last position that it knows to be committed.
+    pub committed: LogIndex,
+    /// Keys in its slots.
+    pub keys: u64,
+    /// Bytes of keys and values, as the keyspace counts them.
+    pub bytes: u64,
+    /// How many slots it owns.
+    pub slots: u32,
+    /// Whether it can serve reads now.
+    pub readable: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn questions_and_answers_have_the_documented_json() {
+        let json = |value: serde_json::Value| value.to_string();
+        let text = |value: &ControlReply| serde_json::to_string(value).unwrap();
+        assert_eq!(serde_json::to_string(&ControlRequest::Identify).unwrap(), r#"{"op":"identify"}"#);
+        assert_eq!(text(&ControlReply::Error("no".into())), json(serde_json::json!({"error": "no"})));
+        assert_eq!(
+            text(&ControlReply::NotLeader { leader: Some(NodeName::new("n1")) }),
+            json(serde_json::json!({"not_leader": {"leader": "n1"}}))
+        );
+        assert_eq!(
+            text(&ControlReply::Decided(CatalogOutcome::Stale { version: 3 })),
+            json(serde_json::json!({"decided": {"outcome": "stale", "version": 3}}))
+        );
+        assert!(serde_json::from_str::<ControlRequest>(r#"{"op":"dance"}"#).is_err());
+    }
+
+    #[test]
+    fn a_hello_may_carry_fields_of_a_later_version() {
+        let hello: Hello = serde_json::from_str(r#"{"role":"proxy","name":"p","later":1}"#).unwrap();
+        assert_eq!((hello.role, hello.cluster, hello.to), (PeerRole::Proxy, None, None));
+    }
+}
