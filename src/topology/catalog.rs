@@ -1,11 +1,19 @@
 //! The catalog: what the cluster has agreed on (DESIGN.md, section 5). The state machine of shard 0, and, as a
 //! read-only copy, what every process routes by.
+//!
+//! Invariants, checked whenever a catalog is read from bytes: the slots are covered once and in order; owners, nodes and
+//! ids that are mentioned exist; every id is below the next one to be given out. How it is made is in `founding`, how it
+//! changes in `decision`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::{ClusterId, Epoch, Incarnation, NodeName, ReplicaId, Revision, ShardId, ShardName};
+use super::config::{CATALOG_NAME, ShardsConfig, check_name};
+use super::{
+    ClusterId, Epoch, HostPort, Incarnation, NodeName, ReplicaId, Revision, SLOT_COUNT, ShardId, ShardName, Slot,
+};
 
 /// A node as the catalog knows it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -84,4 +92,200 @@ pub struct Catalog {
     pub next_replica: ReplicaId,
     /// The next slot epoch.
     pub next_epoch: Epoch,
+}
+
+/// Why bytes are not a catalog.
+#[derive(Debug, thiserror::Error)]
+pub enum CatalogError {
+    /// Not JSON, or not of this shape.
+    #[error("not a catalog: {0}")]
+    Malformed(#[from] serde_json::Error),
+    /// A broken invariant.
+    #[error("damaged catalog: {0}")]
+    Damaged(String),
+}
+
+impl ShardRecord {
+    /// The replica with this id.
+    pub fn replica(&self, id: ReplicaId) -> Option<&ReplicaRecord> {
+        self.replicas.iter().find(|r| r.id == id)
+    }
+
+    /// The replica on this node.
+    pub fn replica_on(&self, node: &NodeName) -> Option<&ReplicaRecord> {
+        self.replicas.iter().find(|r| r.node == *node)
+    }
+}
+
+impl SlotRange {
+    /// How many slots it has.
+    pub const fn slot_count(&self) -> u32 {
+        self.last as u32 - self.first as u32 + 1
+    }
+
+    /// Its slots in order.
+    pub fn slots(&self) -> impl Iterator<Item = Slot> + use<> {
+        (self.first..=self.last).filter_map(Slot::new)
+    }
+}
+
+impl Catalog {
+    /// The catalog's own group.
+    pub fn catalog_shard(&self) -> &ShardRecord {
+        &self.shards[0]
+    }
+
+    /// All groups but the catalog's.
+    pub fn data_shards(&self) -> &[ShardRecord] {
+        &self.shards[1..]
+    }
+
+    /// The shard with this id.
+    pub fn shard(&self, id: ShardId) -> Option<&ShardRecord> {
+        self.shards.iter().find(|s| s.id == id)
+    }
+
+    /// The shard with this name.
+    pub fn shard_named(&self, name: &ShardName) -> Option<&ShardRecord> {
+        self.shards.iter().find(|s| s.name == *name)
+    }
+
+    /// The run of slots that this one is in.
+    pub fn range_of(&self, slot: Slot) -> &SlotRange {
+        &self.slots[self.slots.partition_point(|range| range.last < slot.number())]
+    }
+
+    /// The shard that owns this slot.
+    pub fn owner(&self, slot: Slot) -> &ShardRecord {
+        self.shard(self.range_of(slot).owner).expect("owners exist")
+    }
+
+    /// How many slots a shard owns.
+    pub fn slot_count(&self, shard: ShardId) -> u32 {
+        self.slots.iter().filter(|range| range.owner == shard).map(SlotRange::slot_count).sum()
+    }
+
+    /// Where a node is reached.
+    pub fn addr(&self, node: &NodeName) -> Option<&str> {
+        self.nodes.get(node).map(|record| record.addr.as_str())
+    }
+
+    /// The shards with a replica on this node, with that replica.
+    pub fn replicas_on(&self, node: &NodeName) -> impl Iterator<Item = (&ShardRecord, &ReplicaRecord)> {
+        self.shards.iter().filter_map(move |shard| shard.replica_on(node).map(|replica| (shard, replica)))
+    }
+
+    /// The JSON of the catalog's log, snapshots and copies.
+    pub fn encode(&self) -> Vec<u8> {
+        serde_json::to_vec(self).expect("names and numbers are JSON")
+    }
+
+    /// Reads what [`encode`](Self::encode) wrote, and checks it.
+    ///
+    /// # Errors
+    /// [`CatalogError`].
+    pub fn decode(bytes: &[u8]) -> Result<Self, CatalogError> {
+        let catalog: Self = serde_json::from_slice(bytes)?;
+        catalog.validate()?;
+        Ok(catalog)
+    }
+
+    /// Checks the invariants, of a catalog that came as part of another message.
+    ///
+    /// # Errors
+    /// [`CatalogError::Damaged`].
+    pub fn validate(&self) -> Result<(), CatalogError> {
+        self.validate_nodes()?;
+        self.validate_shards()?;
+        self.validate_slots()?;
+        match ShardsConfig::parse(&self.config_text, "shards.toml") {
+            Ok(config) if config.version == self.version => Ok(()),
+            Ok(config) => damaged(format!("version {} with the text of version {}", self.version, config.version)),
+            Err(error) => damaged(error),
+        }
+    }
+
+    fn validate_nodes(&self) -> Result<(), CatalogError> {
+        for (name, record) in &self.nodes {
+            if let Err(rule) = check_name(name.as_str()) {
+                return damaged(format!("node {name:?}: {rule}"));
+            }
+            if let Err(reason) = record.addr.parse::<HostPort>() {
+                return damaged(format!("node {name}: {reason}"));
+            }
+        }
+        Ok(())
+    }
+
+    fn validate_shards(&self) -> Result<(), CatalogError> {
+        let (mut names, mut replicas) = (BTreeSet::new(), BTreeSet::new());
+        let mut next = ShardId::CATALOG;
+        if self.shards.first().is_none_or(|s| s.id != ShardId::CATALOG || s.name.as_str() != CATALOG_NAME) {
+            return damaged("the catalog's own group is missing");
+        }
+        for shard in &self.shards {
+            let (id, name) = (shard.id, &shard.name);
+            if id < next || id >= self.next_shard {
+                return damaged(format!("shard {id} is out of order or was not given out"));
+            }
+            next = id.next();
+            if check_name(name.as_str()).is_err() || !names.insert(name) {
+                return damaged(format!("shard {id} has the name {name:?}"));
+            }
+            if shard.replicas.is_empty() || shard.birth.is_empty() {
+                return damaged(format!("shard {id} has no replicas"));
+            }
+            self.validate_replicas(shard, &mut replicas)?;
+            let born_elsewhere = |range: &SlotRange| range.owner != id || range.first > range.last || !in_space(range);
+            if shard.birth_slots.iter().any(born_elsewhere) {
+                return damaged(format!("shard {id} was born with slots that are not its own"));
+            }
+        }
+        Ok(())
+    }
+
+    fn validate_replicas(&self, shard: &ShardRecord, seen: &mut BTreeSet<ReplicaId>) -> Result<(), CatalogError> {
+        let given_out = |replica: &ReplicaRecord| replica.id.0 > 0 && replica.id < self.next_replica;
+        let mut nodes = BTreeSet::new();
+        for replica in &shard.replicas {
+            if !given_out(replica) || !seen.insert(replica.id) {
+                return damaged(format!(
+                    "replica {} of shard {} is there twice or was not given out",
+                    replica.id, shard.id
+                ));
+            }
+            if !self.nodes.contains_key(&replica.node) || !nodes.insert(&replica.node) {
+                return damaged(format!("replica {} of shard {} is on node {:?}", replica.id, shard.id, replica.node));
+            }
+        }
+        match shard.birth.iter().find(|replica| !given_out(replica)) {
+            Some(replica) => damaged(format!("birth replica {} of shard {} was not given out", replica.id, shard.id)),
+            None => Ok(()),
+        }
+    }
+
+    fn validate_slots(&self) -> Result<(), CatalogError> {
+        let mut next = 0;
+        for range in &self.slots {
+            if usize::from(range.first) != next || range.last < range.first || !in_space(range) {
+                return damaged(format!("slots {} to {} do not follow {next}", range.first, range.last));
+            }
+            next = usize::from(range.last) + 1;
+            if range.owner == ShardId::CATALOG || self.shard(range.owner).is_none() {
+                return damaged(format!("slot {} belongs to shard {}, which is not there", range.first, range.owner));
+            }
+            if range.epoch.0 == 0 || range.epoch >= self.next_epoch {
+                return damaged(format!("slot {} has epoch {}, which was not given out", range.first, range.epoch));
+            }
+        }
+        if next == SLOT_COUNT { Ok(()) } else { damaged(format!("the slots end at {next}")) }
+    }
+}
+
+fn in_space(range: &SlotRange) -> bool {
+    usize::from(range.last) < SLOT_COUNT
+}
+
+fn damaged<T>(what: impl fmt::Display) -> Result<T, CatalogError> {
+    Err(CatalogError::Damaged(what.to_string()))
 }

@@ -1,13 +1,21 @@
 //! What a cluster is made of, as validated types: ids, slots, `shards.toml`, the catalog. Pure: no IO, no clock.
 
+pub mod address;
+pub mod assignment;
 pub mod catalog;
+pub mod config;
 pub mod decision;
+mod founding;
 pub mod ids;
 pub mod slot;
+pub mod slot_table;
 
-pub use catalog::{Catalog, NodeRecord, ReplicaRecord, ShardRecord, SlotRange};
+pub use address::HostPort;
+pub use catalog::{Catalog, CatalogError, NodeRecord, ReplicaRecord, ShardRecord, SlotRange};
+pub use config::{ConfigError, NodeConfig, ShardConfig, ShardsConfig};
 pub use decision::{CatalogCommand, CatalogOutcome};
 pub use ids::{
     ClusterId, Epoch, Incarnation, LogIndex, LogTime, NodeName, ReplicaId, Revision, ShardId, ShardName, Term,
 };
 pub use slot::{SLOT_COUNT, Slot};
+pub use slot_table::SlotTable;
