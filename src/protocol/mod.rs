@@ -2,6 +2,10 @@
 
 pub mod command;
 pub mod control;
+pub mod errors;
 pub mod frame;
+pub mod glob;
+pub mod numbers;
 pub mod reply;
+pub mod reply_scan;
 pub mod request;

@@ -2,6 +2,15 @@
 //!
 //! One table serves routing, `COMMAND` and apply. A command that is not in it does not exist.
 
+pub mod flags;
+mod keys;
+mod lookup;
+mod table;
+
+pub use flags::{Category, Flag, KeyFlag};
+pub use keys::{KeyPositions, KeySpec};
+pub use lookup::{CommandError, all, lookup, resolve};
+
 /// Which command; apply and the connection commands dispatch on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[rustfmt::skip]
@@ -11,10 +20,10 @@ pub enum CommandId {
     Incr, IncrBy, IncrByFloat, Lcs, MGet, MSet, MSetNx, PSetEx, Set, SetBit, SetEx, SetNx, SetRange, StrLen, SubStr,
     // Keys.
     Copy, DbSize, Del, Exists, Expire, ExpireAt, ExpireTime, FlushAll, FlushDb, Keys, Object, Persist, PExpire,
-    PExpireAt, PExpireTime, PTtl, RandomKey, Rename, RenameNx, Scan, Touch, Ttl, Type, Unlink,
+    PExpireAt, PExpireTime, PTtl, RandomKey, Rename, RenameNx, Scan, SwapDb, Touch, Ttl, Type, Unlink,
     // Connection and server.
     Auth, Client, Cluster, Command, Config, Debug, Echo, Hello, Info, LastSave, Latency, Lolwut, Memory, Ping, Quit,
-    ReadOnly, ReadWrite, Reset, Role, Select, SlowLog, SwapDb, Time, Wait,
+    ReadOnly, ReadWrite, Reset, Role, Select, SlowLog, Time, Wait,
 }
 
 /// Who answers a command, and how it is put together.
@@ -45,4 +54,85 @@ pub enum Merge {
     Concatenate,
     /// One of the non-null replies (RANDOMKEY).
     AnyOne,
+}
+
+/// One command, or one subcommand of a command.
+#[derive(Debug)]
+pub struct CommandSpec {
+    /// Which command; a subcommand has that of its container.
+    pub id: CommandId,
+    /// In lower case; a subcommand's is `container|subcommand`.
+    pub name: &'static str,
+    /// How many arguments, the name included; at least so many if negative.
+    pub arity: i8,
+    /// What is said of it.
+    pub flags: flags::Flags,
+    /// Where its keys are.
+    pub keys: &'static [KeySpec],
+    /// Who answers it.
+    pub route: Route,
+    /// Its categories in access control.
+    pub categories: flags::Categories,
+    /// Hints for clients that route.
+    pub tips: &'static [&'static str],
+    /// The chapter of the documentation.
+    pub group: Group,
+    /// The Redis version that brought it.
+    pub since: &'static str,
+    /// Its cost.
+    pub complexity: &'static str,
+    /// What it does.
+    pub summary: &'static str,
+    /// Since which Redis version one should use what instead.
+    pub deprecated: Option<(&'static str, &'static str)>,
+    /// Its subcommands, if it is a container.
+    pub subcommands: &'static [CommandSpec],
+}
+
+impl CommandSpec {
+    /// Whether it changes data, so that it goes through the log.
+    pub const fn is_write(&self) -> bool {
+        self.flags.has(Flag::Write)
+    }
+
+    /// The last part of the name: `get` of `config|get`.
+    pub fn own_name(&self) -> &'static str {
+        self.name.split_once('|').map_or(self.name, |(_, own)| own)
+    }
+
+    /// Whether a request of `count` arguments, the name included, has the right number of them.
+    pub const fn accepts(&self, count: usize) -> bool {
+        if self.arity >= 0 { count == self.arity as usize } else { count >= self.arity.unsigned_abs() as usize }
+    }
+
+    /// Where the keys are in a request of `count` arguments, in order. Positions are never past the end.
+    pub const fn key_positions(&self, count: usize) -> KeyPositions {
+        KeyPositions::new(self.keys, count)
+    }
+}
+
+/// The chapter of the documentation that a command is in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the words are Redis's")]
+pub enum Group {
+    Bitmap,
+    Cluster,
+    Connection,
+    Generic,
+    Server,
+    String,
+}
+
+impl Group {
+    /// The word in `COMMAND DOCS`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Bitmap => "bitmap",
+            Self::Cluster => "cluster",
+            Self::Connection => "connection",
+            Self::Generic => "generic",
+            Self::Server => "server",
+            Self::String => "string",
+        }
+    }
 }

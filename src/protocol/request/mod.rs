@@ -1,4 +1,17 @@
 //! A client's request: an array of byte strings, seen where it lies in a buffer.
+//!
+//! Three ways in: [`RequestParser`] for bytes from a client, who may do anything; [`parse_array`] for bytes that our
+//! own parser has passed (a log entry, a frame); [`write_array`] for the parts of a request that was split.
+//! Invariant: whoever holds [`Args`] holds at least one argument, and every span lies inside the bytes.
+
+mod canonical;
+mod inline;
+mod limits;
+mod parser;
+
+pub use canonical::{Malformed, parse_array, write_array};
+pub use limits::Limits;
+pub use parser::{Form, Parsed, ProtocolError, RequestParser};
 
 /// Where one argument lies in the bytes of its request.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -46,9 +59,20 @@ impl<'a> Args<'a> {
         self.get(0)
     }
 
-    /// The arguments from `position` on.
+    /// The arguments from `position` on; none when there are fewer.
     pub fn from(&self, position: usize) -> impl ExactSizeIterator<Item = &'a [u8]> + use<'a> {
         let bytes = self.bytes;
-        self.spans[position..].iter().map(move |span| &bytes[span.start as usize..span.end as usize])
+        let spans = self.spans.get(position..).unwrap_or_default();
+        spans.iter().map(move |span| &bytes[span.start as usize..span.end as usize])
+    }
+
+    /// Whether the argument at `position` is there and is `word`, in whatever case.
+    pub fn is(&self, position: usize, word: &str) -> bool {
+        position < self.len() && self.get(position).eq_ignore_ascii_case(word.as_bytes())
+    }
+
+    /// The request as one RESP array.
+    pub const fn bytes(&self) -> &'a [u8] {
+        self.bytes
     }
 }

@@ -1,0 +1,142 @@
+//! The rows of the command table, and the notation that they are written in.
+//!
+//! What a row says of a command is what Redis 7.2's `COMMAND INFO` says: clients and proxies read it to route.
+
+mod connection;
+mod keys;
+mod server;
+mod strings;
+
+use super::CommandId::*;
+use super::flags::Category::{Bitmap, Connection, Dangerous, Keyspace, Slow, String};
+use super::flags::Flag::*;
+use super::flags::KeyFlag::*;
+use super::flags::{Categories, Category, Flag, Flags, KeyFlag, KeyFlags};
+use super::{CommandId, CommandSpec, Group, KeySpec, Merge, Route};
+
+/// All commands.
+pub(super) static COMMANDS: [&CommandSpec; COUNT] = collect();
+
+const TABLES: [&[CommandSpec]; 4] = [strings::STRINGS, keys::KEYS, connection::CONNECTION, server::SERVER];
+const COUNT: usize = TABLES[0].len() + TABLES[1].len() + TABLES[2].len() + TABLES[3].len();
+
+const fn collect() -> [&'static CommandSpec; COUNT] {
+    let mut all = [&TABLES[0][0]; COUNT];
+    let (mut table, mut row, mut at) = (0, 0, 0);
+    while table < TABLES.len() {
+        if row == TABLES[table].len() {
+            (table, row) = (table + 1, 0);
+        } else {
+            all[at] = &TABLES[table][row];
+            (row, at) = (row + 1, at + 1);
+        }
+    }
+    all
+}
+
+/// A command that the holder of the connection answers, until the row says otherwise.
+const fn command(id: CommandId, name: &'static str, arity: i8) -> CommandSpec {
+    CommandSpec {
+        id,
+        name,
+        arity,
+        flags: Flags::of(&[]),
+        keys: &[],
+        route: Route::Connection,
+        categories: Categories::of(&[Slow]),
+        tips: &[],
+        group: Group::Generic,
+        since: "",
+        complexity: "",
+        summary: "",
+        deprecated: None,
+        subcommands: &[],
+    }
+}
+
+impl CommandSpec {
+    const fn flags(mut self, flags: &[Flag]) -> Self {
+        self.flags = Flags::of(flags);
+        self.categories = Categories::implied_by(self.flags);
+        self
+    }
+
+    const fn keys(mut self, keys: &'static [KeySpec]) -> Self {
+        self.keys = keys;
+        self
+    }
+
+    const fn one_shard(mut self) -> Self {
+        self.route = Route::OneShard;
+        self
+    }
+
+    const fn split(mut self, merge: Merge) -> Self {
+        self.route = Route::Split(merge);
+        self
+    }
+
+    const fn every_shard(mut self, merge: Merge) -> Self {
+        self.route = Route::EveryShard(merge);
+        self
+    }
+
+    const fn cursor(mut self) -> Self {
+        self.route = Route::Cursor;
+        self
+    }
+
+    /// Adds to the categories that follow from the flags.
+    const fn categories(mut self, categories: &[Category]) -> Self {
+        self.categories = self.categories.and(Categories::of(categories));
+        self
+    }
+
+    const fn tips(mut self, tips: &'static [&'static str]) -> Self {
+        self.tips = tips;
+        self
+    }
+
+    const fn docs(
+        mut self,
+        group: Group,
+        since: &'static str,
+        complexity: &'static str,
+        summary: &'static str,
+    ) -> Self {
+        self.group = group;
+        self.since = since;
+        self.complexity = complexity;
+        self.summary = summary;
+        self
+    }
+
+    const fn deprecated(mut self, since: &'static str, replaced_by: &'static str) -> Self {
+        self.deprecated = Some((since, replaced_by));
+        self
+    }
+
+    const fn subcommands(mut self, subcommands: &'static [CommandSpec]) -> Self {
+        self.subcommands = subcommands;
+        self
+    }
+}
+
+/// One key, at this position.
+const fn key(first: u8, flags: &[KeyFlag]) -> KeySpec {
+    KeySpec { first, last: 0, step: 1, flags: KeyFlags::of(flags), note: None }
+}
+
+impl KeySpec {
+    /// Several keys: up to `last` (relative to the first, or from the end if negative), one in every `step` arguments.
+    const fn through(mut self, last: i8, step: u8) -> Self {
+        self.last = last;
+        self.step = step;
+        self
+    }
+
+    const fn note(mut self, note: &'static str) -> Self {
+        self.note = Some(note);
+        self
+    }
+}

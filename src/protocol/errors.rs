@@ -1,0 +1,243 @@
+//! Every error text that a client may see, to the letter Redis 7.2's where Redis has it.
+//!
+//! A text is an error code and a sentence, without the leading `-` and the line's end ([`ReplyWriter::error`] adds
+//! them). Where a text quotes what the client sent, the bytes are the client's own, so those are written whole.
+//!
+//! [`ReplyWriter::error`]: super::reply::ReplyWriter::error
+
+use super::request::Args;
+
+/// A value that is not a string where a string is needed.
+pub const WRONG_TYPE: &str = "WRONGTYPE Operation against a key holding the wrong kind of value";
+/// Arguments in no known order.
+pub const SYNTAX: &str = "ERR syntax error";
+/// An argument or a value that should be an integer.
+pub const NOT_AN_INTEGER: &str = "ERR value is not an integer or out of range";
+/// An integer that is too small or too large for its purpose.
+pub const OUT_OF_RANGE: &str = "ERR value is out of range";
+/// An integer that must not be negative.
+pub const NOT_POSITIVE: &str = "ERR value is out of range, must be positive";
+/// An argument or a value that should be a number.
+pub const NOT_A_FLOAT: &str = "ERR value is not a valid float";
+/// A key that must exist.
+pub const NO_SUCH_KEY: &str = "ERR no such key";
+/// COPY onto itself.
+pub const SAME_OBJECT: &str = "ERR source and destination objects are the same";
+/// A value that would grow over its limit.
+pub const STRING_TOO_LONG: &str = "ERR string exceeds maximum allowed size (proto-max-bulk-len)";
+/// SETRANGE before the start.
+pub const OFFSET_OUT_OF_RANGE: &str = "ERR offset is out of range";
+/// INCR past 64 bits.
+pub const INCREMENT_OVERFLOW: &str = "ERR increment or decrement would overflow";
+/// DECRBY by the one number that has no opposite.
+pub const DECREMENT_OVERFLOW: &str = "ERR decrement would overflow";
+/// INCRBYFLOAT past all numbers.
+pub const INCREMENT_NOT_FINITE: &str = "ERR increment would produce NaN or Infinity";
+/// A bit's position.
+pub const BIT_OFFSET: &str = "ERR bit offset is not an integer or out of range";
+/// SETBIT to something else than 0 or 1.
+pub const BIT_VALUE: &str = "ERR bit is not an integer or out of range";
+/// BITPOS of something else than 0 or 1.
+pub const BIT_ARGUMENT: &str = "ERR The bit argument must be 1 or 0.";
+/// BITFIELD with an unknown type.
+pub const BITFIELD_TYPE: &str =
+    "ERR Invalid bitfield type. Use something like i16 u8. Note that u64 is not supported but i64 is.";
+/// BITFIELD OVERFLOW with an unknown word.
+pub const BITFIELD_OVERFLOW: &str = "ERR Invalid OVERFLOW type specified";
+/// BITFIELD_RO with SET, INCRBY or OVERFLOW.
+pub const BITFIELD_READ_ONLY: &str = "ERR BITFIELD_RO only supports the GET subcommand";
+/// BITOP NOT of several keys.
+pub const BITOP_NOT: &str = "ERR BITOP NOT must be called with a single source key.";
+/// LCS LEN IDX.
+pub const LCS_LENGTH_AND_INDEXES: &str = "ERR If you want both the length and indexes, please just use IDX.";
+/// LCS of something else than strings.
+pub const LCS_NOT_STRINGS: &str = "ERR The specified keys must contain string values";
+/// LCS of strings that are too long together.
+pub const LCS_TOO_LONG: &str = "ERR Insufficient memory, transient memory for LCS exceeds proto-max-bulk-len";
+/// EXPIRE NX with another condition.
+pub const EXPIRE_NX: &str = "ERR NX and XX, GT or LT options at the same time are not compatible";
+/// EXPIRE GT LT.
+pub const EXPIRE_GT_LT: &str = "ERR GT and LT options at the same time are not compatible";
+/// OBJECT FREQ.
+pub const NO_LFU: &str = "ERR An LFU maxmemory policy is not selected, access frequency not tracked. \
+    Please note that when switching between policies at runtime LRU and LFU data will take some time to adjust.";
+/// SCAN with a cursor that is no number.
+pub const INVALID_CURSOR: &str = "ERR invalid cursor";
+/// SELECT, COPY or SWAPDB of a database that is not there.
+pub const DB_INDEX: &str = "ERR DB index is out of range";
+/// SWAPDB with a first argument that is no number.
+pub const SWAPDB_FIRST: &str = "ERR invalid first DB index";
+/// SWAPDB with a second argument that is no number.
+pub const SWAPDB_SECOND: &str = "ERR invalid second DB index";
+/// The keys of a command that cannot be split are of several shards.
+pub const CROSS_SLOT: &str = "CROSSSLOT Keys in request don't hash to the same slot";
+/// A write that would need more memory than there is.
+pub const OUT_OF_MEMORY: &str = "OOM command not allowed when used memory > 'maxmemory'.";
+/// Any CLUSTER subcommand.
+pub const CLUSTER_DISABLED: &str = "ERR This instance has cluster support disabled";
+/// DEBUG.
+pub const DEBUG_NOT_ALLOWED: &str = "ERR DEBUG command not allowed. If the enable-debug-command option is set to \
+    \"local\", you can run it from a local connection, otherwise you need to set this option in the configuration \
+    file, and then restart the server.";
+/// AUTH with a password, where none is configured.
+pub const AUTH_WITHOUT_PASSWORD: &str = "ERR AUTH <password> called without any password configured for the default \
+    user. Are you sure your configuration is correct?";
+/// AUTH with a user whom nobody knows.
+pub const AUTH_WRONG: &str = "WRONGPASS invalid username-password pair or user is disabled.";
+/// HELLO with a version that is not 2 or 3.
+pub const NO_PROTOCOL: &str = "NOPROTO unsupported protocol version";
+/// HELLO with a version that is no number.
+pub const PROTOCOL_NOT_A_NUMBER: &str = "ERR Protocol version is not an integer or out of range";
+/// CLIENT SETNAME.
+pub const CLIENT_NAME: &str = "ERR Client names cannot contain spaces, newlines or special characters.";
+/// CLIENT KILL of one who is not there.
+pub const NO_SUCH_CLIENT: &str = "ERR No such client";
+/// CLIENT READS with an unknown word.
+pub const READ_LEVEL: &str = "ERR unknown read level: it is one of strong, session, any";
+
+// Pontoon's own. `TIMEOUT` says that a request may have been done, `UNAVAILABLE` that it surely was not.
+
+/// A write was sent and its answer did not come in time.
+pub const OUTCOME_UNKNOWN: &str = "TIMEOUT the outcome of this write is unknown: it was sent, and its shard did not \
+    answer in time; it may or may not have been applied";
+/// A read was sent and its answer did not come in time.
+pub const READ_TIMED_OUT: &str = "TIMEOUT this read was not answered in time";
+/// A request waited for a leader or for room and was never sent.
+pub const NOT_SENT: &str = "UNAVAILABLE this request was not sent: its shard had no reachable leader in time; nothing \
+    was changed";
+/// A request's arrival at a process that is stopping.
+pub const SHUTTING_DOWN: &str = "UNAVAILABLE this server is shutting down; nothing was changed";
+/// More waiting requests than there is room for.
+pub const OVERLOADED: &str = "UNAVAILABLE too many requests are waiting for this shard; nothing was changed";
+/// A request for a slot that no shard is known to own.
+pub const NO_OWNER: &str = "UNAVAILABLE the slot of this key has no known owner yet; nothing was changed";
+/// One connection too many.
+pub const TOO_MANY_CLIENTS: &str = "ERR max number of clients reached";
+
+/// The wrong number of arguments for a command, named as the table names it.
+pub fn wrong_arity(command: &str) -> String {
+    format!("ERR wrong number of arguments for '{command}' command")
+}
+
+/// A time to live that is zero, negative or too large.
+pub fn invalid_expire(command: &str) -> String {
+    format!("ERR invalid expire time in '{command}' command")
+}
+
+/// A key, or a part of a request, that is larger than the limit.
+pub fn too_large(what: &str, bytes_max: usize) -> String {
+    format!("ERR {what} is larger than the limit of {bytes_max} bytes")
+}
+
+/// A part of a request that was split failed; the others may have been done.
+pub fn part_failed(shard: &str, error: &str) -> String {
+    let (code, text) = error.split_once(' ').unwrap_or(("ERR", error));
+    format!("{code} the part of this request for shard {shard} failed: {text}")
+}
+
+/// A redirect, shown to clients who talk to a node without a proxy.
+pub fn moved(slot: u16, owner: &str) -> String {
+    format!("MOVED {slot} {owner}")
+}
+
+/// Appends the error for a command that is not in the table.
+pub fn write_unknown_command(out: &mut Vec<u8>, args: Args<'_>) {
+    // The quoted arguments together take 128 bytes or a little more, as in Redis.
+    const QUOTED_BYTES_MAX: usize = 128;
+    let mut quoted = Vec::new();
+    for arg in args.from(1) {
+        let Some(room @ 1..) = QUOTED_BYTES_MAX.checked_sub(quoted.len()) else { break };
+        quoted.push(b'\'');
+        quoted.extend_from_slice(c_string(arg, room));
+        quoted.extend_from_slice(b"' ");
+    }
+    let name = c_string(args.name(), QUOTED_BYTES_MAX);
+    write_error(out, &[b"ERR unknown command '", name, b"', with args beginning with: ", &quoted]);
+}
+
+/// Appends the error for a subcommand that is not in the table.
+pub fn write_unknown_subcommand(out: &mut Vec<u8>, args: Args<'_>) {
+    let container = args.name().to_ascii_uppercase();
+    let subcommand = c_string(args.get(1), 128);
+    write_error(out, &[b"ERR unknown subcommand '", subcommand, b"'. Try ", &container, b" HELP."]);
+}
+
+/// Appends the error for a subcommand whose arguments are not as it needs them.
+pub fn write_subcommand_syntax(out: &mut Vec<u8>, args: Args<'_>) {
+    let container = args.name().to_ascii_uppercase();
+    let subcommand = c_string(args.get(1), 128);
+    write_error(
+        out,
+        &[b"ERR unknown subcommand or wrong number of arguments for '", subcommand, b"'. Try ", &container, b" HELP."],
+    );
+}
+
+/// Appends an error that quotes the client: `before`, the quoted bytes, `after`.
+pub fn write_quoting(out: &mut Vec<u8>, before: &str, quoted: &[u8], after: &str) {
+    write_error(out, &[before.as_bytes(), quoted, after.as_bytes()]);
+}
+
+fn write_error(out: &mut Vec<u8>, parts: &[&[u8]]) {
+    out.push(b'-');
+    let start = out.len();
+    parts.iter().for_each(|part| out.extend_from_slice(part));
+    out[start..].iter_mut().filter(|b| matches!(b, b'\r' | b'\n')).for_each(|b| *b = b' ');
+    out.extend_from_slice(b"\r\n");
+}
+
+/// What C's `%.*s` prints: up to the first zero byte, at most `bytes_max`.
+fn c_string(bytes: &[u8], bytes_max: usize) -> &[u8] {
+    let bytes = &bytes[..bytes.len().min(bytes_max)];
+    &bytes[..memchr::memchr(0, bytes).unwrap_or(bytes.len())]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::request::{parse_array, write_array};
+
+    fn with_request(words: &[&[u8]], write: fn(&mut Vec<u8>, Args<'_>)) -> String {
+        let (mut bytes, mut spans, mut out) = (Vec::new(), Vec::new(), Vec::new());
+        write_array(&mut bytes, words.iter().copied());
+        parse_array(&bytes, &mut spans).unwrap();
+        write(&mut out, Args::new(&bytes, &spans));
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn unknown_commands_are_quoted_as_redis_does() {
+        let unknown = |words: &[&[u8]]| with_request(words, write_unknown_command);
+        assert_eq!(unknown(&[b"foo"]), "-ERR unknown command 'foo', with args beginning with: \r\n");
+        assert_eq!(
+            unknown(&[b"fo\r\no", b"a", b"b\nc"]),
+            "-ERR unknown command 'fo  o', with args beginning with: 'a' 'b c' \r\n"
+        );
+        assert_eq!(unknown(&[b"f\0oo", b"a\0b"]), "-ERR unknown command 'f', with args beginning with: 'a' \r\n");
+        let long = [b'x'; 200];
+        let (x128, x123) = ("x".repeat(128), "x".repeat(123));
+        assert_eq!(
+            unknown(&[&long, b"ab", &long, b"never"]),
+            format!("-ERR unknown command '{x128}', with args beginning with: 'ab' '{x123}' \r\n")
+        );
+    }
+
+    #[test]
+    fn unknown_subcommands_name_the_help() {
+        assert_eq!(
+            with_request(&[b"clIent", b"x"], write_unknown_subcommand),
+            "-ERR unknown subcommand 'x'. Try CLIENT HELP.\r\n"
+        );
+        assert_eq!(
+            with_request(&[b"client", b"KILL"], write_subcommand_syntax),
+            "-ERR unknown subcommand or wrong number of arguments for 'KILL'. Try CLIENT HELP.\r\n"
+        );
+    }
+
+    #[test]
+    fn a_failed_part_keeps_its_code() {
+        assert_eq!(
+            part_failed("a", "TIMEOUT too slow"),
+            "TIMEOUT the part of this request for shard a failed: too slow"
+        );
+    }
+}
