@@ -1,4 +1,9 @@
-//! Numbers as Redis reads and writes them.
+//! Numbers as Redis reads and writes them: 64-bit integers, and the 80-bit floats of INCRBYFLOAT.
+
+mod long_double;
+mod natural;
+
+pub use long_double::{LongDouble, format_float, parse_float};
 
 /// Reads a signed decimal with nothing else: no blank, no plus sign, no leading zero, no `-0` (Redis's `string2ll`).
 #[inline]
