@@ -98,7 +98,8 @@ fn split(text: &str) -> Result<(Host, &str), InvalidAddress> {
         return Err(InvalidAddress::Form);
     }
     if host.contains(':') {
-        return Err(InvalidAddress::Brackets);
+        let ipv6 = text.bytes().all(|b| b.is_ascii_hexdigit() || matches!(b, b':' | b'.'));
+        return Err(if ipv6 { InvalidAddress::Brackets } else { InvalidAddress::Form });
     }
     Ok((host_without_brackets(host)?, port))
 }
@@ -141,6 +142,7 @@ mod tests {
             (":7001", Form),
             ("[::1]", Form),
             ("[::1]7001", Form),
+            ("redis://host:7001", Form),
             ("::1:7001", Brackets),
             ("[fe80::1%eth0]:1", Ipv6),
             ("[10.0.0.1]:1", Ipv6),

@@ -4,6 +4,7 @@
 //! first by place is the error, so that an operator who reads the file from the top meets it first. Broken TOML goes
 //! before broken rules: what follows it cannot be trusted.
 
+use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap};
 use std::str::FromStr;
 
@@ -48,6 +49,7 @@ pub fn parse(text: &str, file: &str) -> Result<ShardsConfig, ConfigError> {
 /// A table of the document and how messages call it.
 struct Section<'a> {
     what: &'static str,
+    known: &'static [&'static str],
     start: usize,
     table: &'a DeTable<'a>,
 }
@@ -55,6 +57,21 @@ struct Section<'a> {
 impl<'a> Section<'a> {
     fn get(&self, key: &str) -> Option<&'a Spanned<DeValue<'a>>> {
         self.table.get(key)
+    }
+
+    fn unknown_keys(&self) -> impl Iterator<Item = &'a Spanned<Cow<'a, str>>> {
+        let known = self.known;
+        self.table.keys().filter(move |key| !known.contains(&&**key.get_ref()))
+    }
+
+    /// The known key that an unknown one most likely means.
+    fn meant(&self, key: &str) -> &'static str {
+        nearest(key, self.known.iter().copied()).expect("every section has a key")
+    }
+
+    /// Whether an unknown key, which is a broken rule already, explains why this key is missing.
+    fn misspells(&self, missing: &str) -> bool {
+        self.unknown_keys().any(|key| self.meant(key.get_ref()) == missing)
     }
 }
 
@@ -72,8 +89,8 @@ struct Word<'a> {
 
 impl Reader<'_> {
     fn config(&mut self, root: &DeTable<'_>, text: &str) -> Option<ShardsConfig> {
-        let root = Section { what: "the file", start: 0, table: root };
-        self.known_keys(&root, &ROOT_KEYS);
+        let root = Section { what: "the file", known: &ROOT_KEYS, start: 0, table: root };
+        self.unknown_keys(&root);
         let version = self.version(&root);
         let base = self.base(&root, version);
         let (nodes, names) = self.nodes(&root);
@@ -84,7 +101,9 @@ impl Reader<'_> {
 
     fn version(&mut self, root: &Section<'_>) -> Option<u64> {
         let Some(value) = root.get("version") else {
-            self.broken(0, "`version` is missing: start with `version = 1` and raise it with every edit");
+            if !root.misspells("version") {
+                self.broken(0, "`version` is missing: start with `version = 1` and raise it with every edit");
+            }
             return None;
         };
         self.integer(value, "version", 1..=VERSION_MAX)
@@ -103,8 +122,8 @@ impl Reader<'_> {
     fn nodes<'a>(&mut self, root: &Section<'a>) -> (Vec<NodeConfig>, Vec<&'a str>) {
         let (mut seen_names, mut seen_addresses) = (Seen::default(), Seen::default());
         let (mut nodes, mut names) = (Vec::new(), Vec::new());
-        for section in self.sections(root, "node", "[[node]]", NODES_MAX) {
-            self.known_keys(&section, &NODE_KEYS);
+        for section in self.sections(root, "node", &NODE_KEYS, NODES_MAX) {
+            self.unknown_keys(&section);
             let name = self.name(&section, "node", &mut seen_names);
             let addr = self.address(&section, name, &mut seen_addresses);
             let zone = section.get("zone").and_then(|value| self.zone(value));
@@ -145,9 +164,9 @@ impl Reader<'_> {
         let mut names = Seen::default();
         let mut shards = Vec::new();
         let mut weightless = None;
-        let sections = self.sections(root, "shard", "[[shard]]", SHARDS_MAX);
+        let sections = self.sections(root, "shard", &SHARD_KEYS, SHARDS_MAX);
         for section in &sections {
-            self.known_keys(section, &SHARD_KEYS);
+            self.unknown_keys(section);
             let name = self.name(section, "shard", &mut names);
             let nodes = match section.get("nodes") {
                 Some(value) => self.members(value, known),
@@ -180,8 +199,8 @@ impl Reader<'_> {
             self.wrong_type(value, "catalog", "a table, `[catalog]`");
             return None;
         };
-        let section = Section { what: "[catalog]", start: value.span().start, table };
-        self.known_keys(&section, &CATALOG_KEYS);
+        let section = Section { what: "[catalog]", known: &CATALOG_KEYS, start: value.span().start, table };
+        self.unknown_keys(&section);
         match section.get("nodes") {
             Some(nodes) => Some(self.members(nodes, known)),
             None => {
@@ -196,11 +215,14 @@ impl Reader<'_> {
         &mut self,
         root: &Section<'a>,
         key: &'static str,
-        what: &'static str,
+        known: &'static [&'static str],
         count_max: usize,
     ) -> Vec<Section<'a>> {
+        let what = if key == "node" { "[[node]]" } else { "[[shard]]" };
         let Some(value) = root.get(key) else {
-            self.broken(0, format!("at least one {what} is needed"));
+            if !root.misspells(key) {
+                self.broken(0, format!("at least one {what} is needed"));
+            }
             return Vec::new();
         };
         let Some(items) = value.get_ref().as_array() else {
@@ -216,7 +238,7 @@ impl Reader<'_> {
         let mut sections = Vec::new();
         for item in items.iter().take(count_max) {
             match item.get_ref().as_table() {
-                Some(table) => sections.push(Section { what, start: item.span().start, table }),
+                Some(table) => sections.push(Section { what, known, start: item.span().start, table }),
                 None => self.wrong_type(item, key, &format!("an array of tables, {what}")),
             }
         }
@@ -264,14 +286,11 @@ impl Reader<'_> {
         Some(word.text)
     }
 
-    fn known_keys(&mut self, section: &Section<'_>, known: &[&'static str]) {
-        for key in section.table.keys() {
-            if !known.contains(&&**key.get_ref()) {
-                let word = shown(key.get_ref());
-                let meant = nearest(key.get_ref(), known.iter().copied()).expect("every section has a key");
-                let rule = format!("unknown key `{word}` in {}; the nearest known key is `{meant}`", section.what);
-                self.broken(key.span().start, rule);
-            }
+    fn unknown_keys(&mut self, section: &Section<'_>) {
+        for key in section.unknown_keys() {
+            let (word, meant) = (shown(key.get_ref()), section.meant(key.get_ref()));
+            let rule = format!("unknown key `{word}` in {}; the nearest known key is `{meant}`", section.what);
+            self.broken(key.span().start, rule);
         }
     }
 
@@ -316,7 +335,9 @@ impl Reader<'_> {
     }
 
     fn missing(&mut self, section: &Section<'_>, key: &str) {
-        self.broken(section.start, format!("{} has no `{key}`", section.what));
+        if !section.misspells(key) {
+            self.broken(section.start, format!("{} has no `{key}`", section.what));
+        }
     }
 
     fn wrong_type(&mut self, value: &Spanned<DeValue<'_>>, key: &str, wanted: &str) {

@@ -1,0 +1,266 @@
+//! The catalog's life: founded from a file, changed by commands, refused where it cannot follow, read back from bytes.
+
+use std::collections::BTreeMap;
+
+use pontoon::topology::{
+    Catalog, CatalogCommand, CatalogOutcome, ClusterId, Epoch, Incarnation, NodeName, ReplicaId, Revision, ShardId,
+    ShardName, ShardsConfig, Slot, SlotTable,
+};
+
+/// Four nodes, two shards of weight 1 on three of them each.
+fn file(version: u64) -> String {
+    let mut text = format!("version = {version}\n");
+    for i in 1..=4 {
+        text += &format!("[[node]]\nname = \"n{i}\"\naddr = \"h{i}:7000\"\n");
+    }
+    text + "[[shard]]\nname = \"a\"\nnodes = [\"n1\", \"n2\", \"n3\"]\n[[shard]]\nname = \"b\"\nnodes = [\"n2\", \"n3\", \"n4\"]\n"
+}
+
+fn founded() -> Catalog {
+    let config = ShardsConfig::parse(&file(1), "f").unwrap();
+    let incarnations = BTreeMap::from([(NodeName::new("n1"), Incarnation(11))]);
+    Catalog::found(ClusterId(7), 42, &config, &incarnations)
+}
+
+fn propose(catalog: &mut Catalog, text: &str) -> CatalogOutcome {
+    let command = CatalogCommand::ProposeConfig { text: text.to_owned(), origin: "shards.toml".to_owned() };
+    let before = catalog.clone();
+    let foreseen = catalog.foresee(&command);
+    let outcome = catalog.apply(&command);
+    assert_eq!(foreseen, outcome);
+    match &outcome {
+        CatalogOutcome::Accepted { .. } => assert_eq!(catalog.revision, before.revision.next()),
+        _ => assert_eq!(*catalog, before, "a refused command changes nothing"),
+    }
+    catalog.validate().unwrap();
+    outcome
+}
+
+/// Proposes version 2 of the file after some replacements; the reason of the refusal.
+fn refusal(replacements: &[(&str, &str)]) -> String {
+    let mut text = file(2);
+    for (from, to) in replacements {
+        assert!(text.contains(from), "{from}");
+        text = text.replace(from, to);
+    }
+    match propose(&mut founded(), &text) {
+        CatalogOutcome::Refused { version: 1, reason } => reason,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_new_cluster_has_all_slots_all_ids_and_a_catalog_of_one_voter() {
+    let catalog = founded();
+    catalog.validate().unwrap();
+    assert_eq!((catalog.revision, catalog.version, catalog.seed), (Revision(1), 1, 42));
+    let own = catalog.catalog_shard();
+    assert_eq!((own.id, own.name.as_str(), own.replicas.len(), own.birth.len()), (ShardId::CATALOG, "catalog", 3, 1));
+    assert_eq!((own.birth[0].id, own.birth[0].node.as_str()), (ReplicaId(1), "n1"));
+    let shards: Vec<_> =
+        catalog.data_shards().iter().map(|s| (s.id.0, s.name.as_str(), s.birth == s.replicas)).collect();
+    assert_eq!(shards, [(1, "a", true), (2, "b", true)]);
+    let ranges: Vec<_> = catalog.slots.iter().map(|r| (r.first, r.last, r.owner.0, r.epoch.0)).collect();
+    assert_eq!(ranges, [(0, 8191, 1, 1), (8192, 16383, 2, 1)]);
+    assert_eq!(catalog.shards[1].birth_slots, [catalog.slots[0]]);
+    assert_eq!((catalog.next_shard, catalog.next_replica, catalog.next_epoch), (ShardId(3), ReplicaId(10), Epoch(2)));
+    assert_eq!(catalog.nodes[&NodeName::new("n1")].incarnation, Some(Incarnation(11)));
+    assert_eq!(catalog.nodes[&NodeName::new("n2")].incarnation, None);
+}
+
+#[test]
+fn slots_and_replicas_are_found() {
+    let catalog = founded();
+    let table = SlotTable::of(&catalog);
+    for slot in Slot::all() {
+        let owner = if slot.number() < 8192 { "a" } else { "b" };
+        assert_eq!(catalog.owner(slot).name.as_str(), owner);
+        assert_eq!(table.range(slot), catalog.range_of(slot));
+    }
+    assert_eq!(catalog.slot_count(ShardId(1)), 8192);
+    assert_eq!(catalog.addr(&NodeName::new("n3")), Some("h3:7000"));
+    let on_n1: Vec<_> = catalog.replicas_on(&NodeName::new("n1")).map(|(s, r)| (s.id.0, r.id.0)).collect();
+    assert_eq!(on_n1, [(0, 1), (1, 4)]);
+    assert!(catalog.shard_named(&ShardName::new("c")).is_none());
+}
+
+#[test]
+fn a_shard_without_weight_is_born_without_slots() {
+    let text = format!("{}[[shard]]\nname = \"c\"\nnodes = [\"n1\"]\nweight = 0\n", file(1));
+    let config = ShardsConfig::parse(&text, "f").unwrap();
+    let catalog = Catalog::found(ClusterId(7), 42, &config, &BTreeMap::new());
+    catalog.validate().unwrap();
+    assert_eq!((catalog.slots.len(), catalog.slot_count(ShardId(3))), (2, 0));
+}
+
+#[test]
+fn the_highest_version_wins_and_a_second_meaning_is_a_conflict() {
+    let mut catalog = founded();
+    assert_eq!(propose(&mut catalog, &format!("# a comment\n{}", file(1))), CatalogOutcome::Same { version: 1 });
+    let other = file(1).replace("h4:7000", "h4:7001");
+    let reason = "node `n4` differs".to_owned();
+    assert_eq!(propose(&mut catalog, &other), CatalogOutcome::Conflict { version: 1, reason });
+    assert_eq!(propose(&mut catalog, &file(9)), CatalogOutcome::Accepted { version: 9 });
+    assert_eq!(propose(&mut catalog, &file(8)), CatalogOutcome::Stale { version: 9 });
+}
+
+#[test]
+fn an_edit_that_names_another_base_is_refused() {
+    let mut catalog = founded();
+    let based = |version: u64, base: u64| format!("base = {base}\n{}", file(version));
+    assert_eq!(propose(&mut catalog, &based(3, 1)), CatalogOutcome::Accepted { version: 3 });
+    let reason = "the edit was made from version 1, and the accepted version is 3".to_owned();
+    assert_eq!(propose(&mut catalog, &based(4, 1)), CatalogOutcome::Refused { version: 3, reason });
+    assert_eq!(propose(&mut catalog, &based(3, 1)), CatalogOutcome::Same { version: 3 }, "what was accepted stays so");
+}
+
+#[test]
+fn addresses_zones_nodes_and_empty_shards_come_without_moving_anything() {
+    let mut catalog = founded();
+    let text = file(2).replace("\"h4:7000\"", "\"h4:7001\"\nzone = \"z\"")
+        + "[[node]]\nname = \"n5\"\naddr = \"h5:1\"\n[[shard]]\nname = \"c\"\nnodes = [\"n5\"]\nweight = 50\n";
+    let slots = catalog.slots.clone();
+    assert_eq!(propose(&mut catalog, &text), CatalogOutcome::Accepted { version: 2 });
+    let n4 = &catalog.nodes[&NodeName::new("n4")];
+    assert_eq!((n4.addr.as_str(), n4.zone.as_deref()), ("h4:7001", Some("z")));
+    assert_eq!(catalog.nodes[&NodeName::new("n1")].incarnation, Some(Incarnation(11)), "kept");
+    let c = catalog.shard_named(&ShardName::new("c")).unwrap();
+    assert_eq!((c.id, c.weight, c.birth.as_slice(), c.birth_slots.len()), (ShardId(3), 50, c.replicas.as_slice(), 0));
+    assert_eq!(c.replicas[0].id, ReplicaId(10));
+    assert_eq!(catalog.slots, slots);
+    assert_eq!(catalog.config_text, text);
+}
+
+#[test]
+fn a_node_in_front_of_the_file_does_not_move_the_catalog() {
+    let mut catalog = founded();
+    let text = file(2).replacen("[[node]]", "[[node]]\nname = \"n0\"\naddr = \"h0:1\"\n[[node]]", 1);
+    assert_eq!(propose(&mut catalog, &text), CatalogOutcome::Accepted { version: 2 });
+    assert_eq!(catalog.catalog_shard(), founded().catalog_shard());
+}
+
+#[test]
+fn a_node_leaves_only_when_it_holds_nothing() {
+    let mut catalog = founded();
+    let fifth = "[[node]]\nname = \"n5\"\naddr = \"h5:1\"\n";
+    assert_eq!(propose(&mut catalog, &(file(2) + fifth)), CatalogOutcome::Accepted { version: 2 });
+    assert_eq!(propose(&mut catalog, &file(3)), CatalogOutcome::Accepted { version: 3 });
+    assert!(catalog.addr(&NodeName::new("n5")).is_none());
+}
+
+#[test]
+fn what_would_move_slots_or_replicas_is_refused_with_that_reason() {
+    let b = "[[shard]]\nname = \"b\"\nnodes = [\"n2\", \"n3\", \"n4\"]\n";
+    for (replacements, reason) in [
+        (&[("\"n1\", \"n2\", \"n3\"", "\"n1\", \"n2\"")][..], "shard `a`: changing its nodes moves replicas"),
+        (&[("\"n1\", \"n2\", \"n3\"", "\"n1\", \"n2\", \"n4\"")], "shard `a`: changing its nodes moves replicas"),
+        (&[("name = \"b\"", "name = \"b\"\nweight = 2")], "shard `b`: changing its weight from 1 to 2 moves slots"),
+        (&[("name = \"b\"", "name = \"b\"\nweight = 0")], "shard `b`: changing its weight from 1 to 0 moves slots"),
+        (&[(b, "")], "shard `b`: removing it moves its 8192 slots"),
+        (&[("name = \"b\"", "name = \"c\"")], "shard `b`: removing it moves its 8192 slots"),
+        (
+            &[("version = 2\n", "version = 2\ncatalog = { nodes = [\"n4\"] }\n")],
+            "the catalog: changing its nodes moves replicas",
+        ),
+    ] {
+        assert_eq!(refusal(replacements), format!("{reason}, which this version cannot do yet"));
+    }
+}
+
+#[test]
+fn a_node_that_holds_only_the_catalog_is_in_use() {
+    let nodes = "[[node]]\nname = \"n1\"\naddr = \"h1:1\"\n[[node]]\nname = \"n2\"\naddr = \"h2:1\"\n";
+    let shard = "[[shard]]\nname = \"a\"\nnodes = [\"n2\"]\n";
+    let config = ShardsConfig::parse(&format!("version = 1\n{nodes}{shard}"), "f").unwrap();
+    let mut catalog = Catalog::found(ClusterId(7), 42, &config, &BTreeMap::new());
+    let text = format!("version = 2\n[[node]]\nname = \"n2\"\naddr = \"h2:1\"\n{shard}");
+    let CatalogOutcome::Refused { reason, .. } = propose(&mut catalog, &text) else { panic!() };
+    assert_eq!(
+        reason,
+        "node `n1`: it holds a replica of the catalog, and removing it moves that, which this version cannot do yet"
+    );
+}
+
+#[test]
+fn weights_may_be_written_larger_when_no_share_changes() {
+    let mut catalog = founded();
+    let doubled = file(2).replace("[[shard]]\n", "[[shard]]\nweight = 2\n");
+    assert_eq!(propose(&mut catalog, &doubled), CatalogOutcome::Accepted { version: 2 });
+    assert_eq!(catalog.shards[1].weight, 2);
+}
+
+#[test]
+fn a_broken_proposal_is_refused_with_its_place() {
+    let CatalogOutcome::Refused { reason, .. } = propose(&mut founded(), "version = 2\nnod = 1\n") else { panic!() };
+    assert_eq!(reason, "shards.toml:1:1: at least one [[shard]] is needed");
+}
+
+#[test]
+fn the_first_incarnation_of_a_node_keeps_its_name() {
+    let mut catalog = founded();
+    let mut register = |name: &str, incarnation| {
+        catalog
+            .apply(&CatalogCommand::RegisterNode { name: NodeName::new(name), incarnation: Incarnation(incarnation) })
+    };
+    assert_eq!(register("n2", 5), CatalogOutcome::Accepted { version: 1 });
+    assert_eq!(register("n2", 5), CatalogOutcome::Same { version: 1 });
+    let CatalogOutcome::Refused { reason, .. } = register("n2", 6) else { panic!("a second disk took the name") };
+    assert!(reason.starts_with("node `n2` is known with incarnation 00000000000000000000000000000005"), "{reason}");
+    let CatalogOutcome::Refused { reason, .. } = register("n9", 6) else { panic!("nobody knows n9") };
+    assert_eq!(reason, "the accepted shards.toml has no node `n9`");
+    assert_eq!(catalog.revision, Revision(2));
+}
+
+#[test]
+fn commands_and_catalogs_are_read_back_from_their_json() {
+    let catalog = founded();
+    assert_eq!(Catalog::decode(&catalog.encode()).unwrap(), catalog);
+    let command = CatalogCommand::ProposeConfig { text: file(2), origin: "n1:shards.toml".to_owned() };
+    let json = serde_json::to_string(&command).unwrap();
+    assert!(json.starts_with(r#"{"command":"propose_config","text":"version = 2\n"#), "{json}");
+    assert_eq!(serde_json::from_str::<CatalogCommand>(&json).unwrap(), command);
+}
+
+#[test]
+fn a_damaged_catalog_is_an_error_that_says_what_is_damaged() {
+    let json = String::from_utf8(founded().encode()).unwrap();
+    for (from, to, complaint) in [
+        (r#""cluster":"00"#, r#""cluster":"0x"#, "32 hexadecimal digits"),
+        (r#""version":1,"#, r#""version":2,"#, "version 2 with the text of version 1"),
+        (r#""config_text":"version"#, r#""config_text":"nersion"#, "shards.toml:1:1"),
+        (r#""slots":[{"first":0,"#, r#""slots":[{"first":1,"#, "slots 1 to 8191 do not follow 0"),
+        (
+            r#""first":8192,"last":16383,"owner":2,"epoch":1}],"next"#,
+            r#""first":8192,"last":16382,"owner":2,"epoch":1}],"next"#,
+            "the slots end at 16383",
+        ),
+        (r#""last":16383,"owner":2,"epoch":1}],"next"#, r#""last":16384,"owner":2,"epoch":1}],"next"#, "do not follow"),
+        (
+            r#""last":16383,"owner":2,"epoch":1}],"next"#,
+            r#""last":16383,"owner":9,"epoch":1}],"next"#,
+            "shard 9, which is not there",
+        ),
+        (
+            r#""last":16383,"owner":2,"epoch":1}],"next"#,
+            r#""last":16383,"owner":0,"epoch":1}],"next"#,
+            "shard 0, which is not there",
+        ),
+        (r#""last":16383,"owner":2,"epoch":1}],"next"#, r#""last":16383,"owner":2,"epoch":0}],"next"#, "epoch 0"),
+        (r#""next_shard":3"#, r#""next_shard":2"#, "shard 2 is out of order"),
+        (r#""next_replica":10"#, r#""next_replica":9"#, "replica 9"),
+        (r#""id":2,"name":"b""#, r#""id":1,"name":"b""#, "shard 1 is out of order"),
+        (r#""id":2,"name":"b""#, r#""id":2,"name":"a""#, "shard 2 has the name"),
+        (r#""name":"catalog""#, r#""name":"catalox""#, "own group is missing"),
+        (r#"{"id":5,"node":"n2"}"#, r#"{"id":4,"node":"n2"}"#, "replica 4 of shard 1 is there twice"),
+        (r#"{"id":5,"node":"n2"}"#, r#"{"id":5,"node":"n1"}"#, "replica 5 of shard 1 is on node"),
+        (r#""n2":{"addr":"h2:7000""#, r#""n2":{"addr":"h2""#, "node n2"),
+        (r#""n2":{"#, r#""n 2":{"#, "node \"n 2\""),
+    ] {
+        assert!(json.contains(from), "{from} is not in {json}");
+        let error = Catalog::decode(json.replace(from, to).as_bytes()).expect_err(to);
+        assert!(error.to_string().contains(complaint), "{to}: {error}");
+    }
+    for cut in 0..json.len() {
+        assert!(Catalog::decode(&json.as_bytes()[..cut]).is_err(), "cut at {cut}");
+    }
+}
