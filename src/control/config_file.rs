@@ -1,0 +1,97 @@
+//! Reading an operator's `shards.toml`: one bounded read that no kind of file can hang or blow up.
+
+use std::io::Read;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+use crate::topology::config::FILE_BYTES_MAX;
+use crate::topology::{ConfigError, ShardsConfig};
+
+/// What one look at the file's path found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Sight {
+    /// Its bytes; one more than [`FILE_BYTES_MAX`] of a file that is too large.
+    Bytes(Vec<u8>),
+    /// No file.
+    Missing,
+    /// Something that cannot be read, and why.
+    Unreadable(String),
+}
+
+/// Looks at the path once. Never waits for a writer and never reads more than a config may have.
+pub fn look(path: &Path) -> Sight {
+    read_bounded(path).unwrap_or_else(|error| match error.kind() {
+        std::io::ErrorKind::NotFound => Sight::Missing,
+        _ => Sight::Unreadable(plain(&error)),
+    })
+}
+
+/// Reads and validates the file.
+///
+/// # Errors
+/// The one error of the file, or why it cannot be read.
+pub fn load(path: &Path) -> Result<ShardsConfig, ConfigError> {
+    let file = path.display().to_string();
+    match look(path) {
+        Sight::Bytes(bytes) => ShardsConfig::parse_bytes(&bytes, &file),
+        Sight::Missing => Err(ConfigError::unreadable(&file, "there is no such file")),
+        Sight::Unreadable(reason) => Err(ConfigError::unreadable(&file, &reason)),
+    }
+}
+
+#[allow(
+    clippy::disallowed_methods,
+    reason = "the operator's file is no state of ours: it is read here and nowhere else"
+)]
+fn read_bounded(path: &Path) -> std::io::Result<Sight> {
+    // Without O_NONBLOCK, opening a pipe would wait for somebody to write to it.
+    let file = std::fs::File::options().read(true).custom_flags(libc::O_NONBLOCK).open(path)?;
+    let kind = file.metadata()?.file_type();
+    if kind.is_dir() {
+        return Ok(Sight::Unreadable("it is a directory".to_owned()));
+    }
+    if !kind.is_file() {
+        return Ok(Sight::Unreadable("it is not a regular file".to_owned()));
+    }
+    let mut bytes = Vec::new();
+    file.take(FILE_BYTES_MAX as u64 + 1).read_to_end(&mut bytes)?;
+    Ok(Sight::Bytes(bytes))
+}
+
+/// The operating system's words without its number.
+fn plain(error: &std::io::Error) -> String {
+    let text = error.to_string();
+    match text.split_once(" (os error") {
+        Some((words, _)) => words.to_lowercase(),
+        None => text,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_a_file_is_said_and_does_not_hang() {
+        let home = tempfile::tempdir().unwrap();
+        let at = |name: &str| home.path().join(name);
+        std::os::unix::fs::symlink(at("loop"), at("loop")).unwrap();
+        let pipe = std::ffi::CString::new(at("pipe").to_str().unwrap()).unwrap();
+        // SAFETY: the path is a valid C string.
+        assert_eq!(unsafe { libc::mkfifo(pipe.as_ptr(), 0o600) }, 0);
+        for (path, reason) in [
+            (at("missing"), "there is no such file"),
+            (at("missing/shards.toml"), "there is no such file"),
+            (home.path().to_owned(), "it is a directory"),
+            (at("pipe"), "it is not a regular file"),
+            ("/dev/zero".into(), "it is not a regular file"),
+            (at("loop"), "too many levels of symbolic links"),
+        ] {
+            let error = load(&path).unwrap_err().to_string();
+            assert_eq!(error, format!("{}: cannot be read: {reason}", path.display()));
+        }
+        std::fs::write(at("large"), vec![b'#'; 3 << 20]).unwrap();
+        assert_eq!(look(&at("large")), Sight::Bytes(vec![b'#'; FILE_BYTES_MAX + 1]));
+        assert!(load(&at("large")).unwrap_err().to_string().ends_with(":1:1: the file has more than 1048576 bytes"));
+    }
+}
