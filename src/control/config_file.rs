@@ -4,6 +4,7 @@ use std::io::Read;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
+use super::os_reason;
 use crate::topology::config::FILE_BYTES_MAX;
 use crate::topology::{ConfigError, ShardsConfig};
 
@@ -22,7 +23,7 @@ pub enum Sight {
 pub fn look(path: &Path) -> Sight {
     read_bounded(path).unwrap_or_else(|error| match error.kind() {
         std::io::ErrorKind::NotFound => Sight::Missing,
-        _ => Sight::Unreadable(plain(&error)),
+        _ => Sight::Unreadable(os_reason(&error)),
     })
 }
 
@@ -56,15 +57,6 @@ fn read_bounded(path: &Path) -> std::io::Result<Sight> {
     let mut bytes = Vec::new();
     file.take(FILE_BYTES_MAX as u64 + 1).read_to_end(&mut bytes)?;
     Ok(Sight::Bytes(bytes))
-}
-
-/// The operating system's words without its number.
-fn plain(error: &std::io::Error) -> String {
-    let text = error.to_string();
-    match text.split_once(" (os error") {
-        Some((words, _)) => words.to_lowercase(),
-        None => text,
-    }
 }
 
 #[cfg(test)]
