@@ -101,8 +101,8 @@ fn round(negative: bool, bits: u128, exponent: i64, more: bool) -> Option<LongDo
     while exponent > i64::from(EXPONENT_MAX) && mantissa != 0 && mantissa >> 63 == 0 {
         (mantissa, exponent) = (mantissa << 1, exponent - 1);
     }
-    (exponent <= i64::from(EXPONENT_MAX))
-        .then(|| LongDouble { negative, magnitude: Finite { mantissa: mantissa as u64, exponent: exponent as i32 } })
+    let magnitude = Finite { mantissa: mantissa as u64, exponent: exponent as i32 };
+    (exponent <= i64::from(EXPONENT_MAX)).then_some(LongDouble { negative, magnitude })
 }
 
 /// Reads a number as `strtold` does, all of the text: decimal, hexadecimal, `inf`. No number: what is too large, too

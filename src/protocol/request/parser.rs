@@ -294,3 +294,163 @@ fn parse_inline(
     super::parse_array(side, spans).expect("what was just written is canonical");
     Ok(Parsed::Request { consumed, form: Form::Rewritten })
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Everything that one connection said, fed in pieces: the requests in their canonical form, then the error.
+    fn said(pieces: &[&[u8]], limits: &Limits) -> (Vec<Vec<u8>>, Option<ProtocolError>) {
+        let (mut parser, mut spans, mut side) = (RequestParser::default(), Vec::new(), Vec::new());
+        let (mut buffer, mut requests) = (Vec::new(), Vec::new());
+        for piece in pieces {
+            buffer.extend_from_slice(piece);
+            loop {
+                let consumed = match parser.parse(&buffer, limits, &mut spans, &mut side) {
+                    Err(error) => return (requests, Some(error)),
+                    Ok(Parsed::Incomplete { bytes_min }) => {
+                        assert!(bytes_min > buffer.len());
+                        break;
+                    }
+                    Ok(Parsed::Empty { consumed }) => consumed,
+                    Ok(Parsed::Request { consumed, form }) => {
+                        let bytes = if form == Form::InPlace { &buffer[..consumed] } else { &side[..] };
+                        let mut again = Vec::new();
+                        super::super::parse_array(bytes, &mut again).expect("canonical");
+                        assert_eq!(again, spans);
+                        requests.push(bytes.to_vec());
+                        consumed
+                    }
+                };
+                assert!(!parser.is_midway());
+                buffer.drain(..consumed);
+            }
+        }
+        (requests, None)
+    }
+
+    fn canonical(requests: &[&[&[u8]]]) -> Vec<Vec<u8>> {
+        let written = requests.iter().map(|words| {
+            let mut out = Vec::new();
+            write_array(&mut out, words.iter().copied());
+            out
+        });
+        written.collect()
+    }
+
+    #[test]
+    fn a_conversation_is_the_same_however_it_is_cut() {
+        let stream: &[u8] = b"*2\r\n$3\r\nGET\r\n$1\r\nk\r\n\r\n*0\r\n*-1\r\nset k \"a\\x20b\"\r\nPING\n\
+            *3\r\n$3\r\nSET\r\n$0\r\n\r\n$6\r\n\r\n\0*1$\r\n*1\rX$4\r\rECHO!!*1\r\n$4\r\nQUIT\r\n";
+        let expected = canonical(&[
+            &[b"GET", b"k"],
+            &[b"set", b"k", b"a b"],
+            &[b"PING"],
+            &[b"SET", b"", b"\r\n\0*1$"],
+            &[b"ECHO"],
+            &[b"QUIT"],
+        ]);
+        let limits = Limits::default();
+        for first in 0..=stream.len() {
+            for second in first..=stream.len() {
+                let pieces = [&stream[..first], &stream[first..second], &stream[second..]];
+                assert_eq!(said(&pieces, &limits), (expected.clone(), None), "cut at {first} and {second}");
+            }
+        }
+        let bytes: Vec<&[u8]> = stream.chunks(1).collect();
+        assert_eq!(said(&bytes, &limits), (expected, None));
+    }
+
+    #[test]
+    fn what_may_not_be_sent_has_the_text_of_redis() {
+        let long = |start: &str| [start.as_bytes(), &[b'1'; 64 * 1024 + 1]].concat();
+        let cases: &[(&[u8], &str)] = &[
+            (b"*x\r\n", "invalid multibulk length"),
+            (b"*\r\n", "invalid multibulk length"),
+            (b"*01\r\n", "invalid multibulk length"),
+            (b"*+1\r\n", "invalid multibulk length"),
+            (b"* 1\r\n", "invalid multibulk length"),
+            (b"*1048577\r\n", "invalid multibulk length"),
+            (b"*99999999999999999999\r\n", "invalid multibulk length"),
+            (b"*1\r\nGET\r\n", "expected '$', got 'G'"),
+            (b"*1\r\n\r\n", "expected '$', got ' '"),
+            (b"*1\r\n:1\r\n", "expected '$', got ':'"),
+            (b"*1\r\n$x\r\n", "invalid bulk length"),
+            (b"*1\r\n$-1\r\n", "invalid bulk length"),
+            (b"*1\r\n$\r\n", "invalid bulk length"),
+            (b"*1\r\n$03\r\n", "invalid bulk length"),
+            (b"*1\r\n$999999999\r\n", "invalid bulk length"),
+            (b"*2\r\n$3\r\nGET\r\n$4294967297\r\n", "invalid bulk length"),
+            (&long("*"), "too big mbulk count string"),
+            (&long("*1\r\n$"), "too big bulk count string"),
+            (&long("a"), "too big inline request"),
+            (&[b"*\0".as_slice(), &[b'1'; 64 * 1024]].concat(), "too big mbulk count string"),
+            (&[b"\0\r\n".as_slice(), &[b'1'; 64 * 1024]].concat(), "too big inline request"),
+            (b"set k \"v\r\n", "unbalanced quotes in request"),
+            (b"set k 'v'x\r\n", "unbalanced quotes in request"),
+        ];
+        for (stream, text) in cases {
+            let shown = stream[..stream.len().min(40)].escape_ascii();
+            let (requests, error) = said(&[stream], &Limits::default());
+            let mut reply = Vec::new();
+            error.expect("an error").write(&mut reply);
+            assert_eq!(String::from_utf8(reply).unwrap(), format!("-ERR Protocol error: {text}\r\n"), "{shown}");
+            assert!(requests.is_empty(), "{shown}");
+            let pieces: Vec<&[u8]> = stream.chunks(1000).collect();
+            assert_eq!(said(&pieces, &Limits::default()).1, error, "{shown}");
+        }
+    }
+
+    #[test]
+    fn limits_are_the_last_value_that_is_taken() {
+        let limits = Limits { args_max: 2, bulk_bytes_max: 5, request_bytes_max: 30, line_bytes_max: 64 };
+        assert_eq!(said(&[b"*2\r\n$5\r\n12345\r\n$5\r\n12345\r\n"], &limits).1, None);
+        assert_eq!(said(&[b"*3\r\n"], &limits).1, Some(ProtocolError::InvalidMultibulkLength));
+        assert_eq!(said(&[b"*1\r\n$6\r\n"], &limits).1, Some(ProtocolError::InvalidBulkLength));
+        let limits = Limits { request_bytes_max: 25, ..limits };
+        assert_eq!(said(&[b"*2\r\n$5\r\n12345\r\n$5\r\n"], &limits).1, Some(ProtocolError::RequestTooLarge));
+    }
+
+    #[test]
+    fn a_request_in_many_pieces_is_not_read_from_its_start_each_time() {
+        let words: Vec<&[u8]> = vec![b"x"; 200_000];
+        let stream = canonical(&[&words]).remove(0);
+        let (mut parser, mut spans, mut side) = (RequestParser::default(), Vec::new(), Vec::new());
+        let limits = Limits::default();
+        // Reading it all again for each of the pieces would take minutes.
+        for end in (1..stream.len()).step_by(7) {
+            let parsed = parser.parse(&stream[..end], &limits, &mut spans, &mut side);
+            assert!(matches!(parsed, Ok(Parsed::Incomplete { .. })));
+        }
+        let whole = Parsed::Request { consumed: stream.len(), form: Form::InPlace };
+        assert_eq!(parser.parse(&stream, &limits, &mut spans, &mut side), Ok(whole));
+        assert_eq!(spans.len(), words.len());
+    }
+
+    #[test]
+    fn memory_follows_the_bytes_and_not_what_they_claim() {
+        let (mut parser, mut spans, mut side) = (RequestParser::default(), Vec::new(), Vec::new());
+        let stream = b"*1000000\r\n$50000000\r\nabc";
+        let parsed = parser.parse(stream, &Limits::default(), &mut spans, &mut side);
+        assert_eq!(parsed, Ok(Parsed::Incomplete { bytes_min: 21 + 50_000_000 + 2 }));
+        assert_eq!((spans.capacity(), side.capacity(), parser.is_midway()), (0, 0, false));
+        assert!(size_of::<RequestParser>() <= 8);
+    }
+
+    proptest! {
+        #[test]
+        fn random_bytes_never_panic_and_cuts_never_matter(
+            bytes in prop::collection::vec(prop::sample::select(b"*$012-\r\n\r\n\r\na\" '\\x\0".to_vec()), 0..80),
+            cuts in prop::collection::vec(0_usize..80, 0..6),
+        ) {
+            let limits = Limits { line_bytes_max: 20, request_bytes_max: 60, ..Limits::default() };
+            let mut cuts: Vec<usize> = cuts.into_iter().map(|cut| cut.min(bytes.len())).collect();
+            cuts.extend([0, bytes.len()]);
+            cuts.sort_unstable();
+            let pieces: Vec<&[u8]> = cuts.windows(2).map(|cut| &bytes[cut[0]..cut[1]]).collect();
+            prop_assert_eq!(said(&pieces, &limits), said(&[&bytes], &limits));
+        }
+    }
+}
