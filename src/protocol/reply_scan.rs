@@ -22,6 +22,9 @@ pub fn reply_end(bytes: &[u8]) -> Result<Option<usize>, BadReply> {
     let mut missing = 1_u64;
     while missing > 0 {
         let Some(&kind) = bytes.get(at) else { return Ok(None) };
+        if !is_sized(kind) && !is_line(kind) {
+            return Err(BadReply { at });
+        }
         let Some(line_end) = find_line_end(bytes, at)? else {
             let overdue = is_sized(kind) && bytes.len() - at > LENGTH_LINE_BYTES_MAX;
             return if overdue { Err(BadReply { at }) } else { Ok(None) };
@@ -30,7 +33,6 @@ pub fn reply_end(bytes: &[u8]) -> Result<Option<usize>, BadReply> {
         let value_start = line_end + 2;
         missing -= 1;
         match kind {
-            b'+' | b'-' | b':' | b'_' | b'#' | b',' | b'(' => at = value_start,
             b'$' | b'=' | b'!' => match length(line, at)? {
                 None => at = value_start,
                 Some(length) => {
@@ -43,7 +45,8 @@ pub fn reply_end(bytes: &[u8]) -> Result<Option<usize>, BadReply> {
                     }
                 }
             },
-            b'*' | b'~' | b'>' | b'%' | b'|' => {
+            kind if is_line(kind) => at = value_start,
+            _ => {
                 let entries = length(line, at)?.unwrap_or(0);
                 let values = match kind {
                     b'%' => entries.checked_mul(2),
@@ -54,7 +57,6 @@ pub fn reply_end(bytes: &[u8]) -> Result<Option<usize>, BadReply> {
                 missing = values.and_then(|values| missing.checked_add(values)).ok_or(BadReply { at })?;
                 at = value_start;
             }
-            _ => return Err(BadReply { at }),
         }
     }
     Ok(Some(at))
@@ -93,6 +95,10 @@ pub fn is_error(reply: &[u8]) -> bool {
 /// Whether the reply is a null of any kind.
 pub fn is_null(reply: &[u8]) -> bool {
     matches!(reply, b"$-1\r\n" | b"*-1\r\n" | b"_\r\n")
+}
+
+fn is_line(kind: u8) -> bool {
+    matches!(kind, b'+' | b'-' | b':' | b'_' | b'#' | b',' | b'(')
 }
 
 fn is_sized(kind: u8) -> bool {
@@ -159,7 +165,7 @@ mod tests {
 
     #[test]
     fn what_is_no_reply_is_an_error() {
-        for bad in ["x\r\n", "$a\r\n", "$-2\r\n", "*?\r\n", "$1\r\nabc", "+a\rb", "$00\r\n"] {
+        for bad in ["\r\n", "x\r\n", "$a\r\n", "$-2\r\n", "*?\r\n", "$1\r\nabc", "+a\rb", "$00\r\n"] {
             assert!(reply_end(bad.as_bytes()).is_err(), "{bad:?}");
         }
         assert!(reply_end(format!("${}", "1".repeat(40)).as_bytes()).is_err());
