@@ -5,4 +5,5 @@
 pub mod control;
 pub mod net;
 pub mod protocol;
+pub mod storage;
 pub mod topology;

@@ -1,0 +1,332 @@
+//! Snapshot files: for each group one file that replaces the head of its log.
+//!
+//! A file is a header (whose it is, up to which position of the log), the caller's description, pieces in the order in
+//! which they were pushed, and an end mark that counts them; all under checksums. It gets its name only when it is whole
+//! and durable, and only then the older ones of its group are removed; so the newest name is the snapshot, and damage in
+//! it is an error, never a reason to take an older one: the log before it is gone.
+//!
+//! Deliberately absent: what pieces mean, compression, partial reads.
+
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+use crc32fast::Hasher;
+
+use super::disk::{Disk, DiskFile};
+use super::error::StorageError;
+use super::log::Position;
+
+/// The version that this release writes and reads.
+const FORMAT_VERSION: u32 = 1;
+const MAGIC: [u8; 8] = *b"PONTSNP\n";
+const HEADER_BYTES: usize = 48;
+const BLOCK_HEADER_BYTES: usize = 16;
+/// A piece or a description may not be longer than this.
+pub const PIECE_LIMIT_BYTES: usize = 1 << 30;
+/// Small pieces are gathered to this before they are written.
+const BUFFER_BYTES: usize = 1 << 20;
+/// Written bytes are made durable in portions of this, so that the last sync has little to do and the log's syncs wait
+/// behind little.
+const SYNC_BYTES: u64 = 16 << 20;
+
+const DESCRIPTION: u32 = 1;
+const PIECE: u32 = 2;
+const END: u32 = 3;
+
+/// Makes the directory if need be, and removes what a crash left of unfinished snapshots. Once, before any is written.
+pub fn open_directory(disk: &Disk, dir: &Path) -> Result<(), StorageError> {
+    disk.create_dir(dir)?;
+    for name in disk.list_dir(dir)?.unwrap_or_default() {
+        if name.ends_with(".tmp") {
+            disk.remove(&dir.join(name))?;
+        }
+    }
+    Ok(())
+}
+
+/// Removes all snapshots of a group that was destroyed.
+pub fn remove_all(disk: &Disk, dir: &Path, group: u64) -> Result<(), StorageError> {
+    remove_below(disk, dir, group, None)
+}
+
+/// Writes one snapshot. Dropped before [`SnapshotWriter::finish`], it leaves nothing.
+#[derive(Debug)]
+pub struct SnapshotWriter {
+    disk: Disk,
+    dir: PathBuf,
+    group: u64,
+    index: u64,
+    file: DiskFile,
+    buffer: Vec<u8>,
+    written: u64,
+    synced: u64,
+    blocks: u64,
+    finished: bool,
+}
+
+impl SnapshotWriter {
+    /// Begins the snapshot of a group up to a position of its log. One at a time for each group and index.
+    pub fn create(
+        disk: &Disk,
+        dir: &Path,
+        group: u64,
+        index: u64,
+        term: u64,
+        description: &[u8],
+    ) -> Result<Self, StorageError> {
+        let path = dir.join(format!("{}.tmp", name_of(group, index)));
+        let mut writer = Self {
+            disk: disk.clone(),
+            dir: dir.to_path_buf(),
+            group,
+            index,
+            file: disk.create(&path)?,
+            buffer: encode_header(group, index, term).to_vec(),
+            written: 0,
+            synced: 0,
+            blocks: 0,
+            finished: false,
+        };
+        writer.block(DESCRIPTION, description)?;
+        Ok(writer)
+    }
+
+    /// Adds a piece; the reader gets the same pieces in the same order.
+    pub fn push(&mut self, piece: &[u8]) -> Result<(), StorageError> {
+        self.block(PIECE, piece)
+    }
+
+    /// Makes the snapshot durable under its name, then removes the group's older ones. Returns its length in bytes.
+    pub fn finish(mut self) -> Result<u64, StorageError> {
+        self.block(END, &[])?;
+        self.flush()?;
+        self.file.sync()?;
+        self.file.rename(&self.disk, &self.dir.join(name_of(self.group, self.index)))?;
+        self.finished = true;
+        self.disk.sync_dir(&self.dir)?;
+        remove_below(&self.disk, &self.dir, self.group, Some(self.index))?;
+        Ok(self.written)
+    }
+
+    fn block(&mut self, kind: u32, content: &[u8]) -> Result<(), StorageError> {
+        if content.len() > PIECE_LIMIT_BYTES {
+            let what = format!("a piece of {} bytes, more than {PIECE_LIMIT_BYTES}", content.len());
+            return Err(StorageError::refused(self.group, what));
+        }
+        self.buffer.extend_from_slice(&encode_block(kind, self.blocks, content));
+        self.blocks += 1;
+        if self.buffer.len() + content.len() <= BUFFER_BYTES {
+            self.buffer.extend_from_slice(content);
+            return Ok(());
+        }
+        self.flush()?;
+        self.file.write_at(self.written, content)?;
+        self.written += content.len() as u64;
+        if self.written - self.synced >= SYNC_BYTES {
+            self.file.sync()?;
+            self.synced = self.written;
+        }
+        Ok(())
+    }
+
+    fn flush(&mut self) -> Result<(), StorageError> {
+        self.file.write_at(self.written, &self.buffer)?;
+        self.written += self.buffer.len() as u64;
+        self.buffer.clear();
+        Ok(())
+    }
+}
+
+impl Drop for SnapshotWriter {
+    fn drop(&mut self) {
+        if !self.finished {
+            // What stays is removed when the directory is opened again.
+            let _ = self.disk.remove(self.file.path());
+        }
+    }
+}
+
+/// Reads one snapshot. The file stays readable while a newer one takes its place.
+#[derive(Debug)]
+pub struct SnapshotReader {
+    file: DiskFile,
+    length: u64,
+    position: Position,
+    description: Bytes,
+    offset: u64,
+    blocks: u64,
+    ended: bool,
+}
+
+impl SnapshotReader {
+    /// Opens the newest snapshot of a group; `None` where there is none.
+    pub fn open_newest(disk: &Disk, dir: &Path, group: u64) -> Result<Option<Self>, StorageError> {
+        let indexes = indexes_of(disk, dir, group)?;
+        let Some(index) = indexes.last() else { return Ok(None) };
+        match disk.open(&dir.join(name_of(group, *index)))? {
+            Some(file) => Self::open(file, group, *index).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// The last position of the log that the snapshot covers.
+    pub fn position(&self) -> Position {
+        self.position
+    }
+
+    /// The description that the writer was given.
+    pub fn description(&self) -> &Bytes {
+        &self.description
+    }
+
+    /// The length of the file in bytes.
+    pub fn file_bytes(&self) -> u64 {
+        self.length
+    }
+
+    /// The next piece; `None` after the last one. A snapshot that ends early is damaged.
+    pub fn next_piece(&mut self) -> Result<Option<Bytes>, StorageError> {
+        if self.ended {
+            return Ok(None);
+        }
+        let (kind, content) = self.block()?;
+        match kind {
+            PIECE => Ok(Some(content)),
+            END if self.offset == self.length => {
+                self.ended = true;
+                Ok(None)
+            }
+            _ => Err(self.damaged("a block of an unexpected kind")),
+        }
+    }
+
+    fn open(file: DiskFile, group: u64, index: u64) -> Result<Self, StorageError> {
+        let mut header = [0; HEADER_BYTES];
+        file.read_at(0, &mut header)?;
+        let term = decode_header(&header, file.path(), group, index)?;
+        let (length, position) = (file.len()?, Position { index, term });
+        let (description, offset) = (Bytes::new(), HEADER_BYTES as u64);
+        let mut reader = Self { file, length, position, description, offset, blocks: 0, ended: false };
+        match reader.block()? {
+            (DESCRIPTION, description) => reader.description = description,
+            _ => return Err(reader.damaged("no description")),
+        }
+        Ok(reader)
+    }
+
+    fn block(&mut self) -> Result<(u32, Bytes), StorageError> {
+        let mut header = [0; BLOCK_HEADER_BYTES];
+        self.file.read_at(self.offset, &mut header)?;
+        let [kind, len, ..] = numbers(&header);
+        let start = self.offset + BLOCK_HEADER_BYTES as u64;
+        // A damaged length may claim anything: memory follows what the file has.
+        if u64::from(len) > self.length.saturating_sub(start) {
+            return Err(self.damaged("a block longer than the file"));
+        }
+        let mut content = vec![0; len as usize];
+        self.file.read_at(start, &mut content)?;
+        if header != encode_block(kind, self.blocks, &content) {
+            return Err(self.damaged("the checksum of a block"));
+        }
+        self.offset = start + u64::from(len);
+        self.blocks += 1;
+        Ok((kind, content.into()))
+    }
+
+    fn damaged(&self, what: &str) -> StorageError {
+        StorageError::damaged(self.file.path(), self.offset, what)
+    }
+}
+
+impl Iterator for SnapshotReader {
+    type Item = Result<Bytes, StorageError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let piece = self.next_piece().transpose();
+        self.ended |= matches!(piece, Some(Err(_)));
+        piece
+    }
+}
+
+fn name_of(group: u64, index: u64) -> String {
+    format!("{group:016x}-{index:016x}.snapshot")
+}
+
+/// The indexes of a group's snapshots, rising.
+fn indexes_of(disk: &Disk, dir: &Path, group: u64) -> Result<Vec<u64>, StorageError> {
+    let names = disk.list_dir(dir)?.unwrap_or_default();
+    let index_of = |name: &String| {
+        let (of, index) = name.strip_suffix(".snapshot")?.split_once('-')?;
+        let (of, index) = (u64::from_str_radix(of, 16).ok()?, u64::from_str_radix(index, 16).ok()?);
+        (of == group).then_some(index)
+    };
+    let mut indexes: Vec<u64> = names.iter().filter_map(index_of).collect();
+    indexes.sort_unstable();
+    Ok(indexes)
+}
+
+/// Removes a group's snapshots below an index, or all. A crash may undo it: a newer one hides them, and a group that was
+/// destroyed is destroyed again.
+fn remove_below(disk: &Disk, dir: &Path, group: u64, below: Option<u64>) -> Result<(), StorageError> {
+    for index in indexes_of(disk, dir, group)? {
+        if below.is_none_or(|below| index < below) {
+            disk.remove(&dir.join(name_of(group, index)))?;
+        }
+    }
+    disk.sync_dir(dir)
+}
+
+fn encode_header(group: u64, index: u64, term: u64) -> [u8; HEADER_BYTES] {
+    let mut header = [0; HEADER_BYTES];
+    header[..8].copy_from_slice(&MAGIC);
+    header[8..12].copy_from_slice(&FORMAT_VERSION.to_le_bytes());
+    for (place, number) in [(16, group), (24, index), (32, term)] {
+        header[place..place + 8].copy_from_slice(&number.to_le_bytes());
+    }
+    let checksum = header_checksum(&header);
+    header[12..16].copy_from_slice(&checksum.to_le_bytes());
+    header
+}
+
+/// The term in the header of a snapshot of this group and index.
+fn decode_header(header: &[u8; HEADER_BYTES], path: &Path, group: u64, index: u64) -> Result<u64, StorageError> {
+    let [.., version, checksum] = numbers(header.first_chunk().expect("shorter than the header"));
+    if header[..8] != MAGIC || checksum != header_checksum(header) {
+        return Err(StorageError::damaged(path, 0, "the header of the snapshot"));
+    }
+    if version != FORMAT_VERSION {
+        return Err(StorageError::Version { path: path.to_path_buf(), found: version, known: FORMAT_VERSION });
+    }
+    let term = u64::from_le_bytes(header[32..40].try_into().expect("eight bytes"));
+    if *header != encode_header(group, index, term) {
+        return Err(StorageError::damaged(path, 16, "the header of another snapshot"));
+    }
+    Ok(term)
+}
+
+fn header_checksum(header: &[u8; HEADER_BYTES]) -> u32 {
+    let mut hasher = Hasher::new();
+    hasher.update(&header[..12]);
+    hasher.update(&header[16..]);
+    hasher.finalize()
+}
+
+/// The header of a block: kind, length, checksum over both, the block's number and the content.
+fn encode_block(kind: u32, number: u64, content: &[u8]) -> [u8; BLOCK_HEADER_BYTES] {
+    let len = u32::try_from(content.len()).expect("within the limit of a piece");
+    let mut hasher = Hasher::new();
+    hasher.update(&kind.to_le_bytes());
+    hasher.update(&len.to_le_bytes());
+    hasher.update(&number.to_le_bytes());
+    hasher.update(content);
+    let mut header = [0; BLOCK_HEADER_BYTES];
+    for (place, number) in [(0, kind), (4, len), (8, hasher.finalize())] {
+        header[place..place + 4].copy_from_slice(&number.to_le_bytes());
+    }
+    header
+}
+
+fn numbers(bytes: &[u8; 16]) -> [u32; 4] {
+    let at = |place: usize| u32::from_le_bytes(bytes[place..place + 4].try_into().expect("four bytes"));
+    [at(0), at(4), at(8), at(12)]
+}
