@@ -2,6 +2,7 @@
 //!
 //! Folders from the top layer to the ground; each may import only from those below it (held by `tests/layers.rs`).
 
+pub mod cli;
 pub mod control;
 pub mod net;
 pub mod protocol;

@@ -1,1 +1,7 @@
-fn main() {}
+//! The binary: what the command line says is in `cli`.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    pontoon::cli::run(std::env::args_os())
+}

@@ -58,6 +58,15 @@ pub enum OperatorError {
     NoLeader(String),
 }
 
+impl OperatorError {
+    /// What went wrong, without the node.
+    pub fn reason(&self) -> &str {
+        match self {
+            Self::Unreachable { reason, .. } | Self::Refused { reason, .. } | Self::NoLeader(reason) => reason,
+        }
+    }
+}
+
 /// A node and where it is reached.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target {
@@ -84,7 +93,8 @@ impl Target {
         OperatorError::Unreachable { node: self.node.clone(), addr: self.addr.clone(), reason: reason.to_string() }
     }
 
-    fn refused(&self, reason: impl ToString) -> OperatorError {
+    /// The error of a node that was reached and cannot be talked to.
+    pub fn refused(&self, reason: impl ToString) -> OperatorError {
         OperatorError::Refused { node: self.node.clone(), addr: self.addr.clone(), reason: reason.to_string() }
     }
 }

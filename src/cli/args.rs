@@ -1,0 +1,211 @@
+//! The command line as types: every flag, its default and its environment variable.
+
+use std::ffi::OsString;
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::protocol::frame::ReadLevel;
+use crate::topology::NodeName;
+use crate::topology::config::check_name;
+
+/// Many Raft groups that look like one Redis.
+#[derive(Debug, Parser)]
+#[command(name = "pontoon", version, arg_required_else_help = true)]
+pub struct CommandLine {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+    /// How to log.
+    #[command(flatten)]
+    pub logging: LoggingArgs,
+}
+
+/// The subcommands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Create the cluster of a shards.toml, once
+    Init(InitArgs),
+    /// Show the nodes and shards of a cluster
+    Status(StatusArgs),
+    /// Validate a shards.toml
+    Check(CheckArgs),
+    /// Show where a key lives
+    Where(WhereArgs),
+}
+
+/// How to log.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Logging")]
+pub struct LoggingArgs {
+    /// The form of log lines on standard error
+    #[arg(long, global = true, env = "PONTOON_LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]
+    pub log_format: LogFormat,
+    /// error, warn, info, debug or trace; or filters, like `pontoon::proxy=debug,info`
+    #[arg(long, global = true, env = "PONTOON_LOG_LEVEL", default_value = "info")]
+    pub log_level: String,
+}
+
+/// The form of log lines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// `pontoon dev`: a whole cluster in one process.
+#[derive(Clone, Debug, Args)]
+pub struct DevArgs {
+    /// How many shards
+    #[arg(long, env = "PONTOON_SHARDS", default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=64))]
+    pub shards: u16,
+    /// How many nodes, each with a replica of every shard
+    #[arg(long, env = "PONTOON_REPLICAS", default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=9))]
+    pub replicas: u16,
+    /// Where Redis clients connect
+    #[arg(long, env = "PONTOON_LISTEN", default_value = "127.0.0.1:6379", value_parser = listen_address)]
+    pub listen: SocketAddr,
+    /// Where metrics and health are served
+    #[arg(long, env = "PONTOON_ADMIN_LISTEN", value_parser = listen_address)]
+    pub admin_listen: Option<SocketAddr>,
+    /// Where everything is kept
+    #[arg(long, env = "PONTOON_DATA", default_value = "./pontoon-data")]
+    pub data: PathBuf,
+    /// The level of reads, unless a connection asks for another
+    #[arg(long, env = "PONTOON_READS", default_value = "session", value_parser = read_level)]
+    pub reads: ReadLevel,
+}
+
+/// `pontoon node`: one node.
+#[derive(Clone, Debug, Args)]
+pub struct NodeArgs {
+    /// The cluster's file
+    #[arg(long, env = "PONTOON_CONFIG", default_value = "shards.toml")]
+    pub config: PathBuf,
+    /// Which node of the file this is
+    #[arg(long, env = "PONTOON_NAME", value_parser = node_name)]
+    pub name: NodeName,
+    /// Where its logs and snapshots are kept
+    #[arg(long, env = "PONTOON_DATA")]
+    pub data: PathBuf,
+    /// Where it listens, when that is not its address in the file
+    #[arg(long, env = "PONTOON_LISTEN", value_parser = listen_address)]
+    pub listen: Option<SocketAddr>,
+    /// Where metrics and health are served
+    #[arg(long, env = "PONTOON_ADMIN_LISTEN", value_parser = listen_address)]
+    pub admin_listen: Option<SocketAddr>,
+}
+
+/// `pontoon proxy`: one stateless proxy.
+#[derive(Clone, Debug, Args)]
+pub struct ProxyArgs {
+    /// The cluster's file
+    #[arg(long, env = "PONTOON_CONFIG", default_value = "shards.toml")]
+    pub config: PathBuf,
+    /// Its name in logs and in the nodes' logs
+    #[arg(long, env = "PONTOON_NAME")]
+    pub name: Option<String>,
+    /// Where Redis clients connect
+    #[arg(long, env = "PONTOON_LISTEN", default_value = "127.0.0.1:6379", value_parser = listen_address)]
+    pub listen: SocketAddr,
+    /// Where metrics and health are served
+    #[arg(long, env = "PONTOON_ADMIN_LISTEN", value_parser = listen_address)]
+    pub admin_listen: Option<SocketAddr>,
+    /// How many threads serve clients; as many as there are processors when not given
+    #[arg(long, env = "PONTOON_WORKERS", value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub workers: Option<u16>,
+    /// The level of reads, unless a connection asks for another: strong, session or any
+    #[arg(long, env = "PONTOON_READS", default_value = "session", value_parser = read_level)]
+    pub reads: ReadLevel,
+}
+
+/// `pontoon init`.
+#[derive(Clone, Debug, Args)]
+pub struct InitArgs {
+    /// The cluster's file
+    #[arg(long, env = "PONTOON_CONFIG", default_value = "shards.toml")]
+    pub config: PathBuf,
+    /// Print the result as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `pontoon status`.
+#[derive(Clone, Debug, Args)]
+pub struct StatusArgs {
+    /// The cluster's file
+    #[arg(long, env = "PONTOON_CONFIG", default_value = "shards.toml")]
+    pub config: PathBuf,
+    /// Print the result as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `pontoon check`.
+#[derive(Clone, Debug, Args)]
+pub struct CheckArgs {
+    /// The file
+    #[arg(default_value = "shards.toml")]
+    pub file: PathBuf,
+    /// Print the result as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `pontoon where`.
+#[derive(Clone, Debug, Args)]
+pub struct WhereArgs {
+    /// The key, taken byte for byte
+    pub key: OsString,
+    /// The cluster's file
+    #[arg(long, env = "PONTOON_CONFIG", default_value = "shards.toml")]
+    pub config: PathBuf,
+    /// Print the result as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// An address to listen on: unlike a node's address it may be `0.0.0.0`, and its port may be 0.
+fn listen_address(text: &str) -> Result<SocketAddr, String> {
+    let form = || "an address is `host:port`, like `127.0.0.1:6379` or `[::]:6379`".to_owned();
+    if let Ok(address) = text.parse() {
+        return Ok(address);
+    }
+    text.to_socket_addrs().ok().and_then(|mut found| found.next()).ok_or_else(form)
+}
+
+fn node_name(text: &str) -> Result<NodeName, String> {
+    check_name(text).map(|()| NodeName::new(text)).map_err(str::to_owned)
+}
+
+fn read_level(text: &str) -> Result<ReadLevel, String> {
+    ReadLevel::from_name(text.as_bytes()).ok_or_else(|| "a level is strong, session or any".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_definitions_hold_together() {
+        CommandLine::command().debug_assert();
+        DevArgs::augment_args(clap::Command::new("dev")).debug_assert();
+        NodeArgs::augment_args(clap::Command::new("node")).debug_assert();
+        ProxyArgs::augment_args(clap::Command::new("proxy")).debug_assert();
+    }
+
+    #[test]
+    fn addresses_names_and_levels_are_read_or_refused() {
+        assert_eq!(listen_address("[::1]:0").unwrap().to_string(), "[::1]:0");
+        assert!(listen_address("localhost:6379").unwrap().ip().is_loopback());
+        assert!(listen_address("6379").is_err());
+        assert!(node_name("n 1").is_err());
+        assert_eq!(read_level("STRONG"), Ok(ReadLevel::Strong));
+        assert!(read_level("eventual").is_err());
+    }
+}

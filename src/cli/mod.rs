@@ -1,0 +1,68 @@
+//! What an operator types. Each subcommand has a file; this one runs one of them and makes an exit code of its outcome.
+//!
+//! | exit code | meaning |
+//! | --- | --- |
+//! | 0 | done |
+//! | 1 | refused, invalid, or not possible now; the reason is on standard error |
+//! | 2 | the command line itself is wrong |
+
+pub mod args;
+mod check;
+mod gather;
+mod init;
+mod locate;
+mod logging;
+mod report;
+mod status;
+
+use std::ffi::OsString;
+use std::future::Future;
+use std::io::Write;
+use std::process::ExitCode;
+
+use args::{Command, CommandLine};
+use clap::Parser;
+
+/// Runs the command line that the process was started with.
+pub fn run(command_line: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let parsed = match CommandLine::try_parse_from(command_line) {
+        Ok(parsed) => parsed,
+        Err(error) => {
+            // Help and version come this way too, with code 0.
+            let _ = error.print();
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
+        }
+    };
+    match logging::start(&parsed.logging).and_then(|()| dispatch(parsed.command)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let _ = writeln!(std::io::stderr(), "{error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn dispatch(command: Command) -> anyhow::Result<()> {
+    match command {
+        Command::Init(args) => block_on(init::run(&args)),
+        Command::Status(args) => block_on(status::run(&args)),
+        Command::Check(args) => check::run(&args),
+        Command::Where(args) => block_on(locate::run(&args)),
+    }
+}
+
+fn block_on(command: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(command)
+}
+
+/// Writes a command's result. A reader that has seen enough, like `head`, is no error.
+fn print(text: &str) -> anyhow::Result<()> {
+    match writeln!(std::io::stdout(), "{}", text.trim_end()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error.into()),
+        _ => Ok(()),
+    }
+}
+
+fn print_json(value: &impl serde::Serialize) -> anyhow::Result<()> {
+    print(&serde_json::to_string(value)?)
+}
