@@ -106,6 +106,7 @@ impl StatusReport {
         let mut line = |text: String| writeln!(out, "{text}").expect("a String takes all text");
         match self.cluster {
             Some(cluster) => line(format!("cluster {cluster}, version {}, revision {}", self.version, self.revision)),
+            None if self.nodes.iter().all(|node| !node.alive) => line("no node answered".to_owned()),
             None => line("no cluster yet: `pontoon init` creates it".to_owned()),
         }
         line(String::new());
@@ -243,4 +244,126 @@ fn rows_aligned(rows: &[Vec<String>]) -> Vec<String> {
         cells.join("  ").trim_end().to_owned()
     };
     rows.iter().map(line).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use serde_json::json;
+
+    use super::*;
+    use crate::cli::gather::Answer;
+    use crate::control::operator::Target;
+    use crate::protocol::control::NodeReport;
+    use crate::topology::{LogIndex, ReplicaId, ShardsConfig};
+
+    fn catalog() -> Catalog {
+        let node = |i: u32| format!("[[node]]\nname = \"n{i}\"\naddr = \"h{i}:1\"\n");
+        let shard = "[[shard]]\nname = \"a\"\nnodes = [\"n1\", \"n2\", \"n3\"]\n";
+        let text = format!("version = 4\n{}{}{}{shard}", node(1), node(2), node(3));
+        let config = ShardsConfig::parse(&text, "f").unwrap();
+        Catalog::found(ClusterId(1), 2, &config, &BTreeMap::new())
+    }
+
+    /// What a node tells of its replica of shard `a`.
+    fn told(catalog: &Catalog, node: &str, role: Role, term: u64, applied: u64, committed: u64) -> Answer {
+        let (shard, name) = (&catalog.data_shards()[0], NodeName::new(node));
+        let replica = ReplicaReport {
+            shard: shard.id,
+            name: shard.name.clone(),
+            replica: shard.replica_on(&name).unwrap().id,
+            role,
+            term: Term(term),
+            leader: Some(ReplicaId(1)),
+            applied: LogIndex(applied),
+            committed: LogIndex(committed),
+            keys: applied,
+            bytes: applied * 10,
+            slots: 16384,
+            readable: true,
+        };
+        let (cluster, revision) = (Some(catalog.cluster), catalog.revision);
+        let report = NodeReport { node: name.clone(), cluster, revision, version: 4, replicas: vec![replica] };
+        Answer { target: Target { node: name, addr: format!("h{}:1", &node[1..]) }, report: Ok(report) }
+    }
+
+    fn dead(node: &str) -> Answer {
+        let target = Target { node: NodeName::new(node), addr: format!("h{}:1", &node[1..]) };
+        Answer { target, report: Err("connection refused".to_owned()) }
+    }
+
+    /// The leader that was, the leader that is, and a dead node.
+    fn gathered() -> Gathered {
+        let catalog = catalog();
+        let answers = vec![
+            told(&catalog, "n1", Role::Leader, 3, 90, 90),
+            told(&catalog, "n2", Role::Leader, 5, 100, 101),
+            dead("n3"),
+        ];
+        Gathered { catalog: Some(catalog), answers }
+    }
+
+    #[test]
+    fn json_has_the_documented_fields() {
+        let report = serde_json::to_value(StatusReport::of(&gathered())).unwrap();
+        assert_eq!((&report["version"], &report["revision"]), (&json!(4), &json!(1)));
+        let n3 = json!({"name": "n3", "addr": "h3:1", "zone": null, "alive": false, "problem": "connection refused"});
+        assert_eq!(report["nodes"][2], n3);
+        let replicas = json!([
+            {"node": "n1", "role": "leader", "applied": 90, "lag": 11, "alive": true},
+            {"node": "n2", "role": "leader", "applied": 100, "lag": 1, "alive": true},
+            {"node": "n3", "role": null, "applied": null, "lag": null, "alive": false},
+        ]);
+        let shard = json!({"name": "a", "leader": "n2", "term": 5, "slots": 16384, "keys": 100, "bytes": 1000, "replicas": replicas});
+        assert_eq!(report["shards"], json!([shard]));
+        assert_eq!(report["catalog"]["leader"], json!(null));
+    }
+
+    #[test]
+    fn the_table_shows_what_is_down_and_who_leads() {
+        let table = StatusReport::of(&gathered()).table();
+        let expected = "\
+cluster 00000000000000000000000000000001, version 4, revision 1
+
+NODE  ADDRESS  ZONE  ALIVE
+n1    h1:1     -     yes
+n2    h2:1     -     yes
+n3    h3:1     -     no: connection refused
+
+SHARD    SLOTS  KEYS  BYTES  LEADER  TERM  REPLICAS (LAG)
+catalog  0      0     0      none    0     n1 down, n2 down, n3 down
+a        16384  100   1000   n2      5     n1 leader (11), n2 leader (1), n3 down
+";
+        assert_eq!(table, expected);
+    }
+
+    #[test]
+    fn without_a_catalog_or_an_answer_that_is_what_is_said() {
+        let mut silent = Gathered { catalog: None, answers: vec![dead("n1")] };
+        assert!(StatusReport::of(&silent).table().starts_with("no node answered\n"));
+        silent.answers.push(told(&catalog(), "n2", Role::Follower, 1, 1, 1));
+        assert!(StatusReport::of(&silent).table().starts_with("no cluster yet"));
+    }
+
+    #[test]
+    fn a_shard_without_a_leader_is_leaderless_and_shows_its_most_advanced_replica() {
+        let catalog = catalog();
+        let answers =
+            vec![told(&catalog, "n1", Role::Follower, 6, 7, 9), told(&catalog, "n2", Role::Follower, 5, 8, 8)];
+        let report = StatusReport::of(&Gathered { catalog: Some(catalog), answers });
+        assert_eq!(report.leaderless(), [&ShardName::new("catalog"), &ShardName::new("a")]);
+        assert_eq!((report.shards[0].keys, report.shards[0].term), (8, Term(6)));
+    }
+
+    #[test]
+    fn a_key_is_where_its_slots_owner_is() {
+        let gathered = gathered();
+        let place = KeyPlace::of(&gathered, gathered.catalog.as_ref().unwrap(), b"{123456789}x");
+        assert_eq!(
+            place.text(),
+            "slot      14630\nshard     a\nleader    n2 at h2:1\nreplicas  n1 leader (11), n2 leader (1), n3 down\n"
+        );
+        assert_eq!(serde_json::to_value(&place).unwrap()["addr"], json!("h2:1"));
+    }
 }
