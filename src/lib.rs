@@ -4,6 +4,7 @@
 
 pub mod cli;
 pub mod control;
+pub mod keyspace;
 pub mod net;
 pub mod protocol;
 pub mod storage;

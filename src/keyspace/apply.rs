@@ -1,0 +1,211 @@
+//! The two ways into the state: [`Keyspace::apply`] for log entries, [`Keyspace::read`] for everything that changes
+//! nothing.
+//!
+//! Apply reads nothing but entry and state (DESIGN.md, R6): raise log time, look the command up, judge the ownership of
+//! every key (R5), remove those of its keys that are expired (R8), execute. A command that is refused for ownership
+//! leaves no trace but the time.
+
+use super::call::{CommandResult, ReadCall, WriteCall};
+use super::entry::Entry;
+use super::error::EntryError;
+use super::store::Keyspace;
+use super::{bits, keys, strings};
+use crate::protocol::command::{CommandId, CommandSpec, resolve};
+use crate::protocol::errors;
+use crate::protocol::reply::ReplyWriter;
+use crate::protocol::request::{Args, Span, parse_array};
+use crate::topology::{LogTime, Slot};
+
+/// What an entry did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Applied {
+    /// It was executed; the reply was appended, be it an error.
+    Reply,
+    /// A key's slot is not owned here: nothing changed, nothing was appended.
+    NotOwner(Slot),
+    /// It was no client's request.
+    Nothing,
+}
+
+/// What a read came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Read {
+    /// The reply was appended, be it an error.
+    Answered,
+    /// A key's slot is not owned here; nothing was appended.
+    NotOwner(Slot),
+    /// A key expires between log time and the reader's clock: only a new log time can tell; nothing was appended.
+    Unsettled,
+}
+
+/// Who reads, and when.
+#[derive(Clone, Copy, Debug)]
+pub struct ReadAt {
+    /// The reader's clock; log time wins where it is later.
+    pub clock: LogTime,
+    /// Whether the client speaks RESP3.
+    pub resp3: bool,
+}
+
+impl Keyspace {
+    /// Applies one entry and appends the reply to `out`. An error stops the replica.
+    pub fn apply(&mut self, entry: &Entry<'_>, out: &mut Vec<u8>) -> Result<Applied, EntryError> {
+        self.log_time = self.log_time.max(entry.time());
+        match *entry {
+            Entry::Tick { .. } => Ok(Applied::Nothing),
+            Entry::Sweep { slot, keys_max, .. } => {
+                self.sweep(slot, keys_max);
+                Ok(Applied::Nothing)
+            }
+            Entry::Write { resp3, request, .. } => {
+                let mut spans = std::mem::take(&mut self.spans);
+                let result = self.apply_request(request, &mut spans, resp3, out);
+                self.spans = spans;
+                result
+            }
+        }
+    }
+
+    /// Answers a command that changes nothing.
+    pub fn read(&self, args: Args<'_>, at: ReadAt, out: &mut Vec<u8>) -> Read {
+        let spec = match resolve(args) {
+            Ok(spec) => spec,
+            Err(error) => {
+                error.write(args, out);
+                return Read::Answered;
+            }
+        };
+        let now_ms = at.clock.max(self.log_time).get();
+        for position in spec.key_positions(args.len()) {
+            let key = args.get(position);
+            let slot = Slot::of_key(key);
+            if self.owns(slot).is_none() {
+                return Read::NotOwner(slot);
+            }
+            let log_time_ms = self.log_time.get();
+            if self.peek(key).is_some_and(|record| record.is_expired(now_ms) && !record.is_expired(log_time_ms)) {
+                return Read::Unsettled;
+            }
+        }
+        if spec.id == CommandId::Scan
+            && let Some(slot) = keys::scan_slot(args)
+            && self.owns(slot).is_none()
+        {
+            return Read::NotOwner(slot);
+        }
+        self.answer(spec, args, now_ms, ReplyWriter::new(out, at.resp3));
+        Read::Answered
+    }
+
+    fn apply_request(
+        &mut self,
+        request: &[u8],
+        spans: &mut Vec<Span>,
+        resp3: bool,
+        out: &mut Vec<u8>,
+    ) -> Result<Applied, EntryError> {
+        parse_array(request, spans).map_err(|_| EntryError::Malformed("not one RESP array"))?;
+        let args = Args::new(request, spans);
+        let spec = match resolve(args) {
+            Ok(spec) => spec,
+            Err(error) => {
+                error.write(args, out);
+                return Ok(Applied::Reply);
+            }
+        };
+        let mut reply = ReplyWriter::new(out, resp3);
+        let keys = || spec.key_positions(args.len()).map(|position| args.get(position));
+        if let Some(slot) = keys().map(Slot::of_key).find(|&slot| self.owns(slot).is_none()) {
+            return Ok(Applied::NotOwner(slot));
+        }
+        if !spec.is_write() {
+            // A read in the log sees exactly its position: its clock is log time.
+            self.answer(spec, args, self.log_time.get(), reply);
+            return Ok(Applied::Reply);
+        }
+        if keys().any(|key| key.len() > self.limits.key_bytes_max as usize) {
+            reply.error(&errors::too_large("the key", self.limits.key_bytes_max as usize));
+            return Ok(Applied::Reply);
+        }
+        keys().for_each(|key| self.remove_if_expired(key));
+        let mut call = WriteCall { keyspace: self, args, reply };
+        if let Err(error) = execute_write(spec.id, &mut call) {
+            error.write(&mut call.reply);
+        }
+        Ok(Applied::Reply)
+    }
+
+    fn answer(&self, spec: &CommandSpec, args: Args<'_>, now_ms: u64, reply: ReplyWriter<'_>) {
+        let mut call = ReadCall { keyspace: self, args, reply, now_ms };
+        if let Err(error) = execute_read(spec.id, &mut call) {
+            error.write(&mut call.reply);
+        }
+    }
+}
+
+#[rustfmt::skip]
+fn execute_write(id: CommandId, call: &mut WriteCall<'_>) -> CommandResult {
+    use CommandId as C;
+    match id {
+        C::Set => strings::set(call),
+        C::SetNx => strings::setnx(call),
+        C::SetEx => strings::setex(call, strings::Unit::Seconds),
+        C::PSetEx => strings::setex(call, strings::Unit::Milliseconds),
+        C::GetSet => strings::getset(call),
+        C::GetDel => strings::getdel(call),
+        C::GetEx => strings::getex(call),
+        C::MSet => strings::mset(call),
+        C::MSetNx => strings::msetnx(call),
+        C::Append => strings::append(call),
+        C::SetRange => strings::setrange(call),
+        C::Incr => strings::incr(call, 1),
+        C::Decr => strings::incr(call, -1),
+        C::IncrBy => strings::incrby(call),
+        C::DecrBy => strings::decrby(call),
+        C::IncrByFloat => strings::incrbyfloat(call),
+        C::SetBit => bits::setbit(call),
+        C::BitOp => bits::bitop(call),
+        C::BitField => bits::bitfield(call),
+        C::Del | C::Unlink => keys::del(call),
+        C::Expire => keys::expire(call, keys::EXPIRE),
+        C::PExpire => keys::expire(call, keys::PEXPIRE),
+        C::ExpireAt => keys::expire(call, keys::EXPIREAT),
+        C::PExpireAt => keys::expire(call, keys::PEXPIREAT),
+        C::Persist => keys::persist(call),
+        C::Rename => keys::rename(call),
+        C::RenameNx => keys::renamenx(call),
+        C::Copy => keys::copy(call),
+        C::FlushAll | C::FlushDb => keys::flush(call),
+        _ => Err("ERR this command is not one of a shard".into()),
+    }
+}
+
+#[rustfmt::skip]
+fn execute_read(id: CommandId, call: &mut ReadCall<'_>) -> CommandResult {
+    use CommandId as C;
+    match id {
+        C::Get => strings::get(call),
+        C::MGet => strings::mget(call),
+        C::StrLen => strings::strlen(call),
+        C::GetRange | C::SubStr => strings::getrange(call),
+        C::Lcs => strings::lcs(call),
+        C::GetBit => bits::getbit(call),
+        C::BitCount => bits::bitcount(call),
+        C::BitPos => bits::bitpos(call),
+        C::BitFieldRo => bits::bitfield_ro(call),
+        C::Exists => keys::exists(call, false),
+        C::Touch => keys::exists(call, true),
+        C::Ttl => keys::ttl(call, keys::TTL),
+        C::PTtl => keys::ttl(call, keys::PTTL),
+        C::ExpireTime => keys::ttl(call, keys::EXPIRETIME),
+        C::PExpireTime => keys::ttl(call, keys::PEXPIRETIME),
+        C::Type => keys::type_of(call),
+        C::Object => keys::object(call),
+        C::Memory => keys::memory(call),
+        C::RandomKey => keys::randomkey(call),
+        C::Keys => keys::keys(call),
+        C::Scan => keys::scan(call),
+        C::DbSize => keys::dbsize(call),
+        _ => Err("ERR this command changes state or is not one of a shard".into()),
+    }
+}

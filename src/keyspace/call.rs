@@ -1,0 +1,143 @@
+//! What a command is handed: its arguments, the state, and where its reply goes.
+
+use std::borrow::Cow;
+
+use super::record::Record;
+use super::store::Keyspace;
+use super::value::{Text, Value};
+use crate::protocol::errors;
+use crate::protocol::numbers::parse_i64;
+use crate::protocol::reply::ReplyWriter;
+use crate::protocol::request::Args;
+
+/// The error that a client gets, code first.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CommandError {
+    /// A text of ours.
+    Text(Cow<'static, str>),
+    /// A text of ours, and then what the client sent.
+    Quoting(&'static str, Vec<u8>),
+}
+
+impl CommandError {
+    /// An error that ends with what the client sent.
+    pub fn quoting(before: &'static str, quoted: &[u8]) -> Self {
+        Self::Quoting(before, quoted.to_vec())
+    }
+
+    /// Appends the error.
+    pub fn write(&self, reply: &mut ReplyWriter<'_>) {
+        match self {
+            Self::Text(text) => reply.error(text),
+            Self::Quoting(before, quoted) => {
+                let mut error = Vec::new();
+                errors::write_quoting(&mut error, before, quoted, "");
+                reply.raw(&error);
+            }
+        }
+    }
+}
+
+impl From<&'static str> for CommandError {
+    fn from(text: &'static str) -> Self {
+        Self::Text(Cow::Borrowed(text))
+    }
+}
+
+impl From<String> for CommandError {
+    fn from(text: String) -> Self {
+        Self::Text(Cow::Owned(text))
+    }
+}
+
+/// What a command returns: its reply is written, or it is this error and nothing else.
+pub type CommandResult = Result<(), CommandError>;
+
+/// A command that changes state. Its keys are owned, and none of them is expired.
+#[derive(Debug)]
+pub struct WriteCall<'a> {
+    /// The state.
+    pub keyspace: &'a mut Keyspace,
+    /// The arguments.
+    pub args: Args<'a>,
+    /// The reply.
+    pub reply: ReplyWriter<'a>,
+}
+
+impl WriteCall<'_> {
+    /// The time that the command lives in.
+    pub const fn now_ms(&self) -> u64 {
+        self.keyspace.log_time.get()
+    }
+
+    /// The record of a key.
+    pub fn find(&self, key: &[u8]) -> Option<&Record> {
+        let record = self.keyspace.peek(key)?;
+        record.touch(self.now_ms());
+        Some(record)
+    }
+
+    /// The string that a key holds.
+    pub fn text(&self, key: &[u8]) -> Result<Option<&Text>, CommandError> {
+        self.find(key).map(text_of).transpose()
+    }
+
+    /// An error if a string of `length` bytes is too long.
+    pub fn check_length(&self, length: u64) -> CommandResult {
+        if length > u64::from(self.keyspace.limits.value_bytes_max) {
+            return Err(errors::STRING_TOO_LONG.into());
+        }
+        Ok(())
+    }
+
+    /// The argument at `position` as a string value to be stored.
+    pub fn value(&self, position: usize) -> Result<Value, CommandError> {
+        let bytes = self.args.get(position);
+        self.check_length(bytes.len() as u64)?;
+        Ok(Value::String(Text::encode(bytes)))
+    }
+}
+
+/// A command that reads. Keys that are expired at `now_ms` are absent.
+#[derive(Debug)]
+pub struct ReadCall<'a> {
+    /// The state.
+    pub keyspace: &'a Keyspace,
+    /// The arguments.
+    pub args: Args<'a>,
+    /// The reply.
+    pub reply: ReplyWriter<'a>,
+    /// The time that the command lives in: log time, or later where no answer depends on the difference.
+    pub now_ms: u64,
+}
+
+impl<'a> ReadCall<'a> {
+    /// The record of a key, without noting the access.
+    pub fn peek(&self, key: &[u8]) -> Option<&'a Record> {
+        self.keyspace.peek(key).filter(|record| !record.is_expired(self.now_ms))
+    }
+
+    /// The record of a key.
+    pub fn find(&self, key: &[u8]) -> Option<&'a Record> {
+        let record = self.peek(key)?;
+        record.touch(self.now_ms);
+        Some(record)
+    }
+
+    /// The string that a key holds.
+    pub fn text(&self, key: &[u8]) -> Result<Option<&'a Text>, CommandError> {
+        self.find(key).map(text_of).transpose()
+    }
+}
+
+/// The string of a record; the one place that will refuse other types.
+pub fn text_of(record: &Record) -> Result<&Text, CommandError> {
+    match &record.value {
+        Value::String(text) => Ok(text),
+    }
+}
+
+/// The argument at `position` as an integer.
+pub fn integer(args: Args<'_>, position: usize) -> Result<i64, CommandError> {
+    parse_i64(args.get(position)).ok_or_else(|| errors::NOT_AN_INTEGER.into())
+}

@@ -1,0 +1,160 @@
+//! What a data shard's log says. Little endian: `u8 format version | u8 kind | payload`.
+//!
+//! Entries outlive the program that wrote them: a version or kind that is not known is an error that stops the
+//! replica, never something to skip.
+
+use super::error::EntryError;
+use crate::topology::{LogTime, Slot};
+
+/// The version of the format, the first byte of every entry.
+pub const ENTRY_FORMAT_VERSION: u8 = 1;
+
+const KIND_WRITE: u8 = 1;
+const KIND_TICK: u8 = 2;
+const KIND_SWEEP: u8 = 3;
+const FLAG_RESP3: u8 = 1;
+
+/// One entry of a data shard's log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Entry<'a> {
+    /// A client's request.
+    Write {
+        /// The leader's proposal for log time.
+        time: LogTime,
+        /// The randomness that the request may use.
+        seed: u64,
+        /// Whether the client speaks RESP3.
+        resp3: bool,
+        /// The request as one RESP array.
+        request: &'a [u8],
+    },
+    /// Nothing but the time, so that reads may see keys expire.
+    Tick {
+        /// The leader's proposal for log time.
+        time: LogTime,
+    },
+    /// Expired keys of a slot are to be removed.
+    Sweep {
+        /// The leader's proposal for log time.
+        time: LogTime,
+        /// The slot.
+        slot: Slot,
+        /// How many keys at most.
+        keys_max: u32,
+    },
+}
+
+impl<'a> Entry<'a> {
+    /// The leader's proposal for log time.
+    pub const fn time(&self) -> LogTime {
+        match self {
+            Self::Write { time, .. } | Self::Tick { time } | Self::Sweep { time, .. } => *time,
+        }
+    }
+
+    /// Appends the entry to `out`.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        let kind = match self {
+            Self::Write { .. } => KIND_WRITE,
+            Self::Tick { .. } => KIND_TICK,
+            Self::Sweep { .. } => KIND_SWEEP,
+        };
+        out.extend_from_slice(&[ENTRY_FORMAT_VERSION, kind]);
+        out.extend_from_slice(&self.time().get().to_le_bytes());
+        match self {
+            Self::Write { seed, resp3, request, .. } => {
+                out.extend_from_slice(&seed.to_le_bytes());
+                out.push(if *resp3 { FLAG_RESP3 } else { 0 });
+                out.extend_from_slice(request);
+            }
+            Self::Tick { .. } => {}
+            Self::Sweep { slot, keys_max, .. } => {
+                out.extend_from_slice(&slot.number().to_le_bytes());
+                out.extend_from_slice(&keys_max.to_le_bytes());
+            }
+        }
+    }
+
+    /// Reads one entry that fills `bytes`.
+    pub fn decode(bytes: &'a [u8]) -> Result<Self, EntryError> {
+        let [version, kind, rest @ ..] = bytes else { return Err(EntryError::Malformed("shorter than its head")) };
+        if *version != ENTRY_FORMAT_VERSION {
+            return Err(EntryError::Version(*version));
+        }
+        let (time, rest) = take(rest)?;
+        let time = LogTime(u64::from_le_bytes(time));
+        match *kind {
+            KIND_WRITE => {
+                let (seed, rest) = take(rest)?;
+                let ([flags], request) = take(rest)?;
+                if flags & !FLAG_RESP3 != 0 {
+                    return Err(EntryError::Malformed("unknown flags"));
+                }
+                Ok(Self::Write { time, seed: u64::from_le_bytes(seed), resp3: flags == FLAG_RESP3, request })
+            }
+            KIND_TICK => end(rest, Self::Tick { time }),
+            KIND_SWEEP => {
+                let (number, rest) = take(rest)?;
+                let (keys_max, rest) = take(rest)?;
+                let slot = Slot::new(u16::from_le_bytes(number)).ok_or(EntryError::Malformed("no such slot"))?;
+                end(rest, Self::Sweep { time, slot, keys_max: u32::from_le_bytes(keys_max) })
+            }
+            kind => Err(EntryError::Kind(kind)),
+        }
+    }
+}
+
+fn take<const N: usize>(bytes: &[u8]) -> Result<([u8; N], &[u8]), EntryError> {
+    let (head, rest) = bytes.split_first_chunk().ok_or(EntryError::Malformed("shorter than its kind needs"))?;
+    Ok((*head, rest))
+}
+
+fn end<'a>(rest: &[u8], entry: Entry<'a>) -> Result<Entry<'a>, EntryError> {
+    if rest.is_empty() { Ok(entry) } else { Err(EntryError::Malformed("longer than its kind needs")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn examples() -> [Entry<'static>; 4] {
+        let (time, slot) = (LogTime(0x0102_0304), Slot::of_key(b"k"));
+        [
+            Entry::Write { time, seed: 9, resp3: true, request: b"*1\r\n$4\r\nINCR\r\n" },
+            Entry::Write { time, seed: u64::MAX, resp3: false, request: b"" },
+            Entry::Tick { time },
+            Entry::Sweep { time, slot, keys_max: 100 },
+        ]
+    }
+
+    #[test]
+    fn entries_read_back_what_was_written() {
+        for entry in examples() {
+            let mut bytes = Vec::new();
+            entry.encode(&mut bytes);
+            assert_eq!(Entry::decode(&bytes), Ok(entry));
+        }
+    }
+
+    #[test]
+    fn the_bytes_of_version_1_stay_as_they_are() {
+        let mut bytes = Vec::new();
+        Entry::Write { time: LogTime(1), seed: 2, resp3: true, request: b"*0" }.encode(&mut bytes);
+        assert_eq!(bytes, b"\x01\x01\x01\0\0\0\0\0\0\0\x02\0\0\0\0\0\0\0\x01*0");
+    }
+
+    #[test]
+    fn bad_entries_are_errors() {
+        for entry in examples() {
+            let mut bytes = Vec::new();
+            entry.encode(&mut bytes);
+            for cut in 0..bytes.len().min(19) {
+                assert!(Entry::decode(&bytes[..cut]).is_err(), "{entry:?} cut at {cut}");
+            }
+        }
+        assert_eq!(Entry::decode(&[2, 1, 0]), Err(EntryError::Version(2)));
+        assert_eq!(Entry::decode(&[1, 9, 0, 0, 0, 0, 0, 0, 0, 0]), Err(EntryError::Kind(9)));
+        assert!(Entry::decode(&[1, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0]).is_err());
+        assert!(Entry::decode(&[1, 3, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 1, 0, 0, 0]).is_err());
+    }
+}

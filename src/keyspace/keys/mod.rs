@@ -1,0 +1,13 @@
+//! Commands about keys, whatever they hold.
+
+mod expire;
+mod inspect;
+mod rename;
+mod scan;
+mod whole;
+
+pub use expire::{EXPIRE, EXPIREAT, EXPIRETIME, PEXPIRE, PEXPIREAT, PEXPIRETIME, PTTL, TTL, expire, persist, ttl};
+pub use inspect::{del, exists, memory, object, type_of};
+pub use rename::{copy, rename, renamenx};
+pub use scan::{scan, scan_slot};
+pub use whole::{dbsize, flush, keys, randomkey};

@@ -1,0 +1,65 @@
+//! Commands over all keys of the shard: FLUSHALL, DBSIZE, KEYS, RANDOMKEY. They cover the slots owned at their position.
+
+use super::super::call::{CommandResult, ReadCall, WriteCall};
+use super::super::record::Record;
+use crate::protocol::{errors, glob};
+
+/// How many keys RANDOMKEY draws before it takes the first one that is not expired.
+const DRAWS_MAX: usize = 100;
+
+/// FLUSHALL and FLUSHDB; the data is freed off the thread whatever the client says.
+pub fn flush(call: &mut WriteCall<'_>) -> CommandResult {
+    let known = call.args.from(1).all(|word| word.eq_ignore_ascii_case(b"sync") || word.eq_ignore_ascii_case(b"async"));
+    if call.args.len() > 2 || !known {
+        return Err(errors::SYNTAX.into());
+    }
+    call.keyspace.clear();
+    call.reply.ok();
+    Ok(())
+}
+
+pub fn dbsize(call: &mut ReadCall<'_>) -> CommandResult {
+    call.reply.integer(call.keyspace.usage().keys as i64);
+    Ok(())
+}
+
+pub fn keys(call: &mut ReadCall<'_>) -> CommandResult {
+    let pattern = call.args.get(1);
+    let matches = |record: &&Record| {
+        !record.is_expired(call.now_ms) && (pattern == b"*" || glob::matches(pattern, record.key.as_bytes()))
+    };
+    let slots = call.keyspace.occupied().iter().filter_map(|slot| call.keyspace.slot(slot));
+    let found: Vec<&Record> = slots.flat_map(|data| data.records().iter()).filter(matches).collect();
+    call.reply.array(found.len());
+    found.iter().for_each(|record| call.reply.bulk(record.key.as_bytes()));
+    Ok(())
+}
+
+pub fn randomkey(call: &mut ReadCall<'_>) -> CommandResult {
+    match random_record(call) {
+        Some(record) => call.reply.bulk(record.key.as_bytes()),
+        None => call.reply.null(),
+    }
+    Ok(())
+}
+
+/// A record that is not expired, each as likely as the other.
+fn random_record<'a>(call: &ReadCall<'a>) -> Option<&'a Record> {
+    let keyspace = call.keyspace;
+    let total = keyspace.usage().keys;
+    let drawn = (0..DRAWS_MAX.min(total as usize)).find_map(|_| {
+        let mut rank = keyspace.draw() % total;
+        for slot in keyspace.occupied().iter() {
+            let records = keyspace.slot(slot)?.records();
+            match rank.checked_sub(records.len() as u64) {
+                Some(rest) => rank = rest,
+                None => return records.nth(rank as usize).filter(|record| !record.is_expired(call.now_ms)),
+            }
+        }
+        None
+    });
+    drawn.or_else(|| {
+        let slots = keyspace.occupied().iter().filter_map(|slot| keyspace.slot(slot));
+        slots.flat_map(|data| data.records().iter()).find(|record| !record.is_expired(call.now_ms))
+    })
+}

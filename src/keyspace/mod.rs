@@ -1,0 +1,47 @@
+//! The state machine of a data shard: log entries in, replies out.
+//!
+//! A [`Keyspace`] holds the slots that its shard owns. A slot is one handle: its records in hash order, the order in
+//! which they expire, its version counter. [`Keyspace::apply`] takes one log entry at a time and reads nothing but the
+//! entry and the state (DESIGN.md, R6), so all replicas, and a replica that went on from a snapshot, are equal byte for
+//! byte; [`Keyspace::digest`] tells whether they are. [`Keyspace::read`] answers what changes nothing.
+//! [`Keyspace::freeze`] takes a copy in no time, which another thread turns into a snapshot while apply goes on.
+//!
+//! Time is log time. A key is gone when its expiry is at or before log time, whether it has been removed or not;
+//! removal is left to the next write of the key and to [`Entry::Sweep`]. Where a reader's clock is ahead of log time
+//! and the difference would show, the read is [`Read::Unsettled`].
+//!
+//! Ownership is judged where an entry is applied (R5): a request with a key of a slot that is not owned changes nothing.
+//!
+//! From the ground up: `chunk_map` (the ordered copy-on-write map) < `value`, `record` < `slot_data` < `store`
+//! ([`Keyspace`] and its primitives) < `strings`, `bits`, `keys` (commands) < `apply`; `snapshot` and `digest` beside.
+//!
+//! Deliberately absent: clocks, files, sockets; duplicates and sessions (R9), which are judged around this machine;
+//! types other than strings, which become further variants of `value::Value`.
+
+mod apply;
+mod bits;
+mod call;
+mod chunk_map;
+mod digest;
+mod entry;
+mod error;
+mod keys;
+mod limits;
+mod record;
+mod slot_data;
+mod slot_set;
+mod snapshot;
+mod store;
+mod strings;
+#[cfg(test)]
+mod tests;
+mod value;
+
+pub use apply::{Applied, Read, ReadAt};
+pub use digest::SlotDigest;
+pub use entry::{ENTRY_FORMAT_VERSION, Entry};
+pub use error::{EntryError, SnapshotError};
+pub use limits::Limits;
+pub use slot_set::SlotSet;
+pub use snapshot::{Frozen, Loader, PIECE_BYTES_MAX, PIECE_BYTES_MIN, Pieces, SNAPSHOT_FORMAT_VERSION};
+pub use store::{Garbage, Keyspace, Usage};

@@ -1,0 +1,198 @@
+//! A frozen keyspace as pieces, each made when it is asked for.
+
+use std::sync::Arc;
+
+use xxhash_rust::xxh3::xxh3_64_with_seed;
+
+use super::super::record::Record;
+use super::super::slot_data::SlotData;
+use super::super::value::{Encoding, Value};
+use super::{
+    FORM_INTEGER, FORM_PLAIN, FORM_RAW, Frozen, KIND_END, KIND_HEADER, KIND_KEYS, KIND_SLOT, KIND_VALUE, MAGIC,
+    RECORD_HEAD_BYTES, SNAPSHOT_FORMAT_VERSION,
+};
+
+/// The pieces of a snapshot. Each is one or more whole records of the stream.
+#[derive(Debug)]
+pub struct Pieces {
+    frozen: Frozen,
+    piece_bytes: usize,
+    checksum: u64,
+    at: Place,
+}
+
+/// What comes next.
+#[derive(Clone, Copy, Debug)]
+enum Place {
+    Header,
+    /// The head of the first slot at or after this one.
+    Slot(usize),
+    /// A record of a slot, from a byte of its value on; 0 with nothing of it written.
+    Record {
+        slot: usize,
+        chunk: usize,
+        item: usize,
+        value_byte: usize,
+    },
+    End,
+    Done,
+}
+
+impl Pieces {
+    pub(super) const fn new(frozen: Frozen, piece_bytes: usize) -> Self {
+        Self { frozen, piece_bytes, checksum: 0, at: Place::Header }
+    }
+
+    /// Appends the next record of the stream.
+    fn step(&mut self, piece: &mut Vec<u8>) {
+        match self.at {
+            Place::Header => self.header(piece),
+            Place::Slot(from) => self.slot(piece, from),
+            Place::Record { slot, chunk, item, value_byte } => {
+                let data = self.frozen.slots[slot].clone().expect("only slots that are there get records");
+                let room = self.piece_bytes.saturating_sub(piece.len());
+                if value_byte > 0 {
+                    self.value_rest(piece, &data, (slot, chunk, item, value_byte), room);
+                } else {
+                    self.keys(piece, &data, (slot, chunk, item), room);
+                }
+            }
+            Place::End => {
+                let keys = self.frozen.keys;
+                self.record(piece, KIND_END, |out| out.extend_from_slice(&keys.to_le_bytes()));
+                self.at = Place::Done;
+            }
+            Place::Done => {}
+        }
+    }
+
+    fn header(&mut self, piece: &mut Vec<u8>) {
+        let (seed, log_time, limits) = (self.frozen.seed, self.frozen.log_time, self.frozen.limits);
+        let slots = self.frozen.slots.iter().flatten().count() as u32;
+        self.record(piece, KIND_HEADER, |out| {
+            out.extend_from_slice(&MAGIC);
+            out.extend_from_slice(&SNAPSHOT_FORMAT_VERSION.to_le_bytes());
+            out.extend_from_slice(&seed.to_le_bytes());
+            out.extend_from_slice(&log_time.get().to_le_bytes());
+            out.extend_from_slice(&limits.key_bytes_max.to_le_bytes());
+            out.extend_from_slice(&limits.value_bytes_max.to_le_bytes());
+            out.extend_from_slice(&slots.to_le_bytes());
+        });
+        self.at = Place::Slot(0);
+    }
+
+    fn slot(&mut self, piece: &mut Vec<u8>, from: usize) {
+        let Some(slot) = (from..self.frozen.slots.len()).find(|&slot| self.frozen.slots[slot].is_some()) else {
+            self.at = Place::End;
+            return;
+        };
+        let data = self.frozen.slots[slot].clone().expect("found a line above");
+        self.record(piece, KIND_SLOT, |out| {
+            out.extend_from_slice(&(slot as u16).to_le_bytes());
+            out.extend_from_slice(&data.epoch.get().to_le_bytes());
+            out.extend_from_slice(&data.version().to_le_bytes());
+            out.extend_from_slice(&data.last_removal_version().to_le_bytes());
+            out.extend_from_slice(&(data.records().len() as u64).to_le_bytes());
+        });
+        self.at = after(&data, slot, 0, 0);
+    }
+
+    /// As many keys as fit, at least one; the value of the last may stay unfinished.
+    fn keys(&mut self, piece: &mut Vec<u8>, data: &Arc<SlotData>, place: (usize, usize, usize), room: usize) {
+        let (slot, mut chunk, mut item) = place;
+        let mut next = Place::Done;
+        self.record(piece, KIND_KEYS, |out| {
+            let start = out.len();
+            loop {
+                let record = &data.records().chunks()[chunk][item];
+                let room = room.saturating_sub(out.len() - start);
+                let written = write_key(out, record, room);
+                if let Some(value_byte) = written {
+                    next = Place::Record { slot, chunk, item, value_byte };
+                    return;
+                }
+                next = after(data, slot, chunk, item + 1);
+                match next {
+                    Place::Record { chunk: c, item: i, .. } if out.len() - start < room => (chunk, item) = (c, i),
+                    _ => return,
+                }
+            }
+        });
+        self.at = next;
+    }
+
+    fn value_rest(
+        &mut self,
+        piece: &mut Vec<u8>,
+        data: &Arc<SlotData>,
+        (slot, chunk, item, value_byte): (usize, usize, usize, usize),
+        room: usize,
+    ) {
+        let Value::String(text) = &data.records().chunks()[chunk][item].value;
+        text.with_bytes(|bytes| {
+            let end = bytes.len().min(value_byte + room.max(1));
+            self.record(piece, KIND_VALUE, |out| out.extend_from_slice(&bytes[value_byte..end]));
+            self.at = if end < bytes.len() {
+                Place::Record { slot, chunk, item, value_byte: end }
+            } else {
+                after(data, slot, chunk, item + 1)
+            };
+        });
+    }
+
+    /// Appends one record whose payload `fill` writes, and its checksum.
+    fn record(&mut self, piece: &mut Vec<u8>, kind: u8, fill: impl FnOnce(&mut Vec<u8>)) {
+        let start = piece.len();
+        piece.extend_from_slice(&[kind, 0, 0, 0, 0]);
+        fill(piece);
+        let length = (piece.len() - start - RECORD_HEAD_BYTES) as u32;
+        piece[start + 1..start + RECORD_HEAD_BYTES].copy_from_slice(&length.to_le_bytes());
+        self.checksum = xxh3_64_with_seed(&piece[start..], self.checksum);
+        piece.extend_from_slice(&self.checksum.to_le_bytes());
+    }
+}
+
+impl Iterator for Pieces {
+    type Item = Vec<u8>;
+
+    fn next(&mut self) -> Option<Vec<u8>> {
+        let mut piece = Vec::new();
+        while piece.len() < self.piece_bytes && !matches!(self.at, Place::Done) {
+            self.step(&mut piece);
+        }
+        (!piece.is_empty()).then_some(piece)
+    }
+}
+
+/// The place of the record after others of its slot, or what follows the slot.
+fn after(data: &SlotData, slot: usize, chunk: usize, item: usize) -> Place {
+    let chunks = data.records().chunks();
+    match chunks.get(chunk) {
+        Some(items) if item < items.len() => Place::Record { slot, chunk, item, value_byte: 0 },
+        Some(_) if chunk + 1 < chunks.len() => Place::Record { slot, chunk: chunk + 1, item: 0, value_byte: 0 },
+        _ => Place::Slot(slot + 1),
+    }
+}
+
+/// Writes a key; where its value does not fit into `room`, how many bytes of it were written (at least one).
+fn write_key(out: &mut Vec<u8>, record: &Record, room: usize) -> Option<usize> {
+    let Value::String(text) = &record.value;
+    let form = match text.encoding() {
+        Encoding::Int => FORM_INTEGER,
+        Encoding::Embstr => FORM_PLAIN,
+        Encoding::Raw => FORM_RAW,
+    };
+    let (start, key) = (out.len(), record.key.as_bytes());
+    out.push(form);
+    out.extend_from_slice(&record.version.to_le_bytes());
+    out.extend_from_slice(&record.expire_at.map_or(0, |at| at.get()).to_le_bytes());
+    out.extend_from_slice(&(key.len() as u32).to_le_bytes());
+    out.extend_from_slice(key);
+    text.with_bytes(|bytes| {
+        out.extend_from_slice(&(bytes.len() as u64).to_le_bytes());
+        let room = room.saturating_sub(out.len() - start).max(1);
+        let fits = bytes.len().min(room);
+        out.extend_from_slice(&bytes[..fits]);
+        (fits < bytes.len()).then_some(fits)
+    })
+}

@@ -1,0 +1,295 @@
+//! [`Keyspace`]: the slots of one shard, the sums over them, and the few primitives that every command is made of.
+//!
+//! Invariants: `owned`, `occupied`, `usage` and `timers` always agree with `slots`; nothing outside of this file
+//! changes a slot. All but `garbage`, `spans` and `draws` is replicated state.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use super::limits::Limits;
+use super::record::{ExpireAt, Position, Record};
+use super::slot_data::SlotData;
+use super::slot_set::SlotSet;
+use super::value::{Text, Value};
+use crate::protocol::request::Span;
+use crate::topology::{Epoch, LogTime, SLOT_COUNT, Slot};
+
+/// A removed value this large is left for the caller to free off the thread.
+const GARBAGE_VALUE_BYTES_MIN: usize = 64 * 1024;
+
+/// The state machine of a data shard (see the module of the folder).
+#[derive(Debug)]
+pub struct Keyspace {
+    pub(super) seed: u64,
+    pub(super) log_time: LogTime,
+    pub(super) limits: Limits,
+    slots: Box<[Option<Arc<SlotData>>]>,
+    owned: SlotSet,
+    occupied: SlotSet,
+    timers: BTreeSet<(ExpireAt, Slot)>,
+    usage: Usage,
+    garbage: Garbage,
+    /// Room for the arguments of the request that is being applied.
+    pub(super) spans: Vec<Span>,
+    /// Counts RANDOMKEY's draws.
+    draws: AtomicU64,
+}
+
+/// How much a keyspace holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Keys, those expired and not yet removed included.
+    pub keys: u64,
+    /// Memory of keys and values, roughly; the same on every replica.
+    pub bytes: u64,
+    /// Keys with an expiry.
+    pub expires: u64,
+}
+
+/// What was removed and takes long to free. Drop it on another thread.
+#[derive(Debug, Default)]
+pub struct Garbage {
+    slots: Vec<Arc<SlotData>>,
+    values: Vec<Value>,
+}
+
+impl Garbage {
+    /// Whether there is nothing to free.
+    pub const fn is_empty(&self) -> bool {
+        self.slots.is_empty() && self.values.is_empty()
+    }
+}
+
+impl Keyspace {
+    /// A keyspace that owns no slots. `seed` is the catalog's.
+    pub fn new(seed: u64) -> Self {
+        Self {
+            seed,
+            log_time: LogTime::default(),
+            limits: Limits::default(),
+            slots: vec![None; SLOT_COUNT].into(),
+            owned: SlotSet::default(),
+            occupied: SlotSet::default(),
+            timers: BTreeSet::new(),
+            usage: Usage::default(),
+            garbage: Garbage::default(),
+            spans: Vec::new(),
+            draws: AtomicU64::new(0),
+        }
+    }
+
+    /// Takes an empty slot into ownership, at the shard's birth. A slot that is owned already keeps its data.
+    pub fn own(&mut self, slot: Slot, epoch: Epoch) {
+        if !self.owned.contains(slot) {
+            self.install(slot, SlotData::new(epoch));
+        }
+    }
+
+    /// The epoch under which the slot is owned, if it is.
+    pub fn owns(&self, slot: Slot) -> Option<Epoch> {
+        self.slot(slot).map(|data| data.epoch)
+    }
+
+    /// The slots owned.
+    pub const fn owned(&self) -> &SlotSet {
+        &self.owned
+    }
+
+    /// The shard's clock.
+    pub const fn log_time(&self) -> LogTime {
+        self.log_time
+    }
+
+    /// What apply refuses.
+    pub const fn limits(&self) -> Limits {
+        self.limits
+    }
+
+    /// How much it holds.
+    pub const fn usage(&self) -> Usage {
+        self.usage
+    }
+
+    /// When the next key expires.
+    pub fn next_expiry(&self) -> Option<LogTime> {
+        self.timers.first().map(|(at, _)| LogTime(at.get()))
+    }
+
+    /// At most `slots_max` slots with keys that are expired at `clock`, the longest due first: the leader logs a
+    /// [`Sweep`](super::Entry::Sweep) for each.
+    pub fn due_sweeps(&self, clock: LogTime, slots_max: usize) -> Vec<Slot> {
+        let due = self.timers.iter().take_while(|(at, _)| at.get() <= clock.get());
+        due.take(slots_max).map(|&(_, slot)| slot).collect()
+    }
+
+    /// What was removed since the last call and takes long to free; none if there is nothing.
+    pub fn take_garbage(&mut self) -> Option<Garbage> {
+        (!self.garbage.is_empty()).then(|| std::mem::take(&mut self.garbage))
+    }
+
+    /// The version of a key: that of its record, or of the slot's last removal. None: the slot is not owned.
+    pub fn version_of(&self, key: &[u8]) -> Option<u64> {
+        let data = self.slot(Slot::of_key(key))?;
+        let live = self.peek(key).filter(|record| !record.is_expired(self.log_time.get()));
+        Some(live.map_or(data.last_removal_version(), |record| record.version))
+    }
+
+    pub(super) fn slot(&self, slot: Slot) -> Option<&SlotData> {
+        self.slots[slot.index()].as_deref()
+    }
+
+    pub(super) fn slots(&self) -> &[Option<Arc<SlotData>>] {
+        &self.slots
+    }
+
+    /// The owned slots that hold keys.
+    pub(super) const fn occupied(&self) -> &SlotSet {
+        &self.occupied
+    }
+
+    /// The record of a key, expired or not.
+    pub(super) fn peek(&self, key: &[u8]) -> Option<&Record> {
+        let slot = Slot::of_key(key);
+        if !self.occupied.contains(slot) {
+            return None;
+        }
+        self.slot(slot)?.find(self.position(key), key)
+    }
+
+    /// Sets a key of an owned slot, whatever it was before.
+    pub(super) fn put(&mut self, key: &[u8], value: Value, expire_at: Option<ExpireAt>) {
+        let position = self.position(key);
+        let now_ms = self.log_time.get();
+        let old = self.change(Slot::of_key(key), |data| {
+            let old = data.put(position, key, value, expire_at);
+            if let Some(record) = data.find(position, key) {
+                record.touch(now_ms);
+            }
+            old
+        });
+        old.into_iter().for_each(|value| self.discard(value));
+    }
+
+    /// Changes a value in place; none: no such key.
+    pub(super) fn edit<R>(&mut self, key: &[u8], change: impl FnOnce(&mut Value) -> R) -> Option<R> {
+        let position = self.position(key);
+        self.change(Slot::of_key(key), |data| data.edit(position, key, change))
+    }
+
+    /// Changes a string in place; none: no such key.
+    pub(super) fn edit_text<R>(&mut self, key: &[u8], change: impl FnOnce(&mut Text) -> R) -> Option<R> {
+        self.edit(key, |value| match value {
+            Value::String(text) => change(text),
+        })
+    }
+
+    /// Sets or takes away an expiry; false: no such key.
+    pub(super) fn set_expiry(&mut self, key: &[u8], expire_at: Option<ExpireAt>) -> bool {
+        let position = self.position(key);
+        self.change(Slot::of_key(key), |data| data.set_expiry(position, key, expire_at))
+    }
+
+    /// Removes a key; false: there was none.
+    pub(super) fn remove(&mut self, key: &[u8]) -> bool {
+        if self.peek(key).is_none() {
+            return false;
+        }
+        let position = self.position(key);
+        let removed = self.change(Slot::of_key(key), |data| data.remove(position, key));
+        removed.into_iter().for_each(|record| self.discard(record.value));
+        true
+    }
+
+    /// Removes a key if it is expired.
+    pub(super) fn remove_if_expired(&mut self, key: &[u8]) {
+        let now_ms = self.log_time.get();
+        if self.timers.first().is_some_and(|(at, _)| at.get() <= now_ms)
+            && self.peek(key).is_some_and(|record| record.is_expired(now_ms))
+        {
+            self.remove(key);
+        }
+    }
+
+    /// Removes at most `keys_max` expired keys of a slot.
+    pub(super) fn sweep(&mut self, slot: Slot, keys_max: u32) {
+        let now_ms = self.log_time.get();
+        if self.slot(slot).and_then(|data| data.sums().next_expiry).is_none_or(|at| at.get() > now_ms) {
+            return;
+        }
+        let removed: Vec<Record> =
+            self.change(slot, |data| (0..keys_max).map_while(|_| data.remove_one_expired(now_ms)).collect());
+        removed.into_iter().for_each(|record| self.discard(record.value));
+    }
+
+    /// Removes all keys of all owned slots.
+    pub(super) fn clear(&mut self) {
+        for slot in self.occupied.clone().iter() {
+            let Some(data) = self.slots[slot.index()].take() else { continue };
+            let emptied = data.emptied();
+            self.account(slot, &data, true);
+            self.garbage.slots.push(data);
+            self.install(slot, emptied);
+        }
+    }
+
+    /// Makes `data` the data of a slot that is not owned so far.
+    pub(super) fn install(&mut self, slot: Slot, data: SlotData) {
+        debug_assert!(self.slots[slot.index()].is_none(), "a slot's data is taken out before other data comes in");
+        self.account(slot, &data, false);
+        self.owned.set(slot, true);
+        self.slots[slot.index()] = Some(Arc::new(data));
+    }
+
+    /// A number that differs from call to call, for choices that no two replicas need to make alike.
+    pub(super) fn draw(&self) -> u64 {
+        xxhash_rust::xxh3::xxh3_64_with_seed(&self.draws.fetch_add(1, Relaxed).to_le_bytes(), self.seed)
+    }
+
+    fn position(&self, key: &[u8]) -> Position {
+        Position::of_key(key, self.seed)
+    }
+
+    fn discard(&mut self, value: Value) {
+        if value.heap_bytes() >= GARBAGE_VALUE_BYTES_MIN {
+            self.garbage.values.push(value);
+        }
+    }
+
+    /// Changes an owned slot and keeps the sums in line.
+    fn change<R>(&mut self, slot: Slot, change: impl FnOnce(&mut SlotData) -> R) -> R {
+        let data = self.slots[slot.index()].as_mut().expect("ownership is checked before anything changes");
+        let data = Arc::make_mut(data);
+        let before = data.sums();
+        let result = change(data);
+        let after = data.sums();
+        self.usage.keys = self.usage.keys - before.keys + after.keys;
+        self.usage.bytes = self.usage.bytes - before.bytes + after.bytes;
+        self.usage.expires = self.usage.expires - before.expiring + after.expiring;
+        if (before.keys == 0) != (after.keys == 0) {
+            self.occupied.set(slot, after.keys > 0);
+        }
+        if before.next_expiry != after.next_expiry {
+            before.next_expiry.map(|at| self.timers.remove(&(at, slot)));
+            after.next_expiry.map(|at| self.timers.insert((at, slot)));
+        }
+        result
+    }
+
+    /// Adds a whole slot to the sums, or takes it out of them.
+    fn account(&mut self, slot: Slot, data: &SlotData, leaves: bool) {
+        let sums = data.sums();
+        let add = |total: &mut u64, part: u64| *total = if leaves { *total - part } else { *total + part };
+        add(&mut self.usage.keys, sums.keys);
+        add(&mut self.usage.bytes, sums.bytes);
+        add(&mut self.usage.expires, sums.expiring);
+        self.occupied.set(slot, !leaves && sums.keys > 0);
+        if let Some(at) = sums.next_expiry {
+            if leaves {
+                self.timers.remove(&(at, slot))
+            } else {
+                self.timers.insert((at, slot))
+            };
+        }
+    }
+}
