@@ -2,6 +2,7 @@
 
 pub mod config_file;
 pub mod operator;
+pub mod reload;
 pub mod watcher;
 
 /// The operating system's reason in its words, without its number.

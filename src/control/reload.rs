@@ -1,0 +1,162 @@
+//! What a process does with its copy of `shards.toml`: a higher, valid version is handed to the catalog; all else is told,
+//! in one line with the reason, and changes nothing.
+//!
+//! A file is a proposal: nobody acts on it before the catalog accepted it. The file that the process was started with is
+//! treated like an edit, since it may have been edited while the process was down.
+//!
+//! Invariants: one proposal is on its way at a time; a newer content of the file replaces one that was not decided yet; the
+//! same trouble is told once.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::operator::{Operator, Target};
+use super::watcher::{ConfigWatcher, WatchEvent};
+use crate::topology::{Catalog, CatalogOutcome, ConfigError, ShardsConfig};
+
+/// How long after a proposal that reached no leader it is made again.
+pub const RETRY_INTERVAL: Duration = Duration::from_secs(1);
+
+/// What a file means to a process that knows this catalog.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// The catalog must decide.
+    Propose,
+    /// It is decided.
+    Decided(CatalogOutcome),
+}
+
+/// Compares a file with the accepted one.
+pub fn standing(catalog: &Catalog, file: &ShardsConfig) -> Standing {
+    let version = catalog.version;
+    if file.version > version {
+        return Standing::Propose;
+    }
+    if file.version < version {
+        return Standing::Decided(CatalogOutcome::Stale { version });
+    }
+    let difference = catalog.accepted().and_then(|accepted| accepted.difference(file));
+    Standing::Decided(match difference {
+        None => CatalogOutcome::Same { version },
+        Some(reason) => CatalogOutcome::Conflict { version, reason },
+    })
+}
+
+/// Follows one process's file for as long as it is polled. Give it a task of its own.
+pub struct Reload<C> {
+    file: String,
+    watcher: ConfigWatcher,
+    operator: Operator,
+    /// The newest catalog that the process knows; none before it has one.
+    catalog: C,
+    /// The content that is not decided yet.
+    pending: Option<ShardsConfig>,
+    told: Option<String>,
+}
+
+impl<C: Fn() -> Option<Arc<Catalog>>> Reload<C> {
+    /// Starts to watch. `config` is the file as the process read it at its start, `name` a label for the nodes' logs.
+    ///
+    /// # Errors
+    /// When the watcher cannot be started.
+    pub fn start(path: &Path, config: ShardsConfig, name: &str, catalog: C) -> std::io::Result<Self> {
+        Ok(Self {
+            file: path.display().to_string(),
+            watcher: ConfigWatcher::start(path, Some(&config.text))?,
+            operator: Operator { name: name.to_owned(), cluster: None },
+            catalog,
+            pending: Some(config),
+            told: None,
+        })
+    }
+
+    /// Never ends, unless the watcher does.
+    pub async fn run(mut self) {
+        loop {
+            let undecided = self.pending.is_some() && !self.advance().await;
+            let event = if undecided {
+                tokio::select! {
+                    event = self.watcher.next() => event,
+                    () = tokio::time::sleep(RETRY_INTERVAL) => continue,
+                }
+            } else {
+                self.watcher.next().await
+            };
+            match event {
+                Some(event) => self.take(event),
+                None => return,
+            }
+        }
+    }
+
+    fn take(&mut self, event: WatchEvent) {
+        let file = &self.file;
+        match event {
+            WatchEvent::Changed(config) => {
+                tracing::info!(version = config.version, "{file} changed");
+                self.told = None;
+                self.pending = Some(*config);
+            }
+            WatchEvent::Rejected(error) => {
+                self.pending = None;
+                rejected(&error);
+            }
+            WatchEvent::Gone => tracing::warn!("{file} is gone; what the cluster accepted stays"),
+            WatchEvent::Back => tracing::info!("{file} is back"),
+        }
+    }
+
+    /// Brings the pending content one step on. Whether it is decided.
+    async fn advance(&mut self) -> bool {
+        let (Some(config), Some(catalog)) = (&self.pending, (self.catalog)()) else { return false };
+        let outcome = match standing(&catalog, config) {
+            Standing::Decided(outcome) => outcome,
+            Standing::Propose => {
+                self.operator.cluster = Some(catalog.cluster);
+                let targets = Target::of_catalog(&catalog);
+                match self.operator.propose(&targets, &config.text, &self.origin()).await {
+                    Ok(outcome) => outcome,
+                    Err(error) => {
+                        let trouble = error.to_string();
+                        if self.told.as_ref() != Some(&trouble) {
+                            tracing::warn!(version = config.version, "{} waits to be proposed: {trouble}", self.file);
+                            self.told = Some(trouble);
+                        }
+                        return false;
+                    }
+                }
+            }
+        };
+        self.tell(config.version, &outcome);
+        self.pending = None;
+        true
+    }
+
+    fn origin(&self) -> String {
+        let name = Path::new(&self.file).file_name().unwrap_or_default();
+        format!("{}:{}", self.operator.name, name.display())
+    }
+
+    fn tell(&self, version: u64, outcome: &CatalogOutcome) {
+        let file = &self.file;
+        match outcome {
+            CatalogOutcome::Accepted { .. } => tracing::info!(version, "{file} is accepted"),
+            CatalogOutcome::Same { .. } => tracing::debug!(version, "{file} is what is accepted"),
+            CatalogOutcome::Stale { version: accepted } => {
+                tracing::warn!(version, accepted, "{file} is older than what is accepted, and has no effect");
+            }
+            CatalogOutcome::Conflict { reason, .. } => {
+                tracing::warn!(
+                    version,
+                    "{file} has the accepted version and another meaning ({reason}), and has no effect: raise its version"
+                );
+            }
+            CatalogOutcome::Refused { reason, .. } => tracing::warn!(version, "{file} is refused: {reason}"),
+        }
+    }
+}
+
+fn rejected(error: &ConfigError) {
+    tracing::warn!("rejected, what the cluster accepted stays: {error}");
+}
