@@ -4,6 +4,7 @@
 
 pub mod cli;
 pub mod control;
+pub mod frontend;
 pub mod keyspace;
 pub mod net;
 pub mod protocol;

@@ -15,6 +15,8 @@ pub const SYNTAX: &str = "ERR syntax error";
 pub const NOT_AN_INTEGER: &str = "ERR value is not an integer or out of range";
 /// An integer that is too small or too large for its purpose.
 pub const OUT_OF_RANGE: &str = "ERR value is out of range";
+/// An integer that must fit 32 bits.
+pub const NOT_32_BITS: &str = "ERR value is out of range, value must between -2147483648 and 2147483647";
 /// An integer that must not be negative.
 pub const NOT_POSITIVE: &str = "ERR value is out of range, must be positive";
 /// An argument or a value that should be a number.
@@ -82,8 +84,6 @@ pub const DEBUG_NOT_ALLOWED: &str = "ERR DEBUG command not allowed. If the enabl
 /// AUTH with a password, where none is configured.
 pub const AUTH_WITHOUT_PASSWORD: &str = "ERR AUTH <password> called without any password configured for the default \
     user. Are you sure your configuration is correct?";
-/// AUTH with a user whom nobody knows.
-pub const AUTH_WRONG: &str = "WRONGPASS invalid username-password pair or user is disabled.";
 /// HELLO with a version that is not 2 or 3.
 pub const NO_PROTOCOL: &str = "NOPROTO unsupported protocol version";
 /// HELLO with a version that is no number.

@@ -20,6 +20,11 @@ impl<'a> ReplyWriter<'a> {
         self.resp3
     }
 
+    /// Goes on in another version of the protocol.
+    pub const fn set_resp3(&mut self, resp3: bool) {
+        self.resp3 = resp3;
+    }
+
     /// `+text`. `text` has no line break.
     pub fn simple(&mut self, text: &str) {
         self.line(b'+', text.as_bytes());

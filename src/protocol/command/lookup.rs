@@ -52,13 +52,19 @@ pub fn lookup(name: &[u8]) -> Option<&'static CommandSpec> {
     }
 }
 
+/// The command or subcommand with this full name, such as `config|get`.
+pub fn lookup_full(name: &[u8]) -> Option<&'static CommandSpec> {
+    match memchr::memchr(b'|', name) {
+        None => lookup(name),
+        Some(bar) => lookup(&name[..bar]).filter(|spec| !spec.subcommands.is_empty())?.subcommand(&name[bar + 1..]),
+    }
+}
+
 /// The command or subcommand that a request is for, if it has the right number of arguments.
 pub fn resolve(args: Args<'_>) -> Result<&'static CommandSpec, CommandError> {
     let mut spec = lookup(args.name()).ok_or(CommandError::UnknownCommand)?;
     if !spec.subcommands.is_empty() && args.len() > 1 {
-        let wanted = args.get(1);
-        let found = spec.subcommands.iter().find(|sub| sub.own_name().as_bytes().eq_ignore_ascii_case(wanted));
-        spec = found.ok_or(CommandError::UnknownSubcommand)?;
+        spec = spec.subcommand(args.get(1)).ok_or(CommandError::UnknownSubcommand)?;
     }
     // MSET and MSETNX take pairs, which an arity cannot say.
     let pairs = matches!(spec.id, CommandId::MSet | CommandId::MSetNx);

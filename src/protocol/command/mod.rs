@@ -9,7 +9,7 @@ mod table;
 
 pub use flags::{Category, Flag, KeyFlag};
 pub use keys::{KeyPositions, KeySpec};
-pub use lookup::{CommandError, all, lookup, resolve};
+pub use lookup::{CommandError, all, lookup, lookup_full, resolve};
 
 /// Which command; apply and the connection commands dispatch on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -98,6 +98,14 @@ impl CommandSpec {
     /// The last part of the name: `get` of `config|get`.
     pub fn own_name(&self) -> &'static str {
         self.name.split_once('|').map_or(self.name, |(_, own)| own)
+    }
+
+    /// The subcommand with this name, in whatever case; the command itself, if it has none.
+    pub fn subcommand(&'static self, name: &[u8]) -> Option<&'static Self> {
+        if self.subcommands.is_empty() {
+            return Some(self);
+        }
+        self.subcommands.iter().find(|subcommand| subcommand.own_name().as_bytes().eq_ignore_ascii_case(name))
     }
 
     /// Whether a request of `count` arguments, the name included, has the right number of them.

@@ -1,0 +1,78 @@
+//! `CONFIG`: reading and setting parameters.
+
+use super::parameters::{Kind, Unfit, check, find};
+use super::{Call, Effect, help};
+use crate::protocol::errors;
+use crate::protocol::glob;
+
+impl Call<'_, '_> {
+    pub(super) fn config(&mut self) -> Effect {
+        match self.spec.own_name() {
+            "get" => self.config_get(),
+            "help" => self.help(help::CONFIG),
+            "resetstat" => {
+                self.reply.ok();
+                return Effect::ResetStatistics;
+            }
+            "rewrite" => self.reply.error("ERR The server is running without a config file"),
+            "set" => self.config_set(),
+            _ => self.subcommand_syntax(),
+        }
+        Effect::None
+    }
+
+    fn config_get(&mut self) {
+        let args = self.args;
+        let wanted = |name: &str| args.from(2).any(|pattern| glob::matches_nocase(pattern, name.as_bytes()));
+        let values = self.around.desk.parameters.values(wanted);
+        self.reply.map(values.len());
+        for (name, value) in values {
+            self.reply.bulk(name.as_bytes());
+            self.reply.bulk(value.as_bytes());
+        }
+    }
+
+    /// All or nothing: the names first, then the values, then they are kept.
+    fn config_set(&mut self) {
+        let args = self.args;
+        if !args.len().is_multiple_of(2) {
+            return self.reply.error(errors::SYNTAX);
+        }
+        let mut found = Vec::new();
+        for at in (2..args.len()).step_by(2) {
+            let Some((name, kind)) = find(args.get(at)) else {
+                let before = "ERR Unknown option or number of arguments for CONFIG SET - '";
+                return self.error_quoting(before, args.get(at), "'");
+            };
+            found.push((name, kind, at));
+        }
+        for (index, (name, kind, at)) in found.iter().enumerate() {
+            if matches!(kind, Kind::Fixed) && !self.is_unchanged(name, args.get(at + 1)) {
+                return self.config_failed(args.get(*at), "can't set immutable config");
+            }
+            if found[..index].iter().any(|(earlier, ..)| earlier == name) {
+                return self.config_failed(args.get(*at), "duplicate parameter");
+            }
+        }
+        let mut values = Vec::new();
+        for (name, kind, at) in found.into_iter().filter(|(_, kind, _)| !matches!(kind, Kind::Fixed)) {
+            match check(kind, args.get(at + 1)) {
+                Ok(value) => values.push((name, value)),
+                Err(Unfit(reason)) => return self.config_failed(name.as_bytes(), &reason),
+            }
+        }
+        values.into_iter().for_each(|(name, value)| self.around.desk.parameters.put(name, value));
+        self.reply.ok();
+    }
+
+    /// Whether a parameter that is fixed would stay as it is; tools set `save ""` and `appendonly yes` without need.
+    fn is_unchanged(&self, name: &str, value: &[u8]) -> bool {
+        let values = self.around.desk.parameters.values(|known| known == name);
+        values.iter().any(|(_, present)| present.as_bytes() == value)
+    }
+
+    fn config_failed(&mut self, name: &[u8], reason: &str) {
+        let before = "ERR CONFIG SET failed (possibly related to argument '";
+        self.error_quoting(before, name, &format!("') - {reason}"));
+    }
+}
