@@ -10,9 +10,11 @@ use crate::protocol::frame::ReadLevel;
 use crate::topology::NodeName;
 use crate::topology::config::check_name;
 
+const EXIT_CODES: &str = "Exit codes: 0 done; 1 refused, invalid or not possible now (the reason is on standard error); 2 wrong command line";
+
 /// Many Raft groups that look like one Redis.
 #[derive(Debug, Parser)]
-#[command(name = "pontoon", version, arg_required_else_help = true)]
+#[command(name = "pontoon", version, arg_required_else_help = true, after_help = EXIT_CODES)]
 pub struct CommandLine {
     /// What to do.
     #[command(subcommand)]

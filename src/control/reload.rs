@@ -36,8 +36,7 @@ pub fn standing(catalog: &Catalog, file: &ShardsConfig) -> Standing {
     if file.version < version {
         return Standing::Decided(CatalogOutcome::Stale { version });
     }
-    let difference = catalog.accepted().and_then(|accepted| accepted.difference(file));
-    Standing::Decided(match difference {
+    Standing::Decided(match catalog.conflict(file) {
         None => CatalogOutcome::Same { version },
         Some(reason) => CatalogOutcome::Conflict { version, reason },
     })

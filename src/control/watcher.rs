@@ -211,9 +211,9 @@ impl Watches {
     }
 
     fn wanted(&self) -> BTreeSet<(PathBuf, u64)> {
-        let named = parent(&self.path);
+        let named = std::fs::canonicalize(parent(&self.path)).ok();
         let real = std::fs::canonicalize(&self.path).ok().map(|real| parent(&real));
-        let directories = [Some(named), real].into_iter().flatten();
+        let directories = [named, real].into_iter().flatten();
         directories.filter_map(|dir| std::fs::metadata(&dir).ok().map(|seen| (dir, seen.ino()))).collect()
     }
 

@@ -1,14 +1,14 @@
 //! The catalog: what the cluster has agreed on (DESIGN.md, section 5). The state machine of shard 0, and, as a
 //! read-only copy, what every process routes by.
 //!
-//! Invariants, checked whenever a catalog is read from bytes: the slots are covered once and in order; owners, nodes and
+//! Invariants, checked whenever a catalog is read from bytes, on its own or in another message: the slots are covered once and in order; owners, nodes and
 //! ids that are mentioned exist; every id is below the next one to be given out. How it is made is in `founding`, how it
 //! changes in `decision`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::config::{CATALOG_NAME, ShardsConfig, check_name};
 use super::{
@@ -69,6 +69,7 @@ pub struct ShardRecord {
 
 /// All that the cluster has agreed on. Serialized as JSON in the catalog's log, its snapshots, and on the wire.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(remote = "Self")]
 pub struct Catalog {
     /// The cluster's id.
     pub cluster: ClusterId,
@@ -94,16 +95,24 @@ pub struct Catalog {
     pub next_epoch: Epoch,
 }
 
-/// Why bytes are not a catalog.
-#[derive(Debug, thiserror::Error)]
-pub enum CatalogError {
-    /// Not JSON, or not of this shape.
-    #[error("not a catalog: {0}")]
-    Malformed(#[from] serde_json::Error),
-    /// A broken invariant.
-    #[error("damaged catalog: {0}")]
-    Damaged(String),
+impl Serialize for Catalog {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        Self::serialize(self, serializer)
+    }
 }
+
+impl<'de> Deserialize<'de> for Catalog {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let catalog = Self::deserialize(deserializer)?;
+        catalog.validate().map_err(serde::de::Error::custom)?;
+        Ok(catalog)
+    }
+}
+
+/// Why bytes are not a catalog: not JSON, not of this shape, or an invariant is broken.
+#[derive(Debug, thiserror::Error)]
+#[error("not a catalog: {0}")]
+pub struct CatalogError(#[from] serde_json::Error);
 
 impl ShardRecord {
     /// The replica with this id.
@@ -185,27 +194,30 @@ impl Catalog {
     /// # Errors
     /// [`CatalogError`].
     pub fn decode(bytes: &[u8]) -> Result<Self, CatalogError> {
-        let catalog: Self = serde_json::from_slice(bytes)?;
-        catalog.validate()?;
-        Ok(catalog)
+        Ok(serde_json::from_slice(bytes)?)
     }
 
-    /// Checks the invariants, of a catalog that came as part of another message.
+    /// Checks the invariants; else says the first that is broken.
     ///
-    /// # Errors
-    /// [`CatalogError::Damaged`].
-    pub fn validate(&self) -> Result<(), CatalogError> {
+    /// The accepted text need not be valid any more: a later release may have other rules.
+    pub fn validate(&self) -> Result<(), String> {
         self.validate_nodes()?;
         self.validate_shards()?;
         self.validate_slots()?;
-        match ShardsConfig::parse(&self.config_text, "shards.toml") {
-            Ok(config) if config.version == self.version => Ok(()),
-            Ok(config) => damaged(format!("version {} with the text of version {}", self.version, config.version)),
-            Err(error) => damaged(error),
+        match self.accepted() {
+            Some(config) if config.version != self.version => {
+                damaged(format!("version {} with the text of version {}", self.version, config.version))
+            }
+            _ => Ok(()),
         }
     }
 
-    fn validate_nodes(&self) -> Result<(), CatalogError> {
+    /// The accepted `shards.toml`; none where the rules have changed since.
+    pub fn accepted(&self) -> Option<ShardsConfig> {
+        ShardsConfig::parse(&self.config_text, "shards.toml").ok()
+    }
+
+    fn validate_nodes(&self) -> Result<(), String> {
         for (name, record) in &self.nodes {
             if let Err(rule) = check_name(name.as_str()) {
                 return damaged(format!("node {name:?}: {rule}"));
@@ -217,7 +229,7 @@ impl Catalog {
         Ok(())
     }
 
-    fn validate_shards(&self) -> Result<(), CatalogError> {
+    fn validate_shards(&self) -> Result<(), String> {
         let (mut names, mut replicas) = (BTreeSet::new(), BTreeSet::new());
         let mut next = ShardId::CATALOG;
         if self.shards.first().is_none_or(|s| s.id != ShardId::CATALOG || s.name.as_str() != CATALOG_NAME) {
@@ -244,7 +256,7 @@ impl Catalog {
         Ok(())
     }
 
-    fn validate_replicas(&self, shard: &ShardRecord, seen: &mut BTreeSet<ReplicaId>) -> Result<(), CatalogError> {
+    fn validate_replicas(&self, shard: &ShardRecord, seen: &mut BTreeSet<ReplicaId>) -> Result<(), String> {
         let given_out = |replica: &ReplicaRecord| replica.id.0 > 0 && replica.id < self.next_replica;
         let mut nodes = BTreeSet::new();
         for replica in &shard.replicas {
@@ -264,7 +276,7 @@ impl Catalog {
         }
     }
 
-    fn validate_slots(&self) -> Result<(), CatalogError> {
+    fn validate_slots(&self) -> Result<(), String> {
         let mut next = 0;
         for range in &self.slots {
             if usize::from(range.first) != next || range.last < range.first || !in_space(range) {
@@ -286,6 +298,6 @@ fn in_space(range: &SlotRange) -> bool {
     usize::from(range.last) < SLOT_COUNT
 }
 
-fn damaged<T>(what: impl fmt::Display) -> Result<T, CatalogError> {
-    Err(CatalogError::Damaged(what.to_string()))
+fn damaged<T>(what: impl fmt::Display) -> Result<T, String> {
+    Err(format!("damaged: {what}"))
 }

@@ -2,6 +2,8 @@
 //!
 //! [`Catalog::apply`] is the catalog's state machine. It reads nothing but the command and the catalog, so all replicas
 //! decide alike, and it changes the catalog only when it answers [`Accepted`](CatalogOutcome::Accepted).
+//! The rules of `config` are part of that: replicas of different releases must judge a text alike, so stricter rules
+//! need a command of their own.
 //!
 //! Deliberately absent: moving slots and replicas. A file that needs either is refused with that reason, whole.
 
@@ -131,7 +133,7 @@ impl Catalog {
             return CatalogOutcome::Stale { version };
         }
         if wanted.version == version {
-            return match self.accepted().and_then(|accepted| accepted.difference(&wanted)) {
+            return match self.conflict(&wanted) {
                 None => CatalogOutcome::Same { version },
                 Some(reason) => CatalogOutcome::Conflict { version, reason },
             };
@@ -146,9 +148,13 @@ impl Catalog {
         CatalogOutcome::Accepted { version: self.version }
     }
 
-    /// The accepted `shards.toml`. It was valid when it was accepted.
-    pub fn accepted(&self) -> Option<ShardsConfig> {
-        ShardsConfig::parse(&self.config_text, "shards.toml").ok()
+    /// In what a file of the accepted version differs from the accepted one.
+    pub fn conflict(&self, file: &ShardsConfig) -> Option<String> {
+        match self.accepted() {
+            Some(accepted) => accepted.difference(file),
+            None if *self.config_text == *file.text => None,
+            None => Some("the accepted text cannot be read by this release".to_owned()),
+        }
     }
 
     /// The first thing that the file asks for and that cannot be done.
