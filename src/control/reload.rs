@@ -113,7 +113,10 @@ impl<C: Fn() -> Option<Arc<Catalog>>> Reload<C> {
             Standing::Decided(outcome) => outcome,
             Standing::Propose => {
                 self.operator.cluster = Some(catalog.cluster);
-                let targets = Target::of_catalog(&catalog);
+                let mut targets = Target::of_catalog(&catalog);
+                // Where nodes have moved, the newer file may be the only one that knows.
+                let moved = Target::of_config(config).into_iter().filter(|target| !targets.contains(target));
+                targets.extend(moved.collect::<Vec<_>>());
                 match self.operator.propose(&targets, &config.text, &self.origin()).await {
                     Ok(outcome) => outcome,
                     Err(error) => {

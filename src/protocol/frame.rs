@@ -26,9 +26,9 @@ pub const FLAG_MORE: u8 = 1;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Kind {
-    /// Connecting end: who it is, JSON [`Hello`].
+    /// Connecting end: who it is, JSON [`Hello`](super::control::Hello).
     Hello = 1,
-    /// Accepting end: who it is, JSON [`Welcome`].
+    /// Accepting end: who it is, JSON [`Welcome`](super::control::Welcome).
     Welcome = 2,
     /// Either end, last frame: the reason for closing, UTF-8 text.
     Goodbye = 3,
