@@ -21,7 +21,7 @@ const SECTOR_BYTES: u64 = 512;
 #[derive(Clone)]
 pub struct SimulatedDisk(Arc<Mutex<State>>);
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct State {
     random: u64,
     /// Raised by a crash or a kill: handles of an older life fail.
@@ -37,7 +37,7 @@ struct State {
     operations: u64,
 }
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Inode {
     content: Vec<u8>,
     durable: Vec<u8>,
@@ -58,7 +58,7 @@ enum NameChange {
 }
 
 /// Faults to come; a countdown of one strikes the next operation.
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Faults {
     write_fails_in: Option<u64>,
     sync_fails_in: Option<u64>,
@@ -77,6 +77,12 @@ impl SimulatedDisk {
     /// A handle for the storage under test.
     pub fn disk(&self) -> Disk {
         Disk::of(Arc::new(self.clone()))
+    }
+
+    /// Another disk with the same content and the same fate, but for what is done to it from now on.
+    #[must_use]
+    pub fn fork(&self) -> Self {
+        Self(Arc::new(Mutex::new(self.state().clone())))
     }
 
     /// The power goes: what was not synced is lost in part or whole, and every open handle is dead.

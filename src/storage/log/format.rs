@@ -1,9 +1,9 @@
 //! The bytes of a segment: its header, the header of a batch, the header of a record. Pure: no files here.
 //!
 //! All numbers are little endian. Segment and batch headers take one unit of 64 bytes at a multiple of 64, so that no
-//! header lies across two sectors: after a power cut each is there whole or not at all. Batches are padded to whole
-//! units by at least one non-zero byte under the checksum, so that the part of a batch in its last sector is never all
-//! zero.
+//! header lies across two sectors: after a power cut each is there whole or not at all. The last byte of a batch's
+//! header, and of the padding that brings a batch to whole units, is not zero, so that a write that was cut short in
+//! space that was zero before shows by a zero there.
 
 use crc32fast::Hasher;
 
@@ -20,7 +20,8 @@ pub(super) const RECORD_HEADER_BYTES: usize = 32;
 
 const SEGMENT_MAGIC: u64 = u64::from_le_bytes(*b"PONTLOG\n");
 const BATCH_MAGIC: u32 = u32::from_le_bytes(*b"PoBa");
-const PADDING: u8 = 0xa5;
+/// Ends every header of a batch, and every batch.
+pub(super) const PADDING: u8 = 0xa5;
 
 /// One unit of bytes.
 pub(super) type Unit = [u8; UNIT_BYTES];
@@ -130,6 +131,7 @@ impl BatchHeader {
         for (place, number) in [(40, self.body_bytes), (44, self.body_checksum), (48, self.kind as u32)] {
             unit[place..place + 4].copy_from_slice(&number.to_le_bytes());
         }
+        unit[UNIT_BYTES - 1] = PADDING;
         let checksum = batch_checksum(&unit, salt);
         unit[4..8].copy_from_slice(&checksum.to_le_bytes());
         unit

@@ -18,16 +18,19 @@
 //!
 //! 1. A crash can only spoil batches that were written after the last sync that returned. All of them are at the end of
 //!    the newest segment, and none of them, nor any later batch, says that one of them was durable.
-//! 2. Each sector of a spoiled batch holds what was written or zeros. A header lies in one sector, so it is valid or zero.
+//! 2. After a power cut each sector of a spoiled batch holds what was written or zeros; after the death of the process
+//!    alone the batch may also end at any byte, with zeros from there on. A header lies in one sector. The last byte of a
+//!    header, and of a batch, is never written as zero.
 //! 3. So recovery stops at the first batch N that is not valid, and cuts there only if N is in the newest segment, is not
-//!    its checkpoint, has a zero header, or a valid one and a sector of zeros, and no header behind it says that N was
-//!    synced. Any other invalid byte is damage: it is reported with file and offset, and the log does not open.
+//!    its checkpoint, was cut short (its header is zero or ends in zero, or its header is valid and one of its sectors is
+//!    zero or its last byte is), and no header behind it says that N was synced. Any other invalid byte is damage: it is
+//!    reported with file and offset, and the log does not open.
 //! 4. What follows from there is removed durably before anything is written: else a batch of the lost turn could come
 //!    back to life behind a new batch of the same number and length. And what is kept is written and synced again, since
 //!    it may have been in memory alone when the process before was killed, or after its sync failed.
 //!
-//! One thing cannot be told from a torn write: a whole sector of the very last batch that turned to zeros (or whose
-//! content was zeros, with damage elsewhere in the batch). The group's other replicas are the cure.
+//! One thing cannot be told from a torn write: the very last batch with a whole sector, or its end, turned to zeros (or
+//! damaged elsewhere while a sector of its content is zeros). The group's other replicas are the cure.
 //! A missing segment shows by the gap in the generations, at the oldest end by what the newest header says is needed, at
 //! the newest end by the seal that the one before it carries.
 //!

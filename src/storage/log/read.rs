@@ -37,7 +37,7 @@ pub(super) enum Stop {
     Sealed,
     /// Zeros where a header would be: nothing was written, or it never reached the disk.
     Blank,
-    /// A batch some of whose sectors are still zero: its write was cut short.
+    /// A batch whose end, or one of whose sectors, is still zero: its write was cut short.
     Torn,
     /// Bytes that no cut-short write leaves.
     Damaged(&'static str),
@@ -89,7 +89,10 @@ impl<'a> SegmentContent<'a> {
         if unit.iter().all(|byte| *byte == 0) {
             return Err(Stop::Blank);
         }
-        let header = self.header_at(offset).ok_or(Stop::Damaged("the header of a batch"))?;
+        let header = self.header_at(offset).ok_or(match unit[UNIT_BYTES - 1] {
+            0 => Stop::Torn,
+            _ => Stop::Damaged("the header of a batch"),
+        })?;
         if before.is_some_and(|before| header.kind == BatchKind::Seal && header.sequence == before) {
             return Ok(None);
         }
@@ -105,7 +108,7 @@ impl<'a> SegmentContent<'a> {
         let end = end.ok_or(Stop::Damaged("a batch longer than the segment"))?;
         let padded = &self.content[offset + UNIT_BYTES..end];
         if crc32fast::hash(padded) != header.body_checksum {
-            let torn = blank_sector(&self.content, offset, end);
+            let torn = self.content[end - 1] == 0 || blank_sector(&self.content, offset, end);
             return Err(if torn { Stop::Torn } else { Stop::Damaged("the checksum of a batch") });
         }
         Ok(Some((header, &padded[..header.body_bytes as usize])))

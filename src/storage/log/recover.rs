@@ -28,7 +28,7 @@ pub struct Recovered {
 }
 
 /// What the log held of one group.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RecoveredGroup {
     /// The latest state.
     pub state: Option<Bytes>,
@@ -114,13 +114,19 @@ pub(super) fn recover(disk: &Disk, dir: &Path, files: &Files, options: &LogOptio
     let file = open_segment(disk, newest_path, newest)?;
     let segment = SegmentContent::check(newest_path, newest, file.read_all()?)?;
     let extent = segment.read(|record| replay.take(record, newest))?;
-    if let Some(before) = before {
+    if let Some(before) = &before {
         before.must_precede(&extent)?;
+    }
+    let remains_end = judge_tail(&segment, &extent)?;
+    let (groups, ledger) = replay.finish(&segment_path(dir, oldest))?;
+    // Up to here nothing was changed.
+    if let Some(before) = before {
         before.seal()?;
     }
-    let (zeroed, cut) = finish_tail(&file, &segment, &extent, options.zero_ahead_bytes)?;
+    let zeroed = settle_tail(&file, &segment, &extent, remains_end, options.zero_ahead_bytes)?;
+    let is_cut = remains_end > extent.end as u64 || extent.stop == Stop::Torn;
+    let cut = is_cut.then(|| Cut { path: newest_path.clone(), offset: extent.end as u64 });
     lengths.insert(newest, segment.header.length);
-    let (groups, ledger) = replay.finish(&segment_path(dir, oldest))?;
     Ok(Opened {
         segment: Segment::resume(file, segment.header, extent.end as u64, zeroed, options.zero_ahead_bytes),
         ledger,
@@ -152,12 +158,11 @@ fn read_closed(
     if let Some(before) = before {
         before.must_precede(&extent)?;
     }
-    let what = match extent.stop {
-        Stop::Sealed | Stop::Blank => return Ok(Ended { file, header: segment.header, extent }),
-        Stop::Torn => "a batch that is not whole, in a segment that others follow",
-        Stop::Damaged(what) => what,
-    };
-    Err(StorageError::damaged(&path, extent.end as u64, what))
+    match extent.stop {
+        // Not sealed: the numbers tell whether a batch is missing, or a crash came before the seal, or into it.
+        Stop::Sealed | Stop::Blank | Stop::Torn => Ok(Ended { file, header: segment.header, extent }),
+        Stop::Damaged(what) => Err(StorageError::damaged(&path, extent.end as u64, what)),
+    }
 }
 
 impl Ended {
@@ -180,14 +185,9 @@ impl Ended {
     }
 }
 
-/// Judges what follows the last valid batch of the newest segment; then makes durable what was kept and what was cut.
-/// Returns how far the file is zero behind its end.
-fn finish_tail(
-    file: &DiskFile,
-    segment: &SegmentContent<'_>,
-    extent: &Extent,
-    zero_ahead_bytes: u64,
-) -> Result<(u64, Option<Cut>), StorageError> {
+/// Judges what follows the last valid batch of the newest segment: an error, or where the remains of it end that must
+/// not come back to life.
+fn judge_tail(segment: &SegmentContent<'_>, extent: &Extent) -> Result<u64, StorageError> {
     let (path, end) = (segment.path, extent.end as u64);
     match extent.stop {
         Stop::Blank | Stop::Torn => {}
@@ -206,14 +206,25 @@ fn finish_tail(
         }
         remains_end = (offset + UNIT_BYTES) as u64;
     }
+    Ok(remains_end)
+}
+
+/// Makes durable what is kept of the newest segment and what is cut. Returns how far it is zero behind its end.
+fn settle_tail(
+    file: &DiskFile,
+    segment: &SegmentContent<'_>,
+    extent: &Extent,
+    remains_end: u64,
+    zero_ahead_bytes: u64,
+) -> Result<u64, StorageError> {
     // A valid batch may be in memory alone (its process was killed, or its sync failed): written again, it is dirty
     // again, and the sync means something.
     file.write_at(extent.uncertain_from as u64, &segment.content[extent.uncertain_from..extent.end])?;
+    let end = extent.end as u64;
     let zeroed = remains_end.max(end + zero_ahead_bytes).min(segment.header.length);
     write_zeros(file, end, zeroed)?;
     file.sync()?;
-    let cut = remains_end > end || extent.stop == Stop::Torn;
-    Ok((zeroed, cut.then(|| Cut { path: path.to_path_buf(), offset: end })))
+    Ok(zeroed)
 }
 
 fn open_segment(disk: &Disk, path: &Path, generation: u64) -> Result<DiskFile, StorageError> {
