@@ -175,6 +175,33 @@ fn a_missing_or_shortened_segment_is_refused() {
 }
 
 #[test]
+fn a_missing_newest_segment_is_noticed_whatever_crash_came_while_it_was_made() {
+    let start = SimulatedDisk::new(5);
+    let (mut log, _) = open(&start).unwrap();
+    for index in 1..=6 {
+        write_synced(&mut log, entry(1, index, &[7; 1000]));
+    }
+    assert_eq!(log.active.generation(), 1);
+    drop(log);
+    start.kill();
+    for step in 1..30 {
+        let machine = start.fork();
+        let (mut log, _) = open(&machine).unwrap();
+        machine.stop(step);
+        let _ = log.write(&mut entry(1, 7, &[7; 1000]));
+        machine.crash();
+        let (mut log, recovered) = open(&machine).unwrap();
+        let next = 1 + recovered.groups[&1].entries.len() as u64;
+        write_synced(&mut log, entry(1, next, &[7; 1000]));
+        assert_eq!(log.active.generation(), 2);
+        machine.crash();
+        machine.disk().remove(&segment(2)).unwrap();
+        let error = refusal(&machine).to_string();
+        assert!(error.starts_with("/log/0000000000000002.log: missing, but /log/0000000000000001.log says"), "{error}");
+    }
+}
+
+#[test]
 fn segments_under_each_others_names_are_refused() {
     let sample = Sample::with_last(700);
     let machine = sample.machine.fork();

@@ -136,8 +136,8 @@ impl Case {
             3 => self.machine.limit_bytes(Some(20_000 + self.dice.below(30_000))),
             _ => {}
         }
-        let often = 1 + self.dice.below(4);
-        for _ in 0..self.dice.below(25) {
+        let often = 1 + self.dice.below(8);
+        for _ in 0..self.dice.below(40) {
             let mut groups = self.candidates.last().expect("at least the synced one").clone();
             let mut batch = WriteBatch::new();
             for _ in 0..=self.dice.below(4) {
