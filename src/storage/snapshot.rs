@@ -330,3 +330,135 @@ fn numbers(bytes: &[u8; 16]) -> [u32; 4] {
     let at = |place: usize| u32::from_le_bytes(bytes[place..place + 4].try_into().expect("four bytes"));
     [at(0), at(4), at(8), at(12)]
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::storage::simulated::SimulatedDisk;
+
+    const DIR: &str = "/snapshots";
+    const GROUP: u64 = 0xab;
+
+    fn write(disk: &Disk, index: u64, pieces: &[Vec<u8>]) -> Result<u64, StorageError> {
+        let mut writer = SnapshotWriter::create(disk, Path::new(DIR), GROUP, index, 3, b"description")?;
+        for piece in pieces {
+            writer.push(piece)?;
+        }
+        writer.finish()
+    }
+
+    /// Index and pieces of the newest snapshot.
+    fn read(disk: &Disk) -> Result<Option<(u64, Vec<Bytes>)>, StorageError> {
+        let Some(reader) = SnapshotReader::open_newest(disk, Path::new(DIR), GROUP)? else { return Ok(None) };
+        assert_eq!((reader.position().term, &reader.description()[..]), (3, &b"description"[..]));
+        let index = reader.position().index;
+        Ok(Some((index, reader.collect::<Result<_, _>>()?)))
+    }
+
+    fn names(disk: &Disk) -> Vec<String> {
+        disk.list_dir(Path::new(DIR)).unwrap().unwrap()
+    }
+
+    fn pieces_of(fill: u8) -> Vec<Vec<u8>> {
+        [0, 1, 700, 3000].map(|len| vec![fill; len]).to_vec()
+    }
+
+    #[test]
+    fn pieces_come_back_as_they_were_pushed() {
+        let machine = SimulatedDisk::new(1);
+        let disk = machine.disk();
+        open_directory(&disk, Path::new(DIR)).unwrap();
+        assert!(read(&disk).unwrap().is_none());
+        let pieces = [vec![], vec![1; BUFFER_BYTES + 1], vec![2; 10], vec![3; BUFFER_BYTES - 100], vec![4; 200]];
+        let len = write(&disk, 9, &pieces).unwrap();
+        machine.crash();
+        let disk = machine.disk();
+        assert_eq!(read(&disk).unwrap(), Some((9, pieces.iter().map(|piece| piece.clone().into()).collect())));
+        let reader = SnapshotReader::open_newest(&disk, Path::new(DIR), GROUP).unwrap().unwrap();
+        assert_eq!(reader.file_bytes(), len);
+        assert!(SnapshotReader::open_newest(&disk, Path::new(DIR), GROUP + 1).unwrap().is_none());
+    }
+
+    #[test]
+    fn a_crash_at_any_step_leaves_the_old_snapshot_or_the_new_whole() {
+        let mut seen = [0, 0];
+        for seed in 0..600 {
+            let machine = SimulatedDisk::new(seed);
+            let disk = machine.disk();
+            open_directory(&disk, Path::new(DIR)).unwrap();
+            write(&disk, 10, &pieces_of(1)).unwrap();
+            machine.stop(1 + seed % 8);
+            let outcome = write(&disk, 11, &pieces_of(2));
+            machine.crash();
+            open_directory(&disk, Path::new(DIR)).unwrap();
+            let (index, pieces) = read(&disk).unwrap().unwrap();
+            assert!(index == 11 || (index == 10 && outcome.is_err()), "seed {seed}: {index} {outcome:?}");
+            assert_eq!(pieces, pieces_of(u8::try_from(index).unwrap() - 9), "seed {seed}");
+            seen[usize::try_from(index).unwrap() - 10] += 1;
+            assert!(names(&disk).iter().all(|name| name.ends_with(".snapshot")), "seed {seed}");
+            write(&disk, 12, &pieces_of(3)).unwrap();
+            assert_eq!(names(&disk).len(), 1, "seed {seed}");
+        }
+        assert!(seen[0] > 50 && seen[1] > 50, "{seen:?}");
+    }
+
+    #[test]
+    fn every_flip_and_every_cut_is_damage_with_its_place() {
+        let machine = SimulatedDisk::new(1);
+        let disk = machine.disk();
+        open_directory(&disk, Path::new(DIR)).unwrap();
+        let len = write(&disk, 1, &pieces_of(7)).unwrap();
+        let path = Path::new(DIR).join(name_of(GROUP, 1));
+        let content = disk.open(&path).unwrap().unwrap().read_all().unwrap();
+        let named = |error: StorageError, at: u64| match error {
+            StorageError::Damaged { path: named, offset, .. } => assert!(named == path && offset <= at, "{at}"),
+            error => panic!("byte {at}: {error}"),
+        };
+        for offset in 0..len {
+            let machine = machine.fork();
+            machine.flip(&path, offset, 1 << (offset % 8));
+            // A block is read as a whole: the place named is its start, or 16 for a header that is another's.
+            named(read(&machine.disk()).unwrap_err(), offset.max(16));
+            let cut = &content[..usize::try_from(offset).unwrap()];
+            machine.disk().create(&path).unwrap().write_at(0, cut).unwrap();
+            named(read(&machine.disk()).unwrap_err(), offset);
+        }
+        // What follows the end mark is damage too.
+        machine.disk().open(&path).unwrap().unwrap().write_at(len, b"x").unwrap();
+        named(read(&disk).unwrap_err(), len);
+    }
+
+    #[test]
+    fn an_unfinished_snapshot_leaves_nothing_and_a_reader_outlives_a_newer_one() {
+        let machine = SimulatedDisk::new(1);
+        let disk = machine.disk();
+        open_directory(&disk, Path::new(DIR)).unwrap();
+        let mut writer = SnapshotWriter::create(&disk, Path::new(DIR), GROUP, 1, 1, b"").unwrap();
+        writer.push(b"piece").unwrap();
+        drop(writer);
+        assert!(names(&disk).is_empty());
+
+        write(&disk, 1, &pieces_of(1)).unwrap();
+        let reader = SnapshotReader::open_newest(&disk, Path::new(DIR), GROUP).unwrap().unwrap();
+        write(&disk, 2, &pieces_of(2)).unwrap();
+        assert_eq!(reader.collect::<Result<Vec<_>, _>>().unwrap(), pieces_of(1));
+        remove_all(&disk, Path::new(DIR), GROUP).unwrap();
+        assert!(read(&disk).unwrap().is_none());
+    }
+
+    #[test]
+    fn a_failed_sync_is_an_error_and_the_old_snapshot_stays() {
+        let machine = SimulatedDisk::new(1);
+        let disk = machine.disk();
+        open_directory(&disk, Path::new(DIR)).unwrap();
+        write(&disk, 1, &pieces_of(1)).unwrap();
+        machine.fail_sync(1);
+        let error = write(&disk, 2, &pieces_of(2)).unwrap_err().to_string();
+        assert!(error.contains("0000000000000002.snapshot.tmp: cannot sync the file"), "{error}");
+        machine.limit_bytes(Some(5_000));
+        let error = write(&disk, 2, &pieces_of(2)).unwrap_err().to_string();
+        assert!(error.contains("0000000000000002.snapshot.tmp: cannot write at byte 0: No space left"), "{error}");
+        assert_eq!(read(&disk).unwrap().unwrap().0, 1);
+        assert_eq!(names(&disk).len(), 1);
+    }
+}
