@@ -118,7 +118,7 @@ fn exact_flags(spec: &CommandSpec, request: Args<'_>, flags: flags::KeyFlags) ->
 }
 
 fn write_info(reply: &mut ReplyWriter<'_>, spec: &CommandSpec) {
-    let (first, last, step) = legacy_range(spec);
+    let (first, last, step) = spec.key_range();
     reply.array(10);
     reply.bulk(spec.name.as_bytes());
     reply.integer(i64::from(spec.arity));
@@ -136,13 +136,6 @@ fn write_info(reply: &mut ReplyWriter<'_>, spec: &CommandSpec) {
     }
     reply.array(spec.subcommands.len());
     spec.subcommands.iter().for_each(|subcommand| write_info(reply, subcommand));
-}
-
-/// The three numbers that once said where keys are. The runs of one command follow each other.
-fn legacy_range(spec: &CommandSpec) -> (i64, i64, i64) {
-    let (Some(first), Some(last)) = (spec.keys.first(), spec.keys.last()) else { return (0, 0, 0) };
-    let end = if last.last < 0 { last.last.into() } else { i64::from(last.first) + i64::from(last.last) };
-    (first.first.into(), end, first.step.into())
 }
 
 fn write_key_spec(reply: &mut ReplyWriter<'_>, keys: &KeySpec) {

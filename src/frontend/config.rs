@@ -21,13 +21,25 @@ impl Call<'_, '_> {
         Effect::None
     }
 
+    /// A name without a pattern is answered as the client wrote it.
     fn config_get(&mut self) {
-        let args = self.args;
-        let wanted = |name: &str| args.from(2).any(|pattern| glob::matches_nocase(pattern, name.as_bytes()));
-        let values = self.around.desk.parameters.values(wanted);
-        self.reply.map(values.len());
-        for (name, value) in values {
-            self.reply.bulk(name.as_bytes());
+        let parameters = &self.around.desk.parameters;
+        let mut found: Vec<(&'static str, &[u8], String)> = Vec::new();
+        for wanted in self.args.from(2) {
+            let is_pattern = wanted.iter().any(|byte| b"[*?".contains(byte));
+            let fits = |name: &str| match is_pattern {
+                true => glob::matches_nocase(wanted, name.as_bytes()),
+                false => name.as_bytes().eq_ignore_ascii_case(wanted),
+            };
+            for (name, value) in parameters.values(fits) {
+                if found.iter().all(|(known, ..)| *known != name) {
+                    found.push((name, if is_pattern { name.as_bytes() } else { wanted }, value));
+                }
+            }
+        }
+        self.reply.map(found.len());
+        for (_, name, value) in found {
+            self.reply.bulk(name);
             self.reply.bulk(value.as_bytes());
         }
     }

@@ -53,7 +53,7 @@ const TABLE: &[(&str, &str, Kind)] = &[
     ("list-max-ziplist-size", "-2", Number(i32::MIN as i64, i32::MAX as i64)), ("logfile", "", Fixed),
     ("loglevel", "notice", Words(&["debug", "verbose", "notice", "warning", "nothing"])),
     ("lua-time-limit", "5000", COUNT), ("maxclients", "10000", Fixed), ("maxmemory", "0", Fixed),
-    ("maxmemory-policy", "noeviction", Fixed), ("maxmemory-samples", "5", Number(1, 64)),
+    ("maxmemory-policy", "noeviction", Fixed), ("maxmemory-samples", "5", Number(1, i32::MAX as i64)),
     ("min-replicas-max-lag", "10", INT), ("min-replicas-to-write", "0", Fixed), ("notify-keyspace-events", "", Fixed),
     ("port", "6379", Fixed), ("proto-max-bulk-len", "67108864", Fixed), ("protected-mode", "no", Fixed),
     ("rdbcompression", "yes", Switch), ("repl-backlog-size", "1048576", Bytes), ("repl-timeout", "60", INT),
@@ -120,7 +120,7 @@ impl Parameters {
     }
 
     /// The value of each parameter that `wanted` chooses by its name.
-    pub(super) fn values(&self, mut wanted: impl FnMut(&str) -> bool) -> Vec<(&'static str, String)> {
+    pub(super) fn values(&self, wanted: impl Fn(&str) -> bool) -> Vec<(&'static str, String)> {
         let changed = self.changed.lock().expect("no panic while holding the lock");
         let chosen = TABLE.iter().filter(|(name, ..)| wanted(name));
         chosen.map(|(name, value, _)| (*name, changed.get(name).cloned().unwrap_or_else(|| (*value).into()))).collect()

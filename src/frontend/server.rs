@@ -35,7 +35,7 @@ impl Call<'_, '_> {
     pub(super) fn lolwut(&mut self) {
         let art = format!(
             "      __________________________\n     /_________________________/|\n~~~~(o)~~~~(o)~~~~(o)~~~~(o)~~~~~~\n\
-             ~ ~~ ~~ ~ ~~ ~ ~~~ ~ ~~ ~ ~~ ~ ~ ~\nRedis ver. {REDIS_VERSION}, on rafts\n"
+             ~ ~~ ~~ ~ ~~ ~ ~~~ ~ ~~ ~ ~~ ~ ~ ~\nRedis ver. {REDIS_VERSION}\n"
         );
         self.reply.verbatim("txt", art.as_bytes());
     }

@@ -1,7 +1,8 @@
 //! Glob patterns as Redis matches them (`stringmatchlen`), oddities included.
 //!
 //! `*`, `?`, `[abc]`, `[^a-c]`, `\` before any byte. An unclosed class ends with the pattern, a reversed range is turned
-//! around. Work is bounded by pattern times text (one star at a time is tried again, which for globs is enough).
+//! around, no pattern but `*` and the empty one matches the empty text. Work is
+//! bounded by pattern times text (one star at a time is tried again, which for globs is enough).
 
 /// Whether `pattern` matches all of `text`.
 pub fn matches(pattern: &[u8], text: &[u8]) -> bool {
@@ -14,6 +15,9 @@ pub fn matches_nocase(pattern: &[u8], text: &[u8]) -> bool {
 }
 
 fn matches_with<const NOCASE: bool>(pattern: &[u8], text: &[u8]) -> bool {
+    if text.is_empty() {
+        return pattern.is_empty() || pattern == b"*";
+    }
     let (mut rest, mut unread) = (pattern, text);
     // What follows the last star, and the text that it was last tried on.
     let mut retry: Option<(&[u8], &[u8])> = None;
@@ -100,6 +104,7 @@ mod tests {
             ("", "", true),
             ("", "a", false),
             ("*", "", true),
+            ("**", "", false),
             ("*", "anything", true),
             ("**a**", "bab", true),
             ("h?llo", "hello", true),

@@ -113,6 +113,13 @@ impl CommandSpec {
         if self.arity >= 0 { count == self.arity as usize } else { count >= self.arity.unsigned_abs() as usize }
     }
 
+    /// First key, last key and step, as `COMMAND` once told where keys are. The runs of one command follow each other.
+    pub fn key_range(&self) -> (i64, i64, i64) {
+        let (Some(first), Some(last)) = (self.keys.first(), self.keys.last()) else { return (0, 0, 0) };
+        let end = if last.last < 0 { last.last.into() } else { i64::from(last.first) + i64::from(last.last) };
+        (first.first.into(), end, first.step.into())
+    }
+
     /// Where the keys are in a request of `count` arguments, in order. Positions are never past the end.
     pub const fn key_positions(&self, count: usize) -> KeyPositions {
         KeyPositions::new(self.keys, count)

@@ -84,14 +84,20 @@ pub enum ProtocolError {
     /// An inline request with a quote too many.
     #[error("unbalanced quotes in request")]
     UnbalancedQuotes,
+    /// The first line of an HTTP request, which a browser was tricked to send: no answer, the connection is closed.
+    #[error("an HTTP request")]
+    Http,
     /// All arguments together are too much.
     #[error("too big request")]
     RequestTooLarge,
 }
 
 impl ProtocolError {
-    /// Appends the error reply.
+    /// Appends the error reply, if there is to be one.
     pub fn write(self, out: &mut Vec<u8>) {
+        if self == Self::Http {
+            return;
+        }
         out.extend_from_slice(b"-ERR Protocol error: ");
         match self {
             Self::ExpectedBulk(byte) => {
@@ -286,8 +292,12 @@ fn parse_inline(
     let line = buffer[..end].strip_suffix(b"\r").unwrap_or(&buffer[..end]);
     let words = inline::split(line).map_err(|_| ProtocolError::UnbalancedQuotes)?;
     let consumed = end + 1;
-    if words.is_empty() {
-        return Ok(Parsed::Empty { consumed });
+    match words.first() {
+        None => return Ok(Parsed::Empty { consumed }),
+        Some(name) if name.eq_ignore_ascii_case(b"post") || name.eq_ignore_ascii_case(b"host:") => {
+            return Err(ProtocolError::Http);
+        }
+        Some(_) => {}
     }
     side.clear();
     write_array(side, words.iter().map(Vec::as_slice));
@@ -400,6 +410,16 @@ mod tests {
             assert!(requests.is_empty(), "{shown}");
             let pieces: Vec<&[u8]> = stream.chunks(1000).collect();
             assert_eq!(said(&pieces, &Limits::default()).1, error, "{shown}");
+        }
+    }
+
+    #[test]
+    fn a_browser_is_not_answered() {
+        for stream in ["POST / HTTP/1.1\r\nHost: x\r\n\r\nSET a b\r\n", "GET k\r\nhost: x\r\nSET a b\r\n"] {
+            let (requests, error) = said(&[stream.as_bytes()], &Limits::default());
+            let mut reply = Vec::new();
+            error.expect("an error").write(&mut reply);
+            assert!(requests.len() <= 1 && reply.is_empty(), "{stream}");
         }
     }
 

@@ -140,3 +140,57 @@ impl KeySpec {
         self
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What redis-server 7.2.6 says in `COMMAND INFO`: name, arity, flags, range of keys, categories, tips, runs of keys.
+    const REDIS: &str = include_str!("redis_7_2.txt");
+    /// Pontoon's own.
+    const NOT_REDIS: [&str; 1] = ["client|reads"];
+
+    fn row(spec: &CommandSpec) -> std::string::String {
+        let joined = |words: Vec<&str>, separator: &str| {
+            if words.is_empty() { "-".to_owned() } else { words.join(separator) }
+        };
+        let runs = spec.keys.iter().map(|keys| {
+            format!("{}..{}/{}:{}", keys.first, keys.last, keys.step, joined(keys.flags.names().collect(), ","))
+        });
+        let runs: Vec<_> = runs.collect();
+        let categories: Vec<_> = spec.categories.names().map(|name| format!("@{name}")).collect();
+        let (first, last, step) = spec.key_range();
+        format!(
+            "{} {} {} {first},{last},{step} {} {} {}",
+            spec.name,
+            spec.arity,
+            joined(spec.flags.names().collect(), ","),
+            categories.join(","),
+            joined(spec.tips.to_vec(), ","),
+            joined(runs.iter().map(|run| run.as_str()).collect(), ";"),
+        )
+    }
+
+    #[test]
+    fn every_row_is_what_redis_says() {
+        let specs = COMMANDS.iter().flat_map(|spec| std::iter::once(*spec).chain(spec.subcommands));
+        let mut checked = 0;
+        for spec in specs.filter(|spec| !NOT_REDIS.contains(&spec.name)) {
+            let expected = REDIS.lines().find(|line| line.split(' ').next() == Some(spec.name));
+            assert_eq!(Some(row(spec).as_str()), expected);
+            checked += 1;
+        }
+        assert_eq!(checked, REDIS.lines().count());
+    }
+
+    #[test]
+    fn every_row_is_documented_and_routed() {
+        for spec in COMMANDS {
+            for spec in std::iter::once(spec).chain(spec.subcommands) {
+                assert!(!spec.summary.is_empty() && !spec.since.is_empty(), "{}", spec.name);
+                let to_one_shard = matches!(spec.route, Route::OneShard | Route::Split(_));
+                assert_eq!(to_one_shard, !spec.keys.is_empty(), "{}", spec.name);
+            }
+        }
+    }
+}
