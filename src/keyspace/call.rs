@@ -20,9 +20,11 @@ pub enum CommandError {
 }
 
 impl CommandError {
-    /// An error that ends with what the client sent.
+    /// An error that ends with what the client sent: up to the first zero byte and without line ends, as in Redis.
     pub fn quoting(before: &'static str, quoted: &[u8]) -> Self {
-        Self::Quoting(before, quoted.to_vec())
+        let mut quoted: Vec<u8> = quoted.iter().copied().take_while(|&byte| byte != 0).collect();
+        while quoted.pop_if(|byte| matches!(byte, b'\r' | b'\n')).is_some() {}
+        Self::Quoting(before, quoted)
     }
 
     /// Appends the error.

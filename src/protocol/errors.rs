@@ -13,6 +13,8 @@ pub const WRONG_TYPE: &str = "WRONGTYPE Operation against a key holding the wron
 pub const SYNTAX: &str = "ERR syntax error";
 /// An argument or a value that should be an integer.
 pub const NOT_AN_INTEGER: &str = "ERR value is not an integer or out of range";
+/// An integer that should fit into 32 bits.
+pub const NOT_AN_INT32: &str = "ERR value is out of range, value must between -2147483648 and 2147483647";
 /// An integer that is too small or too large for its purpose.
 pub const OUT_OF_RANGE: &str = "ERR value is out of range";
 /// An integer that must fit 32 bits.

@@ -110,6 +110,9 @@ fn execute(bytes: &mut [u8], field: Field, action: Action) -> Option<i64> {
     let old = field.read(bytes);
     let (wanted, overflow) = match action {
         Action::Get => return Some(old as i64),
+        Action::Set(number, Overflow::Saturate) if field.counts_as_above(number) => {
+            (field.range().1, Overflow::Saturate)
+        }
         // An unsigned field takes a negative number for the large one with the same bits.
         Action::Set(number, overflow) if field.signed => (i128::from(number), overflow),
         Action::Set(number, overflow) => (i128::from(number as u64), overflow),
@@ -135,6 +138,12 @@ impl Field {
     /// The least and the greatest number that fits.
     fn range(self) -> (i128, i128) {
         if self.signed { (-(1 << (self.bits - 1)), (1 << (self.bits - 1)) - 1) } else { (0, (1 << self.bits) - 1) }
+    }
+
+    /// Whether Redis takes a number that is to be set for one above the range. It computes the distance to the greatest
+    /// one in 64 bits; where that overflows, so are numbers far below.
+    fn counts_as_above(self, number: i64) -> bool {
+        self.signed && self.bits < 64 && (self.range().1 as i64).wrapping_sub(number) < 0
     }
 
     fn fit(self, wanted: i128, overflow: Overflow) -> Option<i128> {

@@ -61,7 +61,7 @@ fn parse_copy_options(call: &WriteCall<'_>) -> Result<bool, CommandError> {
             b"REPLACE" => replace = true,
             b"DB" if position + 1 < args.len() => {
                 position += 1;
-                let number = i32::try_from(integer(args, position)?).map_err(|_| errors::NOT_AN_INTEGER)?;
+                let number = i32::try_from(integer(args, position)?).map_err(|_| errors::NOT_AN_INT32)?;
                 if number != 0 {
                     return Err(errors::DB_INDEX.into());
                 }

@@ -25,9 +25,7 @@ pub fn dbsize(call: &mut ReadCall<'_>) -> CommandResult {
 
 pub fn keys(call: &mut ReadCall<'_>) -> CommandResult {
     let pattern = call.args.get(1);
-    let matches = |record: &&Record| {
-        !record.is_expired(call.now_ms) && (pattern == b"*" || glob::matches(pattern, record.key.as_bytes()))
-    };
+    let matches = |record: &&Record| !record.is_expired(call.now_ms) && glob::matches(pattern, record.key.as_bytes());
     let slots = call.keyspace.occupied().iter().filter_map(|slot| call.keyspace.slot(slot));
     let found: Vec<&Record> = slots.flat_map(|data| data.records().iter()).filter(matches).collect();
     call.reply.array(found.len());

@@ -1,0 +1,90 @@
+//! What counts as the same reply. Everything that is not bytes against bytes is named here.
+
+use std::collections::BTreeSet;
+
+use pontoon::protocol::reply_scan::{array_elements, integer, is_error, is_null};
+
+/// How far two clocks and the time between two commands may part.
+const SECONDS_TOLERANCE: i64 = 60;
+
+/// The last line of any HELP in Redis 7.0 and 7.2.
+const HELP_7_0: &[u8] = b"+    Prints this help.\r\n";
+const HELP_7_2: &[u8] = b"+    Print this help.\r\n";
+
+/// How two replies to a command are compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rule {
+    /// Byte for byte.
+    Exact,
+    /// Arrays in whatever order.
+    Unordered,
+    /// SCAN that covers everything at once: the cursor, and keys in whatever order.
+    Scan,
+    /// Any key, or none on both sides.
+    AnyKey,
+    /// Integers that may differ by so much.
+    Near(i64),
+    /// What a key costs in memory is each one's own, and Redis shows it of expired keys too.
+    Memory,
+    /// A copied number is one of its own in Redis; we say of every small number that it is shared.
+    References,
+}
+
+fn rule(command: &[Vec<u8>]) -> Rule {
+    let word = |at: usize| command.get(at).map(|arg| arg.to_ascii_uppercase()).unwrap_or_default();
+    match (word(0).as_slice(), word(1).as_slice()) {
+        (b"KEYS", _) => Rule::Unordered,
+        (b"SCAN", _) => Rule::Scan,
+        (b"RANDOMKEY", _) => Rule::AnyKey,
+        (b"TTL" | b"EXPIRETIME", _) | (b"OBJECT", b"IDLETIME") => Rule::Near(SECONDS_TOLERANCE),
+        (b"PTTL" | b"PEXPIRETIME", _) => Rule::Near(SECONDS_TOLERANCE * 1000),
+        (b"OBJECT", b"REFCOUNT") => Rule::References,
+        (b"MEMORY", _) => Rule::Memory,
+        _ => Rule::Exact,
+    }
+}
+
+pub fn same(command: &[Vec<u8>], ours: &[u8], theirs: &[u8]) -> bool {
+    if ours == theirs {
+        return true;
+    }
+    if command[0].eq_ignore_ascii_case(b"object") && theirs.ends_with(HELP_7_0) {
+        return ours.ends_with(HELP_7_2)
+            && ours[..ours.len() - HELP_7_2.len()] == theirs[..theirs.len() - HELP_7_0.len()];
+    }
+    if is_error(ours) || is_error(theirs) {
+        return false;
+    }
+    match rule(command) {
+        Rule::Exact => false,
+        Rule::Unordered => sorted(ours) == sorted(theirs),
+        Rule::Scan => match (elements(ours).as_slice(), elements(theirs).as_slice()) {
+            ([cursor, keys], [their_cursor, their_keys]) => {
+                cursor == their_cursor && sorted(keys) == sorted(their_keys)
+            }
+            _ => false,
+        },
+        Rule::AnyKey => is_null(ours) == is_null(theirs),
+        Rule::Near(tolerance) => match (integer(ours), integer(theirs)) {
+            // Below zero are answers, not times.
+            (Some(ours), Some(theirs)) => ours >= 0 && theirs >= 0 && (ours - theirs).abs() <= tolerance,
+            _ => false,
+        },
+        Rule::References => ours == b":2147483647\r\n" && theirs == b":1\r\n",
+        Rule::Memory => (integer(ours).is_some() || is_null(ours)) && integer(theirs).is_some(),
+    }
+}
+
+fn elements(reply: &[u8]) -> Vec<Vec<u8>> {
+    let mut spans = Vec::new();
+    match array_elements(reply, &mut spans) {
+        Ok(Some(_)) => spans.iter().map(|span| reply[span.start as usize..span.end as usize].to_vec()).collect(),
+        _ => Vec::new(),
+    }
+}
+
+/// The elements of an array, each once: keys never come twice.
+fn sorted(reply: &[u8]) -> (usize, BTreeSet<Vec<u8>>) {
+    let elements = elements(reply);
+    (elements.len(), elements.into_iter().collect())
+}

@@ -1,0 +1,84 @@
+//! The differential oracle: the same random commands go to a real `redis-server` and to the keyspace, and every reply
+//! is compared byte for byte.
+//!
+//! The seed is printed; `PONTOON_SEED` sets it. Every difference that is allowed is a [`compare::Rule`]. After a
+//! difference both sides are emptied, so that one mistake does not hide the next.
+
+mod compare;
+mod generate;
+mod redis_server;
+mod replay;
+
+use std::collections::BTreeMap;
+
+use generate::Generator;
+use redis_server::RedisServer;
+use replay::Replay;
+
+const COMMANDS: usize = 200_000;
+const BATCH_COMMANDS: usize = 400;
+/// How many differences are shown.
+const SHOWN_MAX: usize = 40;
+
+#[test]
+fn the_keyspace_answers_as_redis_does() {
+    let seed = std::env::var("PONTOON_SEED").ok().map_or_else(rand::random, |text| text.parse().expect("a number"));
+    println!("PONTOON_SEED={seed}");
+    let server = RedisServer::start();
+    let mut connections = [server.connect(2), server.connect(3)];
+    let mut replay = Replay::new();
+    let mut generator = Generator::new(seed, replay::wall_ms());
+    let (mut done, mut differences) = (0, BTreeMap::<String, Vec<String>>::new());
+    // All since both sides were last emptied.
+    let mut history: Vec<Vec<Vec<u8>>> = Vec::new();
+    while done < COMMANDS {
+        let resp3 = generator.flip();
+        let batch: Vec<Vec<Vec<u8>>> = (0..BATCH_COMMANDS).map(|_| generator.command()).collect();
+        let theirs = connections[usize::from(resp3)].exchange(&batch);
+        let mut different = false;
+        for (command, theirs) in batch.iter().zip(&theirs) {
+            history.push(command.clone());
+            let ours = replay.run(command, resp3, generator.flip());
+            if compare::same(command, &ours, theirs) {
+                continue;
+            }
+            different = true;
+            let shown = describe(&history, &ours, theirs, resp3);
+            let name = String::from_utf8_lossy(&command[0]).to_uppercase();
+            differences.entry(name).or_default().push(shown);
+            break;
+        }
+        if different {
+            let flush = vec![b"FLUSHALL".to_vec()];
+            connections[0].exchange(std::slice::from_ref(&flush));
+            replay.run(&flush, false, false);
+            history.clear();
+        }
+        done += batch.len();
+    }
+    let shown: Vec<&str> = differences.values().flat_map(|all| all.iter().take(3)).map(String::as_str).collect();
+    let total: usize = differences.values().map(Vec::len).sum();
+    assert!(total == 0, "{total} differences, seed {seed}:\n{}", shown[..shown.len().min(SHOWN_MAX)].join("\n"));
+    println!("{done} commands, no difference");
+}
+
+/// A difference, with the commands before it that touched the same keys.
+fn describe(history: &[Vec<Vec<u8>>], ours: &[u8], theirs: &[u8], resp3: bool) -> String {
+    let (last, before) = history.split_last().expect("there is a last command");
+    let related = |command: &&Vec<Vec<u8>>| command[1..].iter().any(|arg| !arg.is_empty() && last[1..].contains(arg));
+    let mut lines: Vec<String> = before.iter().filter(related).map(|command| show(command)).collect();
+    let lines = lines.split_off(lines.len().saturating_sub(10));
+    format!(
+        "after\n    {}\n  {} (RESP{})\n    ours:   {}\n    theirs: {}",
+        lines.join("\n    "),
+        show(last),
+        if resp3 { 3 } else { 2 },
+        ours.escape_ascii(),
+        theirs.escape_ascii()
+    )
+}
+
+fn show(command: &[Vec<u8>]) -> String {
+    let word = |arg: &Vec<u8>| format!("'{}'", arg[..arg.len().min(100)].escape_ascii());
+    command.iter().map(word).collect::<Vec<_>>().join(" ")
+}
