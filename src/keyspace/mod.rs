@@ -25,6 +25,8 @@ mod chunk_map;
 mod digest;
 mod entry;
 mod error;
+#[cfg(test)]
+mod histories;
 mod keys;
 mod limits;
 mod record;
