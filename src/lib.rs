@@ -3,10 +3,12 @@
 //! Folders from the top layer to the ground; each may import only from those below it (held by `tests/layers.rs`).
 
 pub mod cli;
+pub mod consensus;
 pub mod control;
 pub mod frontend;
 pub mod keyspace;
 pub mod net;
+pub mod node;
 pub mod protocol;
 pub mod storage;
 pub mod topology;

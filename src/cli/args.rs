@@ -27,6 +27,8 @@ pub struct CommandLine {
 /// The subcommands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Run one node of a cluster
+    Node(NodeArgs),
     /// Create the cluster of a shards.toml, once
     Init(InitArgs),
     /// Show the nodes and shards of a cluster
@@ -99,6 +101,12 @@ pub struct NodeArgs {
     /// Where metrics and health are served
     #[arg(long, env = "PONTOON_ADMIN_LISTEN", value_parser = listen_address)]
     pub admin_listen: Option<SocketAddr>,
+    /// Entries after which a shard's state is written as a snapshot, however small they are
+    #[arg(long, env = "PONTOON_SNAPSHOT_ENTRIES", value_parser = clap::value_parser!(u64).range(1..))]
+    pub snapshot_entries: Option<u64>,
+    /// Bytes of entries after which it is written, where the last snapshot was smaller
+    #[arg(long, env = "PONTOON_SNAPSHOT_BYTES", value_parser = clap::value_parser!(u64).range(1..))]
+    pub snapshot_bytes: Option<u64>,
 }
 
 /// `pontoon proxy`: one stateless proxy.

@@ -12,7 +12,9 @@ mod gather;
 mod init;
 mod locate;
 mod logging;
+mod node;
 mod report;
+mod signals;
 mod status;
 
 use std::ffi::OsString;
@@ -44,6 +46,7 @@ pub fn run(command_line: impl IntoIterator<Item = OsString>) -> ExitCode {
 
 fn dispatch(command: Command) -> anyhow::Result<()> {
     match command {
+        Command::Node(args) => block_on(node::run(&args)),
         Command::Init(args) => block_on(init::run(&args)),
         Command::Status(args) => block_on(status::run(&args)),
         Command::Check(args) => check::run(&args),

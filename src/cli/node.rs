@@ -1,0 +1,35 @@
+//! `pontoon node`: one node, until it is told to stop or cannot keep its promises.
+
+use std::io::Write;
+
+use anyhow::Result;
+
+use super::args::NodeArgs;
+use super::signals;
+use crate::control::config_file;
+use crate::node::engine::EngineOptions;
+use crate::node::{self, NodeOptions};
+
+pub async fn run(args: &NodeArgs) -> Result<()> {
+    let config = config_file::load(&args.config)?;
+    let defaults = EngineOptions::default();
+    let engine = EngineOptions {
+        snapshot_entries: args.snapshot_entries.unwrap_or(defaults.snapshot_entries),
+        snapshot_bytes: args.snapshot_bytes.unwrap_or(defaults.snapshot_bytes),
+        ..defaults
+    };
+    let mut handle = node::start(NodeOptions {
+        name: args.name.clone(),
+        data: args.data.clone(),
+        listen: args.listen,
+        config,
+        config_path: Some(args.config.clone()),
+        engine,
+    })?;
+    let _ = writeln!(std::io::stdout(), "node {} listens on {}", handle.name, handle.address);
+    tokio::select! {
+        () = signals::stop() => handle.stop(),
+        ended = handle.ended() => ended?,
+    }
+    Ok(())
+}

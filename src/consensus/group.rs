@@ -1,0 +1,463 @@
+//! One replica's membership in one Raft group. See the [module](super) for how it is driven.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+use raft::eraftpb::{ConfChange, ConfChangeType, ConfChangeV2, ConfState, Entry, EntryType, MessageType};
+use raft::{RawNode, StateRole};
+
+use super::codec::entry_type;
+use super::log_window::{LogEntry, LogWindow};
+use super::{HardState, MemberChange, Members, Message, SnapshotPoint};
+use crate::topology::{LogIndex, ReplicaId, Term};
+
+/// How a group behaves. All times are in ticks.
+#[derive(Clone, Copy, Debug)]
+pub struct GroupOptions {
+    /// Between two heartbeats of a leader.
+    pub heartbeat_ticks: usize,
+    /// The shortest time without a leader's heartbeat after which others may be voted for.
+    pub lease_ticks: usize,
+    /// The time without a leader's heartbeat after which this replica stands for election. Different on each replica of a
+    /// group, so that two do not stand at once. At least `lease_ticks`.
+    pub election_ticks: usize,
+    /// The most bytes of one append message.
+    pub append_bytes_max: u64,
+    /// The most append messages on their way to one follower.
+    pub appends_in_flight_max: usize,
+    /// The most bytes of proposed, uncommitted entries; more are refused as [`ProposeError::Full`].
+    pub uncommitted_bytes_max: u64,
+    /// The most bytes of committed entries handed out at once.
+    pub committed_bytes_max: u64,
+    /// Random for each start of the process: with it, no context of a read comes twice in the cluster's life.
+    pub boot_nonce: u64,
+}
+
+/// What a replica finds on its disk when it starts.
+#[derive(Clone, Debug, Default)]
+pub struct Restored {
+    /// Where its snapshot stands.
+    pub start: SnapshotPoint,
+    /// Its last hard state.
+    pub hard_state: HardState,
+    /// The entries after `start`, without a gap.
+    pub entries: Vec<LogEntry>,
+}
+
+/// Why a proposal was not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ProposeError {
+    /// This replica does not lead, or gives its leadership away.
+    #[error("not the leader")]
+    NotLeader,
+    /// As much as may be is uncommitted.
+    #[error("too many uncommitted bytes")]
+    Full,
+}
+
+/// One committed entry.
+#[derive(Clone, Debug)]
+pub struct Committed {
+    /// Its position.
+    pub index: LogIndex,
+    /// The term it was proposed in.
+    pub term: Term,
+    /// What it says; empty for a new leader's first entry and for changes of members, which the group applied itself.
+    pub data: Bytes,
+}
+
+/// A confirmed read: everything committed when it was asked is at or below `index`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReadAnswer {
+    /// The context that the read was asked with.
+    pub context: u64,
+    /// The index to apply before answering.
+    pub index: LogIndex,
+}
+
+/// What is on its way to the disk, and the messages that wait for it.
+#[derive(Debug, Default)]
+pub struct Held {
+    /// Counts up by one with each part.
+    pub number: u64,
+    /// Messages that acknowledge or vote.
+    pub messages: Vec<Message>,
+}
+
+/// What a group wants done. Reused: [`Group::collect`] appends to the lists.
+#[derive(Debug, Default)]
+pub struct Effects {
+    /// Messages that may be sent at once.
+    pub messages: Vec<Message>,
+    /// Entries to write; the first may replace an old tail.
+    pub entries: Vec<LogEntry>,
+    /// The hard state to write, if it changed.
+    pub hard_state: Option<HardState>,
+    /// A snapshot was accepted: the state becomes the received one, the log starts after it.
+    pub snapshot: Option<SnapshotPoint>,
+    /// What must be persisted before its messages are sent.
+    pub held: Vec<Held>,
+    /// Entries to apply, in order.
+    pub committed: Vec<Committed>,
+    /// Reads to answer.
+    pub reads: Vec<ReadAnswer>,
+    /// Whether leader or role may have changed.
+    pub leadership_changed: bool,
+}
+
+/// One replica of one Raft group.
+pub struct Group {
+    raw: RawNode<LogWindow>,
+    lease_ticks: usize,
+    boot_nonce: u64,
+    unpersisted: VecDeque<u64>,
+    /// Changes of members that are in the log and not applied.
+    member_change_at: Option<LogIndex>,
+}
+
+impl Group {
+    /// Continues from what is on disk; for a new group that is [`SnapshotPoint::birth`], for a newcomer nothing at all.
+    ///
+    /// # Errors
+    /// What is on disk contradicts itself.
+    pub fn restore(id: ReplicaId, options: GroupOptions, restored: Restored) -> Result<Self, RestoreError> {
+        let Restored { start, mut hard_state, entries } = restored;
+        let applied = start.index;
+        let contiguous = entries.iter().zip(applied.0 + 1..).all(|(entry, index)| entry.index.0 == index);
+        if !contiguous {
+            return Err(RestoreError::Gap);
+        }
+        let last = entries.last().map_or(applied, |e| e.index);
+        hard_state.commit = hard_state.commit.max(applied);
+        if hard_state.commit > last {
+            return Err(RestoreError::CommitBeyondLog { commit: hard_state.commit, last });
+        }
+        if hard_state.term < start.term {
+            hard_state = HardState { term: start.term, vote: ReplicaId(0), ..hard_state };
+        }
+        let mut window = LogWindow::new(start, hard_state);
+        window.append(&entries.into_iter().map(to_entry).collect::<Result<Vec<_>, _>>()?);
+        let config = raft::Config {
+            id: id.0,
+            election_tick: options.lease_ticks,
+            heartbeat_tick: options.heartbeat_ticks,
+            applied: applied.0,
+            max_size_per_msg: options.append_bytes_max,
+            max_inflight_msgs: options.appends_in_flight_max,
+            check_quorum: true,
+            pre_vote: true,
+            min_election_tick: options.election_ticks,
+            max_election_tick: options.election_ticks + 1,
+            read_only_option: raft::ReadOnlyOption::Safe,
+            batch_append: true,
+            max_uncommitted_size: options.uncommitted_bytes_max,
+            max_committed_size_per_ready: options.committed_bytes_max,
+            ..raft::Config::default()
+        };
+        let logger = slog::Logger::root(slog::Discard, slog::o!());
+        let raw = RawNode::new(&config, window, &logger).map_err(|e| RestoreError::Rejected(e.to_string()))?;
+        let GroupOptions { lease_ticks, boot_nonce, .. } = options;
+        Ok(Self { raw, lease_ticks, boot_nonce, unpersisted: VecDeque::new(), member_change_at: None })
+    }
+
+    /// Lets one tick of time pass.
+    pub fn tick(&mut self) {
+        // A group of one leads without asking anybody, so nothing orders its election after its own pending writes.
+        if self.unpersisted.is_empty() || !self.votes_alone() || self.raw.raft.state == StateRole::Leader {
+            self.raw.tick();
+        }
+    }
+
+    /// Makes the election time run out after `ticks` more, because the leader is known to be gone.
+    pub fn hurry_election(&mut self, ticks: usize) {
+        let raft = &mut self.raw.raft;
+        if raft.state == StateRole::Leader {
+            return;
+        }
+        let due = raft.randomized_election_timeout().saturating_sub(ticks);
+        raft.election_elapsed = raft.election_elapsed.max(due).max(self.lease_ticks);
+    }
+
+    /// Stands for election now.
+    pub fn campaign(&mut self) {
+        if self.unpersisted.is_empty() && self.raw.raft.state != StateRole::Leader {
+            // Refused while a change of members is unapplied; the election time will bring the next try.
+            let _ = self.raw.campaign();
+        }
+    }
+
+    /// Takes a message of another replica. A message that makes no sense is dropped, as a lost one would be.
+    pub fn step(&mut self, message: Message) {
+        if message.get_msg_type() == MessageType::MsgSnapshot && !self.accepts(&message) {
+            return;
+        }
+        let _ = self.raw.step(message);
+    }
+
+    /// Proposes entries in one piece. Returns the index of the first and the term of all.
+    ///
+    /// # Errors
+    /// Nothing was proposed.
+    pub fn propose(&mut self, entries: impl IntoIterator<Item = Bytes>) -> Result<(LogIndex, Term), ProposeError> {
+        if !self.leads() {
+            return Err(ProposeError::NotLeader);
+        }
+        let first = self.last_index().next();
+        let mut message = Message::default();
+        message.set_msg_type(MessageType::MsgPropose);
+        message.from = self.raw.raft.id;
+        message.set_entries(entries.into_iter().map(|data| Entry { data, ..Entry::default() }).collect());
+        match self.raw.step(message) {
+            Ok(()) => Ok((first, self.term())),
+            Err(_) if self.raw.raft.lead_transferee.is_some() => Err(ProposeError::NotLeader),
+            Err(_) => Err(ProposeError::Full),
+        }
+    }
+
+    /// Proposes one step towards other members. Returns its index.
+    ///
+    /// # Errors
+    /// Not the leader, or another change is in the log and not applied.
+    pub fn propose_members(&mut self, change: MemberChange) -> Result<LogIndex, ProposeError> {
+        if !self.leads() {
+            return Err(ProposeError::NotLeader);
+        }
+        if self.member_change_at.is_some() || self.raw.raft.has_pending_conf() {
+            return Err(ProposeError::Full);
+        }
+        let (kind, id) = match change {
+            MemberChange::AddLearner(id) => (ConfChangeType::AddLearnerNode, id),
+            MemberChange::AddVoter(id) => (ConfChangeType::AddNode, id),
+            MemberChange::Remove(id) => (ConfChangeType::RemoveNode, id),
+        };
+        let mut conf = ConfChange::default();
+        conf.set_change_type(kind);
+        conf.node_id = id.0;
+        let index = self.last_index().next();
+        self.raw.propose_conf_change(Vec::new(), conf).map_err(|_| ProposeError::Full)?;
+        self.member_change_at = Some(index);
+        Ok(index)
+    }
+
+    /// Asks for the index that is committed now; the answer comes in [`Effects::reads`], or never. `context` must not
+    /// have been used before by this group of this process.
+    pub fn read_index(&mut self, context: u64) {
+        let unique = [self.boot_nonce.to_le_bytes(), context.to_le_bytes()].concat();
+        self.raw.read_index(unique);
+    }
+
+    /// Moves what is new into `effects`. `false`: nothing was.
+    pub fn collect(&mut self, effects: &mut Effects) -> bool {
+        if !self.raw.has_ready() {
+            return false;
+        }
+        let mut ready = self.raw.ready();
+        effects.leadership_changed |= ready.ss().is_some();
+        effects.messages.extend(ready.take_messages());
+        if !ready.snapshot().is_empty() {
+            let meta = ready.snapshot().get_metadata();
+            let members = Members::of_conf_state(meta.get_conf_state());
+            let point = SnapshotPoint { index: LogIndex(meta.index), term: Term(meta.term), members };
+            self.raw.mut_store().install(point.clone());
+            effects.entries.clear();
+            effects.snapshot = Some(point);
+        }
+        if !ready.entries().is_empty() {
+            self.raw.mut_store().append(ready.entries());
+            effects.entries.extend(ready.take_entries().into_iter().map(of_entry));
+        }
+        if let Some(hs) = ready.hs() {
+            let hard_state = HardState { term: Term(hs.term), vote: ReplicaId(hs.vote), commit: LogIndex(hs.commit) };
+            self.raw.mut_store().set_hard_state(hard_state);
+            effects.hard_state = Some(hard_state);
+        }
+        let nonce = self.boot_nonce.to_le_bytes();
+        effects.reads.extend(ready.take_read_states().into_iter().filter_map(|state| {
+            let context = state.request_ctx.strip_prefix(&nonce)?;
+            Some(ReadAnswer { context: u64::from_le_bytes(context.try_into().ok()?), index: LogIndex(state.index) })
+        }));
+        let committed = ready.take_committed_entries();
+        let held = Held { number: ready.number(), messages: ready.take_persisted_messages() };
+        self.unpersisted.push_back(held.number);
+        effects.held.push(held);
+        self.raw.advance_append_async(ready);
+        self.apply(committed, effects);
+        true
+    }
+
+    /// Everything up to the part with this number is on disk.
+    pub fn persisted(&mut self, number: u64) {
+        while self.unpersisted.front().is_some_and(|n| *n <= number) {
+            self.unpersisted.pop_front();
+        }
+        self.raw.on_persist_ready(number);
+    }
+
+    /// Forgets entries so that at most `bytes_max` of them stay, none that is not applied, and, unless that would keep
+    /// more, none that an active follower still needs.
+    pub fn compact(&mut self, bytes_max: usize) {
+        if self.raw.store().bytes() > bytes_max {
+            let cut = self.raw.store().cut_for(bytes_max / 2);
+            self.raw.mut_store().compact(cut);
+        }
+    }
+
+    /// Gives the leadership to `replica`, or not: watch who leads.
+    pub fn transfer(&mut self, replica: ReplicaId) {
+        self.raw.transfer_leader(replica.0);
+    }
+
+    /// The connection to `replica` is gone.
+    pub fn report_unreachable(&mut self, replica: ReplicaId) {
+        self.raw.report_unreachable(replica.0);
+    }
+
+    /// The snapshot that was sent to `replica` arrived, or did not.
+    pub fn report_snapshot(&mut self, replica: ReplicaId, arrived: bool) {
+        let status = if arrived { raft::SnapshotStatus::Finish } else { raft::SnapshotStatus::Failure };
+        self.raw.report_snapshot(replica.0, status);
+    }
+
+    /// Whether this replica leads, as far as it knows.
+    pub fn leads(&self) -> bool {
+        self.raw.raft.state == StateRole::Leader && self.raw.raft.lead_transferee.is_none()
+    }
+
+    /// Whether this replica leads and has committed an entry of its term: only then does it know what is committed.
+    pub fn leads_surely(&self) -> bool {
+        self.raw.raft.state == StateRole::Leader && self.raw.raft.commit_to_current_term()
+    }
+
+    /// The leader as this replica knows it.
+    pub fn leader(&self) -> Option<ReplicaId> {
+        Some(ReplicaId(self.raw.raft.leader_id)).filter(|id| id.0 != 0)
+    }
+
+    /// Its term.
+    pub fn term(&self) -> Term {
+        Term(self.raw.raft.term)
+    }
+
+    /// The highest index of its log.
+    pub fn last_index(&self) -> LogIndex {
+        LogIndex(self.raw.raft.raft_log.last_index())
+    }
+
+    /// The highest index it knows to be committed.
+    pub fn committed(&self) -> LogIndex {
+        LogIndex(self.raw.raft.raft_log.committed)
+    }
+
+    /// The point up to which committed entries were handed out: what a snapshot of the state stands for.
+    pub fn applied(&self) -> &SnapshotPoint {
+        self.raw.store().applied()
+    }
+
+    /// The members at the applied point.
+    pub fn members(&self) -> &Members {
+        &self.applied().members
+    }
+
+    /// Bytes of entries in memory.
+    pub fn window_bytes(&self) -> usize {
+        self.raw.store().bytes()
+    }
+
+    /// How far each follower's log is known to match this leader's; empty on others.
+    pub fn matched(&self) -> Vec<(ReplicaId, LogIndex, bool)> {
+        if self.raw.raft.state != StateRole::Leader {
+            return Vec::new();
+        }
+        let progress = self.raw.raft.prs().iter();
+        progress.map(|(id, p)| (ReplicaId(*id), LogIndex(p.matched), p.recent_active)).collect()
+    }
+
+    fn apply(&mut self, committed: Vec<Entry>, effects: &mut Effects) {
+        let Some(last) = committed.last().map(|e| (e.index, e.term)) else { return };
+        for entry in committed {
+            let data = match entry.get_entry_type() {
+                EntryType::EntryNormal => entry.data,
+                EntryType::EntryConfChange => {
+                    let applied = self.raw.apply_conf_change(&parsed::<ConfChange>(&entry.data));
+                    self.set_members(entry.index, applied);
+                    Bytes::new()
+                }
+                EntryType::EntryConfChangeV2 => {
+                    let applied = self.raw.apply_conf_change(&parsed::<ConfChangeV2>(&entry.data));
+                    self.set_members(entry.index, applied);
+                    Bytes::new()
+                }
+            };
+            effects.committed.push(Committed { index: LogIndex(entry.index), term: Term(entry.term), data });
+        }
+        self.raw.mut_store().set_applied(LogIndex(last.0), Term(last.1));
+        self.raw.advance_apply_to(last.0);
+    }
+
+    fn set_members(&mut self, index: u64, applied: raft::Result<ConfState>) {
+        if self.member_change_at.is_some_and(|at| at.0 <= index) {
+            self.member_change_at = None;
+        }
+        // An impossible change (removing the last voter) is refused by the library the same way on all replicas.
+        if let Ok(conf) = applied {
+            self.raw.mut_store().set_members(Members::of_conf_state(&conf));
+        }
+    }
+
+    fn votes_alone(&self) -> bool {
+        let members = self.members();
+        members.voters_outgoing.is_empty() && members.voters == [ReplicaId(self.raw.raft.id)]
+    }
+
+    /// A snapshot that is not ahead of what is applied must not reach the library with its state unknown.
+    fn accepts(&self, message: &Message) -> bool {
+        message.get_snapshot().get_metadata().index > self.committed().0
+    }
+}
+
+/// What is on disk contradicts itself.
+#[derive(Debug, thiserror::Error)]
+pub enum RestoreError {
+    /// The log has a gap.
+    #[error("the log has a gap after the snapshot")]
+    Gap,
+    /// The commit index lies beyond the log.
+    #[error("index {commit} is known to be committed, but the log ends at {last}")]
+    CommitBeyondLog {
+        /// The commit index.
+        commit: LogIndex,
+        /// The end of the log.
+        last: LogIndex,
+    },
+    /// An entry of a kind that this version does not know.
+    #[error("entry {index} is of the unknown kind {kind}")]
+    EntryKind {
+        /// Its position.
+        index: LogIndex,
+        /// Its kind.
+        kind: u8,
+    },
+    /// The library refused it.
+    #[error("{0}")]
+    Rejected(String),
+}
+
+fn to_entry(entry: LogEntry) -> Result<Entry, RestoreError> {
+    let kind = entry_type(entry.kind).ok_or(RestoreError::EntryKind { index: entry.index, kind: entry.kind })?;
+    let mut raw = Entry { term: entry.term.0, index: entry.index.0, data: entry.data, ..Entry::default() };
+    raw.set_entry_type(kind);
+    Ok(raw)
+}
+
+fn of_entry(entry: Entry) -> LogEntry {
+    let kind = entry.get_entry_type() as u8;
+    LogEntry { index: LogIndex(entry.index), term: Term(entry.term), kind, data: entry.data }
+}
+
+/// A committed change of members was encoded by a leader of this group; an empty one is what Raft makes of a second
+/// change while one is pending.
+fn parsed<T: protobuf::Message>(data: &[u8]) -> T {
+    let mut change = T::new();
+    change.merge_from_bytes(data).expect("a committed change of members is well-formed");
+    change
+}

@@ -1,0 +1,166 @@
+//! How a node follows what the cluster has agreed on: it hears the catalog, forms and joins the replicas that it is given,
+//! and links to its peers.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use super::server::{Node, Shared};
+use super::{handshake, peer_link};
+use crate::control::operator::{Operator, Target};
+use crate::protocol::control::{ControlReply, ControlRequest};
+use crate::protocol::frame::{Assembler, Heartbeat, Kind, split_frame, split_numbered};
+use crate::topology::{Catalog, CatalogOutcome, NodeName, ShardId, ShardsConfig};
+
+/// Between two heartbeats to a member of the catalog.
+const HEARTBEAT: Duration = Duration::from_millis(500);
+/// Before something that failed is tried again.
+const RETRY: Duration = Duration::from_millis(500);
+/// The longest catalog.
+const CATALOG_BYTES_MAX: usize = 64 << 20;
+
+/// Acts on every revision of the catalog.
+pub async fn follow(shared: Shared) {
+    let changed = Rc::clone(&shared.borrow().catalog_changed);
+    loop {
+        let waits = act(&shared).await;
+        if waits {
+            let _ = tokio::time::timeout(RETRY, changed.notified()).await;
+        } else {
+            changed.notified().await;
+        }
+    }
+}
+
+/// Does what the present revision asks for. `true`: something is left to try again.
+async fn act(shared: &Shared) -> bool {
+    let Some(catalog) = shared.borrow().engine.catalog().cloned() else { return false };
+    let (name, mine) = {
+        let node = shared.borrow();
+        (node.name.clone(), node.home.incarnation())
+    };
+    match catalog.nodes.get(&name).map(|record| record.incarnation) {
+        None => false,
+        Some(Some(known)) if known == mine => {
+            let node = &mut *shared.borrow_mut();
+            take_replicas(node, &catalog);
+            let addr = |peer: &NodeName| catalog.addr(peer).map(|a| (peer.clone(), a.to_owned()));
+            let peers = node.engine.peer_names().filter_map(addr).collect();
+            node.links.fit(peers, shared);
+            node.wake.notify_one();
+            false
+        }
+        Some(Some(known)) => {
+            tracing::error!(
+                node = %name, %known, %mine,
+                "this data directory is not the one that the cluster knows under this name: nothing is served from it"
+            );
+            false
+        }
+        Some(None) => {
+            let operator = Operator { name: name.to_string(), cluster: Some(catalog.cluster) };
+            let request = ControlRequest::Register { name, incarnation: mine };
+            match operator.ask_leader(&Target::of_catalog(&catalog), &request).await {
+                Ok(ControlReply::Decided(CatalogOutcome::Refused { reason, .. })) => {
+                    tracing::error!("the cluster refuses this node: {reason}");
+                    false
+                }
+                Ok(_) => false,
+                Err(error) => {
+                    tracing::debug!("not registered yet: {error}");
+                    true
+                }
+            }
+        }
+    }
+}
+
+fn take_replicas(node: &mut Node, catalog: &Catalog) {
+    let name = node.name.clone();
+    for (shard, record) in catalog.replicas_on(&name) {
+        if node.engine.replica(shard.id).is_some() {
+            continue;
+        }
+        let born_here = shard.birth.iter().any(|b| b.id == record.id);
+        let made = if born_here && shard.id != ShardId::CATALOG {
+            node.home.give_birth(catalog, shard, record.id)
+        } else {
+            node.home.newcomer(shard.id, record.id)
+        };
+        match made {
+            Ok(mut replica) => {
+                tracing::info!(shard = %shard.name, replica = %record.id, "replica {}", if born_here { "formed" } else { "joins" });
+                // The first node of the list leads first; the others take over by their election time.
+                if shard.birth.first().is_some_and(|b| b.id == record.id) {
+                    replica.group.campaign();
+                }
+                node.engine.add_replica(replica);
+            }
+            Err(error) => tracing::error!(shard = %shard.name, "no replica here: {error}"),
+        }
+    }
+}
+
+/// Hears the catalog from one of its members, as long as this node is not one itself. `config`: whom to ask before the
+/// first catalog is known.
+pub async fn hear(shared: Shared, config: ShardsConfig) {
+    let mut turn = 0;
+    loop {
+        let targets = {
+            let node = shared.borrow();
+            let is_member = node.engine.replica(ShardId::CATALOG).is_some_and(|r| r.machine.is_readable());
+            match (is_member, node.engine.catalog()) {
+                (true, _) => Vec::new(),
+                (false, Some(catalog)) => Target::of_catalog(catalog),
+                (false, None) => Target::of_config(&config),
+            }
+        };
+        let others: Vec<_> = targets.into_iter().filter(|t| t.node != shared.borrow().name).collect();
+        if !others.is_empty() {
+            let target = &others[turn % others.len()];
+            if let Err(error) = hear_from(&shared, target).await {
+                tracing::debug!(node = %target.node, "the catalog is not heard: {error}");
+            }
+            turn += 1;
+        }
+        tokio::time::sleep(RETRY).await;
+    }
+}
+
+async fn hear_from(shared: &Shared, target: &Target) -> std::io::Result<()> {
+    let hello = peer_link::hello(shared, Some(target.node.clone()));
+    let (stream, _, mut unread) = handshake::connect(&target.addr, &hello).await?;
+    let mut assembler = Assembler::new(CATALOG_BYTES_MAX);
+    let mut out = Vec::new();
+    let mut silent = 0;
+    while silent < 4 {
+        out.clear();
+        Heartbeat { sequence: 1, revision: shared.borrow().engine.revision() }.put(&mut out);
+        handshake::write_all(&stream, &out).await?;
+        silent += 1;
+        let pause = tokio::time::sleep(HEARTBEAT);
+        tokio::pin!(pause);
+        loop {
+            tokio::select! {
+                () = &mut pause => break,
+                ready = stream.readable() => ready?,
+            }
+            match stream.try_read_buf(&mut unread) {
+                Ok(0) => return Err(std::io::ErrorKind::UnexpectedEof.into()),
+                Err(e) if e.kind() == std::io::ErrorKind::WouldBlock => continue,
+                other => other?,
+            };
+            silent = 0;
+            let mut consumed = 0;
+            while let Some(frame) = split_frame(&unread[consumed..]).map_err(std::io::Error::other)? {
+                consumed += frame.consumed;
+                let message = assembler.push(frame).map_err(std::io::Error::other)?;
+                if let Some(m) = message.filter(|m| m.kind == Kind::Catalog) {
+                    let (_, json) = split_numbered(m.payload).map_err(std::io::Error::other)?;
+                    shared.borrow_mut().handle_catalog(json);
+                }
+            }
+            unread.drain(..consumed);
+        }
+    }
+    Ok(())
+}

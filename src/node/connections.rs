@@ -1,0 +1,214 @@
+//! The sockets of a node: what is to be written to each, and what each speaks.
+//!
+//! A reply is appended to its connection's buffer; one write per socket and turn sends what has gathered. A connection
+//! whose buffer is long is not read until it drained ([`Outlet::is_clogged`]).
+
+use std::collections::HashMap;
+use std::io;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use slab::Slab;
+use tokio::net::TcpStream;
+
+use super::answers::{Answers, Ticket};
+use super::resp::RespClient;
+use crate::protocol::control::ControlReply;
+use crate::protocol::frame::{Kind, Refusal, RefusalReason, ReplyHead, put_message, put_numbered};
+use crate::topology::{Catalog, LogIndex, NodeName, ReplicaId, ShardId};
+
+/// Unsent bytes above which a connection is not read any more.
+const OUTLET_BYTES_MAX: usize = 64 << 20;
+/// A buffer that grew beyond this is given back once it is empty.
+const KEEP_BYTES_MAX: usize = 1 << 20;
+
+/// A socket and what waits to be written to it.
+#[derive(Debug)]
+pub struct Outlet {
+    /// The socket.
+    pub stream: Rc<TcpStream>,
+    /// What waits; the first [`written`](Self::flush) bytes are sent.
+    pub out: Vec<u8>,
+    written: usize,
+    /// Whether somebody waits for the socket to take more.
+    pub waits: bool,
+}
+
+impl Outlet {
+    /// Nothing waits.
+    pub const fn new(stream: Rc<TcpStream>) -> Self {
+        Self { stream, out: Vec::new(), written: 0, waits: false }
+    }
+
+    /// Sends what the socket takes. `true`: all of it.
+    ///
+    /// # Errors
+    /// The connection is gone.
+    pub fn flush(&mut self) -> io::Result<bool> {
+        while self.written < self.out.len() {
+            match self.stream.try_write(&self.out[self.written..]) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(sent) => self.written += sent,
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(false),
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) => return Err(e),
+            }
+        }
+        self.written = 0;
+        if self.out.capacity() > KEEP_BYTES_MAX {
+            self.out = Vec::new();
+        } else {
+            self.out.clear();
+        }
+        Ok(true)
+    }
+
+    /// How much is unsent.
+    pub const fn unsent_bytes(&self) -> usize {
+        self.out.len() - self.written
+    }
+
+    /// Whether so much is unsent that no more should be asked for.
+    pub const fn is_clogged(&self) -> bool {
+        self.unsent_bytes() > OUTLET_BYTES_MAX
+    }
+}
+
+/// What a connection speaks.
+pub enum Dialect {
+    /// A proxy's requests and heartbeats, with the refused generation of each (client, shard): R1.
+    Proxy(HashMap<(u64, ShardId), u32>),
+    /// A node's messages, or an operator's questions.
+    Control,
+    /// Plain RESP.
+    Resp(Box<RespClient>),
+}
+
+/// An accepted connection.
+pub struct Connection {
+    generation: u32,
+    /// What waits to be written.
+    pub outlet: Outlet,
+    /// What it speaks.
+    pub dialect: Dialect,
+    /// Whether it is to be closed once everything is written.
+    pub closing: bool,
+    dirty: bool,
+}
+
+/// All accepted connections.
+#[derive(Default)]
+pub struct Connections {
+    slab: Slab<Connection>,
+    generation: u32,
+    dirty: Vec<usize>,
+    /// For redirects.
+    pub catalog: Option<Arc<Catalog>>,
+}
+
+impl Connections {
+    /// Takes a connection; returns its place.
+    pub fn insert(&mut self, stream: Rc<TcpStream>, dialect: Dialect) -> usize {
+        self.generation = self.generation.wrapping_add(1);
+        let generation = self.generation;
+        let outlet = Outlet::new(stream);
+        self.slab.insert(Connection { generation, outlet, dialect, closing: false, dirty: false })
+    }
+
+    /// Forgets a connection.
+    pub fn remove(&mut self, key: usize) {
+        self.slab.try_remove(key);
+    }
+
+    /// The connection at a place.
+    pub fn get(&mut self, key: usize) -> Option<&mut Connection> {
+        self.slab.get_mut(key)
+    }
+
+    /// The connection at a place, which will be flushed at the end of the turn.
+    pub fn get_dirty(&mut self, key: usize) -> Option<&mut Connection> {
+        let connection = self.slab.get_mut(key)?;
+        if !connection.dirty {
+            connection.dirty = true;
+            self.dirty.push(key);
+        }
+        Some(connection)
+    }
+
+    /// The connections that were written to since the last call.
+    pub fn take_dirty(&mut self) -> Vec<usize> {
+        for key in &self.dirty {
+            if let Some(connection) = self.slab.get_mut(*key) {
+                connection.dirty = false;
+            }
+        }
+        std::mem::take(&mut self.dirty)
+    }
+
+    /// The places of all proxies.
+    pub fn proxies(&self) -> Vec<usize> {
+        self.slab.iter().filter(|(_, c)| matches!(c.dialect, Dialect::Proxy(_))).map(|(key, _)| key).collect()
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.slab.len()
+    }
+
+    /// The ticket of a request on the connection at a place.
+    pub fn ticket(&self, key: usize, id: u64, client: u64, generation: u32, shard: ShardId) -> Ticket {
+        let connection_generation = self.slab.get(key).map_or(0, |c| c.generation);
+        Ticket { connection: key as u32, connection_generation, id, client, generation, shard }
+    }
+
+    fn holder(&mut self, ticket: Ticket) -> Option<&mut Connection> {
+        let key = ticket.connection as usize;
+        if self.slab.get(key)?.generation != ticket.connection_generation {
+            return None;
+        }
+        self.get_dirty(key)
+    }
+
+    fn leader_of(&self, replica: Option<ReplicaId>) -> Option<(NodeName, String)> {
+        let catalog = self.catalog.as_ref()?;
+        let node = &catalog.shards.iter().find_map(|s| s.replica(replica?))?.node;
+        Some((node.clone(), catalog.addr(node)?.to_owned()))
+    }
+}
+
+impl Answers for Connections {
+    fn reply(&mut self, ticket: Ticket, index: LogIndex, reply: &[u8]) {
+        let Some(connection) = self.holder(ticket) else { return };
+        match &mut connection.dialect {
+            Dialect::Proxy(_) => put_message(&mut connection.outlet.out, Kind::Reply, |out| {
+                ReplyHead { id: ticket.id, index }.encode(out);
+                out.extend_from_slice(reply);
+            }),
+            Dialect::Control => put_numbered(&mut connection.outlet.out, Kind::ControlReply, ticket.id, reply),
+            Dialect::Resp(client) => client.complete(ticket, index, reply, &mut connection.outlet.out),
+        }
+    }
+
+    fn refuse(&mut self, ticket: Ticket, reason: RefusalReason, leader: Option<ReplicaId>) {
+        let home = self.leader_of(leader);
+        let Some(connection) = self.holder(ticket) else { return };
+        let out = &mut connection.outlet.out;
+        match &mut connection.dialect {
+            Dialect::Proxy(refused) => {
+                refused.insert((ticket.client, ticket.shard), ticket.generation);
+                Refusal { id: ticket.id, reason, leader }.put(out);
+            }
+            Dialect::Control => {
+                let reply = match reason {
+                    RefusalReason::NotLeader | RefusalReason::NoReplica => {
+                        ControlReply::NotLeader { leader: home.map(|(node, _)| node) }
+                    }
+                    other => ControlReply::Error(format!("the catalog did not answer: {}", other.name())),
+                };
+                let json = serde_json::to_vec(&reply).expect("an answer is plain data");
+                put_numbered(out, Kind::ControlReply, ticket.id, &json);
+            }
+            Dialect::Resp(client) => client.refuse(ticket, reason, home.map(|(_, addr)| addr), out),
+        }
+    }
+}

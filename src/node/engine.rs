@@ -1,0 +1,596 @@
+//! All replicas of a node in one loop, without sockets, files or clock: requests, messages and ticks go in; messages,
+//! records for the log, answers and [`Event`]s come out. The shell drives it, and so does the simulation.
+//!
+//! One turn: every replica with something to do proposes what came in as one piece and asks one question for all its
+//! `strong` reads; what the groups want written goes into one batch for the log, so that one fsync serves all groups;
+//! what is committed is applied and answered. Messages that acknowledge or vote leave only after their batch is on disk.
+//!
+//! Invariant: at most one batch is with the log; the next one gathers meanwhile.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::answers::{Answers, Ticket};
+use super::machine::{FrozenMachine, Machine};
+use super::replica::{Replica, Turn};
+use crate::consensus::{
+    Effects, HardState, Held, Message, SnapshotPoint, decode_message, encode_message, snapshot_point,
+};
+use crate::net::Moment;
+use crate::protocol::frame::{Kind, NodeStatus, RefusalReason, RequestHead, put_message};
+use crate::protocol::request::Span;
+use crate::storage::WriteBatch;
+use crate::topology::{Catalog, CatalogCommand, LogTime, NodeName, ReplicaId, Revision, ShardId};
+
+/// How long a tick is.
+pub const TICK: Duration = Duration::from_millis(25);
+/// Ticks between two sweeps of expired keys.
+const SWEEP_TICKS: u64 = 4;
+/// Ticks between two looks for requests past their deadline.
+const EXPIRE_TICKS: u64 = 10;
+/// Ticks between two questions for freshness.
+const PROBE_TICKS: u64 = 40;
+/// Ticks between two steps of a membership change.
+const MEMBERS_TICKS: u64 = 8;
+/// Ticks between the elections of two replicas that saw their leader's node go away.
+const STAGGER_TICKS: usize = 2;
+/// Ticks until an election that was brought forward is tried again, while the leader's node stays away.
+const HURRY_AGAIN_TICKS: u64 = 6;
+/// Bytes that may wait for a peer; a peer that takes none of them is out of reach.
+const PEER_BYTES_MAX: usize = 256 * 1024 * 1024;
+
+/// How the engine behaves.
+#[derive(Clone, Copy, Debug)]
+pub struct EngineOptions {
+    /// Bytes of entries that a group keeps in memory for slow followers.
+    pub window_bytes_max: usize,
+    /// Bytes of applied entries after which a replica's state is written as a snapshot, or the size of the last one, if
+    /// that is larger.
+    pub snapshot_bytes: u64,
+    /// Entries after which it is written in any case.
+    pub snapshot_entries: u64,
+}
+
+impl Default for EngineOptions {
+    fn default() -> Self {
+        Self { window_bytes_max: 32 << 20, snapshot_bytes: 64 << 20, snapshot_entries: u64::MAX }
+    }
+}
+
+/// What the engine cannot do itself.
+pub enum Event {
+    /// Send a state and then its message to a replica that is too far behind.
+    SendSnapshot {
+        /// The group.
+        shard: ShardId,
+        /// The receiver.
+        to: ReplicaId,
+        /// The node of the receiver.
+        node: NodeName,
+        /// The message that goes with it.
+        message: Message,
+        /// The state.
+        state: FrozenMachine,
+    },
+    /// Write a state to disk, then call [`Engine::snapshot_written`].
+    WriteSnapshot {
+        /// The group.
+        shard: ShardId,
+        /// What it stands for.
+        point: SnapshotPoint,
+        /// The state.
+        state: FrozenMachine,
+    },
+    /// The catalog has a new revision.
+    CatalogChanged(Arc<Catalog>),
+    /// Tell the proxies: a replica's role changed.
+    StatusChanged,
+}
+
+/// What waits to be sent to one node.
+#[derive(Debug, Default)]
+pub struct PeerOutbox {
+    /// Frames.
+    pub frames: Vec<u8>,
+    /// Whether there is a connection. Without one, messages are dropped: Raft sends again.
+    pub connected: bool,
+}
+
+#[derive(Clone, Copy)]
+struct Hurry {
+    next_tick: u64,
+}
+
+/// The replicas of one node.
+pub struct Engine {
+    options: EngineOptions,
+    node: NodeName,
+    replicas: BTreeMap<ShardId, Replica>,
+    dirty: Vec<ShardId>,
+    catalog: Option<Arc<Catalog>>,
+    homes: HashMap<ReplicaId, NodeName>,
+    peers: HashMap<NodeName, PeerOutbox>,
+    lost_peers: HashMap<NodeName, Hurry>,
+    batch: WriteBatch,
+    parts: Vec<(ShardId, Held)>,
+    in_flight: Option<Vec<(ShardId, Held)>>,
+    events: Vec<Event>,
+    effects: Effects,
+    scratch: Vec<u8>,
+    spans: Vec<Span>,
+    ticks: u64,
+    random: u64,
+}
+
+impl Engine {
+    /// A node without replicas. `seed`: where the random bits of entries start.
+    pub fn new(node: NodeName, options: EngineOptions, seed: u64) -> Self {
+        Self {
+            options,
+            node,
+            replicas: BTreeMap::new(),
+            dirty: Vec::new(),
+            catalog: None,
+            homes: HashMap::new(),
+            peers: HashMap::new(),
+            lost_peers: HashMap::new(),
+            batch: WriteBatch::default(),
+            parts: Vec::new(),
+            in_flight: None,
+            events: Vec::new(),
+            effects: Effects::default(),
+            scratch: Vec::new(),
+            spans: Vec::new(),
+            ticks: 0,
+            random: seed | 1,
+        }
+    }
+
+    /// Adds a replica. Its state and its group stand at the same index.
+    pub fn add_replica(&mut self, replica: Replica) {
+        let shard = replica.shard;
+        if replica.log_starts_afresh {
+            let start = replica.group.applied();
+            self.batch.reset(shard.0, start.index.0, start.term.0);
+        }
+        self.dirty.push(shard);
+        self.replicas.insert(shard, replica);
+        if shard == ShardId::CATALOG {
+            self.follow_catalog_machine();
+        }
+    }
+
+    /// The replica of a shard.
+    pub fn replica(&self, shard: ShardId) -> Option<&Replica> {
+        self.replicas.get(&shard)
+    }
+
+    /// The replica of a shard, to change it; it gets its turn afterwards.
+    pub fn replica_mut(&mut self, shard: ShardId) -> Option<&mut Replica> {
+        self.mark(shard);
+        self.replicas.get_mut(&shard)
+    }
+
+    /// All replicas, by shard.
+    pub fn replicas(&self) -> impl Iterator<Item = &Replica> {
+        self.replicas.values()
+    }
+
+    /// What the cluster has agreed on, as far as this node knows.
+    pub const fn catalog(&self) -> Option<&Arc<Catalog>> {
+        self.catalog.as_ref()
+    }
+
+    /// The revision of that; zero: nothing is known.
+    pub fn revision(&self) -> Revision {
+        self.catalog.as_ref().map_or(Revision(0), |c| c.revision)
+    }
+
+    /// Takes a catalog from elsewhere, if it is newer.
+    pub fn adopt_catalog(&mut self, catalog: Arc<Catalog>) {
+        if catalog.revision <= self.revision() {
+            return;
+        }
+        self.homes = catalog.shards.iter().flat_map(|s| &s.replicas).map(|r| (r.id, r.node.clone())).collect();
+        let mine = |node: &NodeName| *node == self.node;
+        let near = catalog.shards.iter().filter(|s| s.replicas.iter().any(|r| mine(&r.node)));
+        let peers: Vec<_> = near.flat_map(|s| &s.replicas).filter(|r| !mine(&r.node)).collect();
+        for replica in peers {
+            self.peers.entry(replica.node.clone()).or_default();
+        }
+        self.catalog = Some(Arc::clone(&catalog));
+        self.events.push(Event::CatalogChanged(catalog));
+    }
+
+    /// The nodes that this node's replicas talk to.
+    pub fn peer_names(&self) -> impl Iterator<Item = &NodeName> {
+        self.peers.keys()
+    }
+
+    /// What is to be sent to a node.
+    pub fn peer(&mut self, node: &NodeName) -> Option<&mut PeerOutbox> {
+        self.peers.get_mut(node)
+    }
+
+    /// All that is to be sent.
+    pub fn peers_mut(&mut self) -> impl Iterator<Item = (&NodeName, &mut PeerOutbox)> {
+        self.peers.iter_mut()
+    }
+
+    /// A connection to a node was made.
+    pub fn peer_connected(&mut self, node: &NodeName) {
+        self.lost_peers.remove(node);
+        if let Some(outbox) = self.peers.get_mut(node) {
+            outbox.connected = true;
+            outbox.frames.clear();
+        }
+    }
+
+    /// The connection to a node broke. `refused`: nobody listens there any more, so its leaders are gone for sure and
+    /// their followers need not wait for the election time.
+    pub fn peer_lost(&mut self, node: &NodeName, refused: bool) {
+        let Some(outbox) = self.peers.get_mut(node) else { return };
+        let was_connected = std::mem::take(&mut outbox.connected);
+        outbox.frames = Vec::new();
+        if was_connected {
+            let homes = &self.homes;
+            for replica in self.replicas.values_mut() {
+                let there = replica.group.members().all().find(|id| homes.get(id) == Some(node));
+                there.into_iter().for_each(|id| replica.group.report_unreachable(id));
+            }
+        }
+        if refused && !self.lost_peers.contains_key(node) {
+            self.lost_peers.insert(node.clone(), Hurry { next_tick: self.ticks });
+            self.hurry_elections();
+        }
+    }
+
+    /// Takes one message of a replica on another node.
+    pub fn peer_message(&mut self, payload: &[u8]) {
+        let Some((shard, bytes)) = payload.split_first_chunk::<8>() else { return };
+        let shard = ShardId(u64::from_le_bytes(*shard));
+        match (decode_message(Bytes::copy_from_slice(bytes)), self.replicas.get_mut(&shard)) {
+            // A snapshot comes with its state, on a connection of its own.
+            (Ok(message), Some(replica)) if replica.failed.is_none() && snapshot_point(&message).is_none() => {
+                replica.group.step(message);
+                self.mark(shard);
+            }
+            (Err(error), _) => tracing::warn!(%shard, "message dropped: {error}"),
+            _ => {}
+        }
+    }
+
+    /// Takes a request of a proxy or a client.
+    pub fn request(
+        &mut self,
+        head: &RequestHead,
+        body: &[u8],
+        ticket: Ticket,
+        now: Moment,
+        wall: LogTime,
+        answers: &mut dyn Answers,
+    ) {
+        let seed = self.next_random();
+        let Some(replica) = self.replicas.get_mut(&head.shard) else {
+            return answers.refuse(ticket, RefusalReason::NoReplica, None);
+        };
+        let (scratch, spans) = (&mut self.scratch, &mut self.spans);
+        replica.request(head, body, ticket, &mut Turn { now, wall, answers, scratch, spans, seed });
+        self.mark(head.shard);
+    }
+
+    /// Takes a command for the catalog.
+    pub fn catalog_command(
+        &mut self,
+        command: &CatalogCommand,
+        ticket: Ticket,
+        now: Moment,
+        wall: LogTime,
+        answers: &mut dyn Answers,
+    ) {
+        let Some(replica) = self.replicas.get_mut(&ShardId::CATALOG) else {
+            return answers.refuse(ticket, RefusalReason::NoReplica, None);
+        };
+        let (scratch, spans) = (&mut self.scratch, &mut self.spans);
+        let mut turn = Turn { now, wall, answers, scratch, spans, seed: 0 };
+        replica.catalog_command(command, ticket, now + Duration::from_secs(5), &mut turn);
+        self.mark(ShardId::CATALOG);
+    }
+
+    /// Lets one tick pass.
+    pub fn tick(&mut self, now: Moment, wall: LogTime, answers: &mut dyn Answers) {
+        self.ticks += 1;
+        self.hurry_elections();
+        let ticks = self.ticks;
+        let due = |every: u64| ticks % every == 0;
+        let mut changes = Vec::new();
+        for replica in self.replicas.values_mut().filter(|r| r.failed.is_none()) {
+            replica.group.tick();
+            let (scratch, spans) = (&mut self.scratch, &mut self.spans);
+            let mut turn = Turn { now, wall, answers, scratch, spans, seed: 0 };
+            if due(SWEEP_TICKS) {
+                replica.sweep(&turn);
+            }
+            if due(EXPIRE_TICKS) {
+                replica.expire_waiting(&mut turn);
+            }
+            if due(PROBE_TICKS) {
+                replica.probe();
+            }
+            if due(MEMBERS_TICKS) && replica.shard == ShardId::CATALOG {
+                let change = self.catalog.as_ref().and_then(|c| replica.next_member_change(c));
+                changes.extend(change.map(|c| (replica.shard, c)));
+            }
+            if !replica.dirty {
+                replica.dirty = true;
+                self.dirty.push(replica.shard);
+            }
+        }
+        for (shard, change) in changes {
+            let replica = self.replicas.get_mut(&shard).expect("just seen");
+            if replica.group.propose_members(change).is_ok() {
+                tracing::info!(%shard, "members of the catalog: {change:?}");
+            }
+        }
+    }
+
+    /// Does what there is to do.
+    pub fn turn(&mut self, now: Moment, wall: LogTime, answers: &mut dyn Answers) {
+        loop {
+            while let Some(shard) = self.dirty.pop() {
+                self.run(shard, now, wall, answers);
+            }
+            if self.in_flight.is_some() || !self.batch.is_empty() || self.parts.is_empty() {
+                return;
+            }
+            // Nothing to write: what the parts hold need not wait.
+            let parts = std::mem::take(&mut self.parts);
+            self.complete(parts);
+        }
+    }
+
+    /// The batch to write and sync now, if there is one and none is under way.
+    pub fn take_batch(&mut self) -> Option<WriteBatch> {
+        if self.in_flight.is_some() || self.batch.is_empty() {
+            return None;
+        }
+        self.in_flight = Some(std::mem::take(&mut self.parts));
+        Some(std::mem::take(&mut self.batch))
+    }
+
+    /// The batch under way is on disk.
+    pub fn batch_written(&mut self, mut batch: WriteBatch) {
+        if self.batch.is_empty() {
+            batch.clear();
+            self.batch = batch;
+        }
+        if let Some(parts) = self.in_flight.take() {
+            self.complete(parts);
+        }
+    }
+
+    /// A snapshot of a shard is durable: its log need not go back further.
+    pub fn snapshot_written(&mut self, shard: ShardId, point: &SnapshotPoint, bytes: u64) {
+        let Some(replica) = self.replicas.get_mut(&shard) else { return };
+        replica.snapshotting = false;
+        replica.snapshots_written += 1;
+        replica.snapshot_bytes = bytes;
+        self.batch.compact(shard.0, point.index.0, point.term.0);
+    }
+
+    /// Writing a snapshot failed; it is tried again after as many entries.
+    pub fn snapshot_failed(&mut self, shard: ShardId) {
+        if let Some(replica) = self.replicas.get_mut(&shard) {
+            replica.snapshotting = false;
+        }
+    }
+
+    /// A state from another node is on disk and in memory; the message says where it stands.
+    pub fn snapshot_received(&mut self, shard: ShardId, message: Message, state: Machine, bytes: u64) {
+        let Some(replica) = self.replicas.get_mut(&shard) else { return };
+        replica.staged = Some(state);
+        replica.snapshot_bytes = bytes;
+        replica.group.step(message);
+        self.mark(shard);
+    }
+
+    /// A snapshot on its way to a replica arrived, or did not.
+    pub fn snapshot_sent(&mut self, shard: ShardId, to: ReplicaId, arrived: bool) {
+        if let Some(replica) = self.replicas.get_mut(&shard) {
+            replica.group.report_snapshot(to, arrived);
+            self.mark(shard);
+        }
+    }
+
+    /// Writes the state of a shard as a snapshot, if it is not being written already.
+    pub fn snapshot(&mut self, shard: ShardId) {
+        let Some(replica) = self.replicas.get_mut(&shard) else { return };
+        if replica.snapshotting || replica.failed.is_some() {
+            return;
+        }
+        let Some(state) = replica.machine.freeze() else { return };
+        replica.snapshotting = true;
+        (replica.applied_bytes, replica.applied_entries) = (0, 0);
+        self.events.push(Event::WriteSnapshot { shard, point: replica.point(), state });
+    }
+
+    /// What the shell has to do.
+    pub fn take_events(&mut self) -> Vec<Event> {
+        std::mem::take(&mut self.events)
+    }
+
+    /// What heartbeats are answered with.
+    pub fn status(&self, sequence: u64, now: Moment) -> NodeStatus {
+        let replicas = self.replicas.values().filter(|r| r.shard != ShardId::CATALOG).map(|r| r.status(now));
+        NodeStatus { sequence, revision: self.revision(), replicas: replicas.collect() }
+    }
+
+    /// The node of a replica.
+    pub fn home(&self, replica: ReplicaId) -> Option<&NodeName> {
+        self.homes.get(&replica)
+    }
+
+    fn mark(&mut self, shard: ShardId) {
+        if let Some(replica) = self.replicas.get_mut(&shard).filter(|r| !r.dirty) {
+            replica.dirty = true;
+            self.dirty.push(shard);
+        }
+    }
+
+    fn run(&mut self, shard: ShardId, now: Moment, wall: LogTime, answers: &mut dyn Answers) {
+        let Some(mut replica) = self.replicas.remove(&shard) else { return };
+        replica.dirty = false;
+        let mut effects = std::mem::take(&mut self.effects);
+        let (mut scratch, mut spans) = (std::mem::take(&mut self.scratch), std::mem::take(&mut self.spans));
+        let mut turn = Turn { now, wall, answers, scratch: &mut scratch, spans: &mut spans, seed: 0 };
+        replica.propose(&mut turn);
+        while replica.failed.is_none() && replica.group.collect(&mut effects) {
+            self.carry_out(&mut replica, &mut effects, &mut turn);
+        }
+        if replica.follow_leadership(&mut turn) {
+            self.leadership_changed(&replica);
+        }
+        replica.answer_reads(&mut turn);
+        replica.group.compact(self.options.window_bytes_max);
+        let due = self.options.snapshot_bytes.max(replica.snapshot_bytes);
+        let snapshot = replica.applied_bytes > due || replica.applied_entries > self.options.snapshot_entries;
+        let more = replica.has_unproposed() && !replica.dirty;
+        (self.effects, self.scratch, self.spans) = (effects, scratch, spans);
+        self.replicas.insert(shard, replica);
+        if snapshot {
+            self.snapshot(shard);
+        }
+        if more {
+            self.mark(shard);
+        }
+    }
+
+    fn carry_out(&mut self, replica: &mut Replica, effects: &mut Effects, turn: &mut Turn<'_>) {
+        let shard = replica.shard;
+        for message in effects.messages.drain(..) {
+            self.send(replica, message);
+        }
+        if let Some(point) = effects.snapshot.take() {
+            tracing::info!(%shard, index = %point.index, "state received");
+            replica.installed(&point, turn);
+            self.batch.reset(shard.0, point.index.0, point.term.0);
+        }
+        if let Some(first) = effects.entries.first() {
+            replica.overwritten(first.index, first.term, turn);
+        }
+        let has_entries = !effects.entries.is_empty();
+        for entry in effects.entries.drain(..) {
+            self.batch.entry(shard.0, entry.index.0, entry.term.0, entry.kind, &entry.data);
+        }
+        if let Some(state) = effects.hard_state.take() {
+            self.write_hard_state(replica, state, has_entries);
+        }
+        self.parts.extend(effects.held.drain(..).map(|held| (shard, held)));
+        for answer in effects.reads.drain(..) {
+            replica.confirmed(answer.context, answer.index);
+        }
+        if replica.follow_leadership(turn) {
+            self.leadership_changed(replica);
+        }
+        if !effects.committed.is_empty() {
+            replica.apply(&effects.committed, turn);
+            effects.committed.clear();
+            self.catalog_applied(replica);
+        }
+    }
+
+    /// A higher commit index alone is not worth a sync; it goes along with the next entries.
+    fn write_hard_state(&mut self, replica: &mut Replica, state: HardState, has_entries: bool) {
+        let vote = |s: HardState| (s.term, s.vote);
+        if has_entries || replica.written.map(vote) != Some(vote(state)) {
+            self.batch.state(replica.shard.0, &state.encode());
+            replica.written = Some(state);
+        }
+    }
+
+    fn complete(&mut self, parts: Vec<(ShardId, Held)>) {
+        for (shard, held) in parts {
+            let Some(mut replica) = self.replicas.remove(&shard) else { continue };
+            for message in held.messages {
+                self.send(&mut replica, message);
+            }
+            replica.group.persisted(held.number);
+            self.replicas.insert(shard, replica);
+            self.mark(shard);
+        }
+    }
+
+    fn send(&mut self, replica: &mut Replica, message: Message) {
+        let to = ReplicaId(message.to);
+        let Some(node) = self.homes.get(&to) else { return };
+        if snapshot_point(&message).is_some() {
+            let (shard, node) = (replica.shard, node.clone());
+            match replica.machine.freeze() {
+                Some(state) => self.events.push(Event::SendSnapshot { shard, to, node, message, state }),
+                None => replica.group.report_snapshot(to, false),
+            }
+            return;
+        }
+        let Some(outbox) = self.peers.get_mut(node) else { return };
+        if !outbox.connected || outbox.frames.len() > PEER_BYTES_MAX {
+            return;
+        }
+        put_message(&mut outbox.frames, Kind::Raft, |out| {
+            out.extend_from_slice(&replica.shard.0.to_le_bytes());
+            encode_message(&message, out);
+        });
+    }
+
+    fn leadership_changed(&mut self, replica: &Replica) {
+        let (shard, term) = (replica.shard, replica.group.term());
+        if replica.group.leads_surely() {
+            tracing::info!(%shard, replica = %replica.id, %term, "leads");
+        } else {
+            tracing::info!(%shard, replica = %replica.id, %term, leader = ?replica.group.leader(), "leads no more");
+        }
+        self.events.push(Event::StatusChanged);
+    }
+
+    fn catalog_applied(&mut self, replica: &Replica) {
+        if let Some(catalog) = replica.catalog().filter(|c| c.revision > self.revision()) {
+            self.adopt_catalog(Arc::clone(catalog));
+        }
+    }
+
+    fn follow_catalog_machine(&mut self) {
+        let found = self.replicas.get(&ShardId::CATALOG).and_then(|r| r.catalog().cloned());
+        found.into_iter().for_each(|catalog| self.adopt_catalog(catalog));
+    }
+
+    /// Brings the election forward where the leader's node is known to be gone: one replica after the other.
+    fn hurry_elections(&mut self) {
+        let ticks = self.ticks;
+        for (node, hurry) in &mut self.lost_peers {
+            if hurry.next_tick > ticks {
+                continue;
+            }
+            hurry.next_tick = ticks + HURRY_AGAIN_TICKS;
+            for replica in self.replicas.values_mut() {
+                let leader = replica.group.leader();
+                if leader.is_some_and(|id| self.homes.get(&id) != Some(node)) {
+                    continue;
+                }
+                let (gone, left): (Vec<ReplicaId>, Vec<ReplicaId>) =
+                    replica.group.members().voters.iter().partition(|id| self.homes.get(id) == Some(node));
+                if let Some(order) = left.iter().position(|id| *id == replica.id).filter(|_| !gone.is_empty()) {
+                    replica.group.hurry_election(1 + order * STAGGER_TICKS);
+                }
+            }
+        }
+    }
+
+    fn next_random(&mut self) -> u64 {
+        self.random ^= self.random << 13;
+        self.random ^= self.random >> 7;
+        self.random ^= self.random << 17;
+        self.random
+    }
+}

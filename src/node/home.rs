@@ -1,0 +1,324 @@
+//! What a node has on its disk, and how replicas come back from it.
+//!
+//! A replica is its newest snapshot, then its part of the log. A new one is born by a snapshot as well, so there is one way
+//! back. Invariants: a shard is formed here only from the catalog's record of its birth, and only once (DESIGN.md, section
+//! 5): a mark without a state means that the disk lost it, and is an error, never an empty shard.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::engine::TICK;
+use super::machine::{Machine, MachineError, MachineLoader};
+use super::replica::Replica;
+use crate::consensus::{Group, GroupOptions, HardState, LogEntry, RestoreError, Restored, SnapshotPoint};
+use crate::keyspace::Keyspace;
+use crate::net::Entropy;
+use crate::storage::{
+    DataDir, Disk, LogOptions, RecoveredGroup, SegmentLog, SnapshotReader, SnapshotWriter, StorageError, snapshot,
+};
+use crate::topology::{
+    Catalog, ClusterId, Incarnation, LogIndex, NodeName, ReplicaId, ShardId, ShardRecord, Slot, Term,
+};
+
+const CATALOG_DOCUMENT: &str = "catalog";
+
+/// Why a node cannot start or a replica cannot be.
+#[derive(Debug, thiserror::Error)]
+pub enum HomeError {
+    /// The disk.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+    /// A state on disk.
+    #[error("shard {shard}: {error}")]
+    State {
+        /// The group.
+        shard: ShardId,
+        /// What is wrong.
+        error: MachineError,
+    },
+    /// The log and the snapshot of a shard contradict each other.
+    #[error("shard {shard}: {error}")]
+    Restore {
+        /// The group.
+        shard: ShardId,
+        /// What is wrong.
+        error: RestoreError,
+    },
+    /// A state that was here is gone.
+    #[error(
+        "shard {shard}: its state was in {dir} and is gone; a node that lost its disk starts with an empty directory"
+    )]
+    Lost {
+        /// The group.
+        shard: ShardId,
+        /// The data directory.
+        dir: PathBuf,
+    },
+    /// The log was lost.
+    #[error("the log in {0} is gone, but this node had replicas; it must start with an empty directory")]
+    LogLost(PathBuf),
+    /// `pontoon init` twice, or on the wrong node.
+    #[error("{0}")]
+    Init(String),
+}
+
+/// A node's data directory.
+pub struct Home {
+    dir: DataDir,
+    boot_nonce: u64,
+    /// What the log holds of groups that have no state yet.
+    unclaimed: BTreeMap<u64, RecoveredGroup>,
+}
+
+/// A handle to the snapshots of a node, for other threads.
+#[derive(Clone, Debug)]
+pub struct SnapshotHome {
+    disk: Disk,
+    dir: PathBuf,
+}
+
+/// What a snapshot says of itself.
+#[derive(serde::Serialize, serde::Deserialize)]
+struct Description {
+    replica: ReplicaId,
+    point: SnapshotPoint,
+}
+
+impl Home {
+    /// Opens or makes the directory of the node `name`, and its log.
+    ///
+    /// # Errors
+    /// It belongs to another node or process, cannot be written, or is damaged.
+    pub fn open(disk: &Disk, path: &Path, name: &NodeName, entropy: &Entropy) -> Result<(Self, SegmentLog), HomeError> {
+        let dir = DataDir::open(disk, path, name, Incarnation(entropy.next_u128()))?;
+        snapshot::open_directory(disk, &dir.snapshot_dir())?;
+        let options = LogOptions { salt: entropy.next(), ..LogOptions::default() };
+        let (log, recovered) = SegmentLog::open(disk, &dir.log_dir(), options)?;
+        if recovered.fresh && !dir.identity().bootstrapped.is_empty() {
+            return Err(HomeError::LogLost(dir.log_dir()));
+        }
+        if let Some(cut) = &recovered.cut {
+            tracing::info!(file = %cut.path.display(), offset = cut.offset, "the last write before a crash was cut off");
+        }
+        Ok((Self { dir, boot_nonce: entropy.next(), unclaimed: recovered.groups }, log))
+    }
+
+    /// The cluster that the node belongs to.
+    pub fn cluster(&self) -> Option<ClusterId> {
+        self.dir.identity().cluster
+    }
+
+    /// The incarnation of the directory.
+    pub fn incarnation(&self) -> Incarnation {
+        self.dir.identity().incarnation
+    }
+
+    /// The snapshots, for another thread.
+    pub fn snapshots(&self) -> SnapshotHome {
+        SnapshotHome { disk: self.dir.disk().clone(), dir: self.dir.snapshot_dir() }
+    }
+
+    /// The last catalog that the node knew.
+    ///
+    /// # Errors
+    /// It is damaged.
+    pub fn catalog(&self) -> Result<Option<Catalog>, HomeError> {
+        Ok(self.dir.read_document(CATALOG_DOCUMENT)?)
+    }
+
+    /// Keeps a copy of the catalog; the first one decides which cluster the node belongs to.
+    ///
+    /// # Errors
+    /// The disk, or the catalog of another cluster.
+    pub fn keep_catalog(&mut self, catalog: &Catalog) -> Result<(), HomeError> {
+        self.dir.join_cluster(catalog.cluster)?;
+        Ok(self.dir.write_document(CATALOG_DOCUMENT, catalog)?)
+    }
+
+    /// Brings the replicas back that the directory holds.
+    ///
+    /// # Errors
+    /// A state is damaged, or was here and is gone.
+    pub fn restore_all(&mut self, catalog: Option<&Catalog>) -> Result<Vec<Replica>, HomeError> {
+        let name = self.dir.identity().node.clone();
+        let mut found = Vec::new();
+        let known = catalog.into_iter().flat_map(|c| c.replicas_on(&name)).map(|(s, r)| (s.id, r.id));
+        let mut known: Vec<_> = known.collect();
+        known.extend(self.dir.identity().bootstrapped.iter().copied().filter(|(s, _)| *s == ShardId::CATALOG));
+        known.sort_unstable();
+        known.dedup();
+        for (shard, replica) in known {
+            if let Some(replica) = self.restore(shard, replica)? {
+                found.push(replica);
+            }
+        }
+        Ok(found)
+    }
+
+    fn restore(&mut self, shard: ShardId, id: ReplicaId) -> Result<Option<Replica>, HomeError> {
+        let snapshots = self.snapshots();
+        let Some((description, machine, bytes)) = snapshots.read(shard)? else {
+            if self.dir.is_bootstrapped(shard, id) {
+                return Err(HomeError::Lost { shard, dir: self.dir.path().to_path_buf() });
+            }
+            return Ok(None);
+        };
+        let logged = self.unclaimed.remove(&shard.0).unwrap_or_default();
+        let replica = self.revive(shard, id, description.point, machine, logged, bytes)?;
+        Ok(Some(replica))
+    }
+
+    fn revive(
+        &self,
+        shard: ShardId,
+        id: ReplicaId,
+        start: SnapshotPoint,
+        machine: Machine,
+        logged: RecoveredGroup,
+        snapshot_bytes: u64,
+    ) -> Result<Replica, HomeError> {
+        let hard_state = logged.state.as_deref().and_then(HardState::decode).unwrap_or_default();
+        let entries = entries_after(&start, logged);
+        let log_starts_afresh = entries.is_none();
+        let position = start.members.voters.iter().position(|v| *v == id).unwrap_or(start.members.voters.len());
+        let options = self.group_options(position);
+        let restored = Restored { start, hard_state, entries: entries.unwrap_or_default() };
+        let group = Group::restore(id, options, restored).map_err(|error| HomeError::Restore { shard, error })?;
+        let mut replica = Replica::new(shard, id, group, machine, snapshot_bytes);
+        replica.log_starts_afresh = log_starts_afresh;
+        Ok(replica)
+    }
+
+    /// Forms a data shard here, from the catalog's record of its birth.
+    ///
+    /// # Errors
+    /// The disk, or the shard was formed here before and its state is gone.
+    pub fn give_birth(&mut self, catalog: &Catalog, shard: &ShardRecord, id: ReplicaId) -> Result<Replica, HomeError> {
+        if self.dir.is_bootstrapped(shard.id, id) {
+            return Err(HomeError::Lost { shard: shard.id, dir: self.dir.path().to_path_buf() });
+        }
+        let mut keyspace = Keyspace::new(catalog.seed);
+        for range in &shard.birth_slots {
+            (range.first..=range.last).filter_map(Slot::new).for_each(|slot| keyspace.own(slot, range.epoch));
+        }
+        self.bear(shard.id, id, SnapshotPoint::birth(shard.birth.iter().map(|r| r.id)), Machine::Data(keyspace.into()))
+    }
+
+    /// Forms the catalog's group of a new cluster here.
+    ///
+    /// # Errors
+    /// The node belongs to a cluster, or is not the catalog's first member.
+    pub fn found(&mut self, catalog: Catalog) -> Result<Replica, HomeError> {
+        catalog.validate().map_err(|e| HomeError::Init(e.to_string()))?;
+        let name = self.dir.identity().node.clone();
+        if let Some(cluster) = self.cluster() {
+            return Err(HomeError::Init(format!("node `{name}` belongs to cluster {cluster} already")));
+        }
+        let [first] = catalog.catalog_shard().birth.as_slice() else {
+            return Err(HomeError::Init("the catalog must be born with one replica".to_owned()));
+        };
+        let (first, point) = (first.clone(), SnapshotPoint::birth([first.id]));
+        if first.node != name {
+            return Err(HomeError::Init(format!("the catalog is born on node `{}`, and this is `{name}`", first.node)));
+        }
+        self.dir.join_cluster(catalog.cluster)?;
+        self.bear(ShardId::CATALOG, first.id, point, Machine::Catalog(Arc::new(catalog)))
+    }
+
+    /// The state first, then the mark: a crash between them leaves a replica that is simply there.
+    fn bear(
+        &mut self,
+        shard: ShardId,
+        id: ReplicaId,
+        point: SnapshotPoint,
+        machine: Machine,
+    ) -> Result<Replica, HomeError> {
+        if let Some(state) = machine.freeze() {
+            self.snapshots().write(shard, id, &point, state.pieces())?;
+        }
+        self.dir.mark_bootstrapped(shard, id)?;
+        self.revive(shard, id, point, machine, RecoveredGroup::default(), 0)
+    }
+
+    /// A replica that joins a shard: it has nothing until the leader sends it the state.
+    ///
+    /// # Errors
+    /// What the log has of it is damaged.
+    pub fn newcomer(&mut self, shard: ShardId, id: ReplicaId) -> Result<Replica, HomeError> {
+        // Its term and vote may be there from before a restart.
+        let logged = self.unclaimed.remove(&shard.0).unwrap_or_default();
+        self.revive(shard, id, SnapshotPoint::default(), Machine::Empty, logged, 0)
+    }
+
+    fn group_options(&self, position: usize) -> GroupOptions {
+        let ticks = |ms: u128| (ms / TICK.as_millis()) as usize;
+        GroupOptions {
+            heartbeat_ticks: ticks(50),
+            lease_ticks: ticks(300),
+            election_ticks: ticks(400) + position * ticks(100),
+            append_bytes_max: 1 << 20,
+            appends_in_flight_max: 256,
+            uncommitted_bytes_max: 256 << 20,
+            committed_bytes_max: 8 << 20,
+            boot_nonce: self.boot_nonce,
+        }
+    }
+}
+
+impl SnapshotHome {
+    /// Writes a state that stands for `point`. Returns its size.
+    ///
+    /// # Errors
+    /// The disk.
+    pub fn write(
+        &self,
+        shard: ShardId,
+        id: ReplicaId,
+        point: &SnapshotPoint,
+        pieces: impl Iterator<Item = Vec<u8>>,
+    ) -> Result<u64, StorageError> {
+        let mut writer = self.writer(shard, id, point)?;
+        for piece in pieces {
+            writer.push(&piece)?;
+        }
+        writer.finish()
+    }
+
+    /// Starts to write a state that stands for `point`.
+    ///
+    /// # Errors
+    /// The disk.
+    pub fn writer(&self, shard: ShardId, id: ReplicaId, point: &SnapshotPoint) -> Result<SnapshotWriter, StorageError> {
+        let description = Description { replica: id, point: point.clone() };
+        let json = serde_json::to_vec(&description).expect("a description is plain data");
+        SnapshotWriter::create(&self.disk, &self.dir, shard.0, point.index.0, point.term.0, &json)
+    }
+
+    fn read(&self, shard: ShardId) -> Result<Option<(Description, Machine, u64)>, HomeError> {
+        let state = |error| HomeError::State { shard, error };
+        let Some(mut reader) = SnapshotReader::open_newest(&self.disk, &self.dir, shard.0)? else { return Ok(None) };
+        let description = serde_json::from_slice(reader.description())
+            .map_err(|e| state(MachineError::Snapshot(format!("its description: {e}"))))?;
+        let mut loader = MachineLoader::new(shard);
+        while let Some(piece) = reader.next_piece()? {
+            loader.push(&piece).map_err(state)?;
+        }
+        let machine = loader.finish().map_err(state)?;
+        Ok(Some((description, machine, reader.file_bytes())))
+    }
+}
+
+/// The logged entries that follow a snapshot, where the log reaches it with the same entry there. Otherwise what the log
+/// holds was never committed, and it must start afresh after the snapshot.
+fn entries_after(start: &SnapshotPoint, logged: RecoveredGroup) -> Option<Vec<LogEntry>> {
+    let known_term = if logged.compacted.index == start.index.0 {
+        Some(logged.compacted.term)
+    } else {
+        logged.entries.iter().find(|e| e.index == start.index.0).map(|e| e.term)
+    };
+    let after = logged.entries.into_iter().filter(|e| e.index > start.index.0);
+    let entries =
+        after.map(|e| LogEntry { index: LogIndex(e.index), term: Term(e.term), kind: e.kind, data: e.payload });
+    (known_term == Some(start.term.0)).then(|| entries.collect())
+}

@@ -1,0 +1,185 @@
+//! The state machine of a group: a data shard's keyspace, or the catalog.
+
+use std::sync::Arc;
+
+use crate::keyspace::{Applied, Entry, Frozen, Keyspace, Loader, Read, ReadAt};
+use crate::protocol::control::ControlReply;
+use crate::protocol::frame::RefusalReason;
+use crate::protocol::request::Args;
+use crate::topology::{Catalog, CatalogCommand, LogTime, ShardId, Slot};
+
+/// Bytes of one piece of a snapshot.
+const PIECE_BYTES: usize = 128 * 1024;
+
+/// What a group's log is about.
+pub enum Machine {
+    /// A newcomer that has not received any state.
+    Empty,
+    /// A data shard.
+    Data(Box<Keyspace>),
+    /// Shard 0.
+    Catalog(Arc<Catalog>),
+}
+
+/// What an entry did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// The reply was written.
+    Reply,
+    /// Nothing was changed.
+    Refused(RefusalReason),
+    /// There is nobody to answer.
+    Nothing,
+}
+
+/// State that cannot be read or an entry that cannot be understood: the replica must stop.
+#[derive(Debug, thiserror::Error)]
+pub enum MachineError {
+    /// An entry of a format that this version does not know, or damaged.
+    #[error("an entry cannot be understood: {0}")]
+    Entry(String),
+    /// A snapshot that cannot be read.
+    #[error("a snapshot cannot be read: {0}")]
+    Snapshot(String),
+}
+
+impl Machine {
+    /// Applies one entry; the reply is appended to `out`.
+    ///
+    /// # Errors
+    /// The entry cannot be understood; nothing was changed.
+    pub fn apply(&mut self, data: &[u8], out: &mut Vec<u8>) -> Result<Outcome, MachineError> {
+        let unreadable = |e: &dyn std::fmt::Display| MachineError::Entry(e.to_string());
+        match self {
+            Self::Empty => Err(MachineError::Entry("there is no state to apply it to".to_owned())),
+            Self::Data(keyspace) => {
+                let entry = Entry::decode(data).map_err(|e| unreadable(&e))?;
+                match keyspace.apply(&entry, out).map_err(|e| unreadable(&e))? {
+                    Applied::Reply => Ok(Outcome::Reply),
+                    Applied::NotOwner(_) => Ok(Outcome::Refused(RefusalReason::NotOwner)),
+                    Applied::Nothing => Ok(Outcome::Nothing),
+                }
+            }
+            Self::Catalog(catalog) => {
+                let command: CatalogCommand = serde_json::from_slice(data).map_err(|e| unreadable(&e))?;
+                let outcome = Arc::make_mut(catalog).apply(&command);
+                serde_json::to_writer(out, &ControlReply::Decided(outcome)).map_err(|e| unreadable(&e))?;
+                Ok(Outcome::Reply)
+            }
+        }
+    }
+
+    /// Executes a read of a data shard.
+    pub fn read(&self, args: Args<'_>, at: ReadAt, out: &mut Vec<u8>) -> Option<Read> {
+        match self {
+            Self::Data(keyspace) => Some(keyspace.read(args, at, out)),
+            Self::Empty | Self::Catalog(_) => None,
+        }
+    }
+
+    /// Its clock; zero for the catalog, which has none.
+    pub fn log_time(&self) -> LogTime {
+        match self {
+            Self::Data(keyspace) => keyspace.log_time(),
+            Self::Empty | Self::Catalog(_) => LogTime(0),
+        }
+    }
+
+    /// Keys and bytes of data; zero for the catalog.
+    pub fn usage(&self) -> (u64, u64) {
+        match self {
+            Self::Data(keyspace) => (keyspace.usage().keys, keyspace.usage().bytes),
+            Self::Empty | Self::Catalog(_) => (0, 0),
+        }
+    }
+
+    /// How many slots it owns.
+    pub fn slots(&self) -> u32 {
+        match self {
+            Self::Data(keyspace) => Slot::all().filter(|slot| keyspace.owns(*slot).is_some()).count() as u32,
+            Self::Empty | Self::Catalog(_) => 0,
+        }
+    }
+
+    /// Whether there is any state.
+    pub const fn is_readable(&self) -> bool {
+        !matches!(self, Self::Empty)
+    }
+
+    /// The state as it is now, to be written elsewhere while this one goes on. `None`: there is none.
+    pub fn freeze(&self) -> Option<FrozenMachine> {
+        match self {
+            Self::Empty => None,
+            Self::Data(keyspace) => Some(FrozenMachine::Data(keyspace.freeze())),
+            Self::Catalog(catalog) => Some(FrozenMachine::Catalog(Arc::clone(catalog))),
+        }
+    }
+}
+
+/// A state at one index, readable from another thread.
+pub enum FrozenMachine {
+    /// A data shard's.
+    Data(Frozen),
+    /// The catalog's.
+    Catalog(Arc<Catalog>),
+}
+
+impl FrozenMachine {
+    /// The state in pieces of bounded size.
+    pub fn pieces(self) -> Box<dyn Iterator<Item = Vec<u8>> + Send> {
+        match self {
+            Self::Data(frozen) => Box::new(frozen.pieces(PIECE_BYTES)),
+            Self::Catalog(catalog) => {
+                let json = serde_json::to_vec(&*catalog).expect("a catalog is plain data");
+                let pieces: Vec<Vec<u8>> = json.chunks(PIECE_BYTES).map(<[u8]>::to_vec).collect();
+                Box::new(pieces.into_iter())
+            }
+        }
+    }
+}
+
+/// Puts a state together from pieces.
+pub enum MachineLoader {
+    /// A data shard's.
+    Data(Box<Loader>),
+    /// The catalog's.
+    Catalog(Vec<u8>),
+}
+
+impl MachineLoader {
+    /// For the state of this group.
+    pub fn new(shard: ShardId) -> Self {
+        if shard == ShardId::CATALOG { Self::Catalog(Vec::new()) } else { Self::Data(Box::new(Loader::new())) }
+    }
+
+    /// Takes the next piece.
+    ///
+    /// # Errors
+    /// The pieces are damaged or of an unknown format.
+    pub fn push(&mut self, piece: &[u8]) -> Result<(), MachineError> {
+        match self {
+            Self::Data(loader) => loader.push(piece).map_err(|e| MachineError::Snapshot(e.to_string())),
+            Self::Catalog(json) => {
+                json.extend_from_slice(piece);
+                Ok(())
+            }
+        }
+    }
+
+    /// The whole state.
+    ///
+    /// # Errors
+    /// Pieces are damaged or missing.
+    pub fn finish(self) -> Result<Machine, MachineError> {
+        match self {
+            Self::Data(loader) => {
+                let keyspace = loader.finish().map_err(|e| MachineError::Snapshot(e.to_string()))?;
+                Ok(Machine::Data(Box::new(keyspace)))
+            }
+            Self::Catalog(json) => {
+                let catalog = Catalog::decode(&json).map_err(|e| MachineError::Snapshot(e.to_string()))?;
+                Ok(Machine::Catalog(Arc::new(catalog)))
+            }
+        }
+    }
+}

@@ -1,0 +1,507 @@
+//! One replica: a Raft group, the state machine it feeds, and the requests that wait for it.
+//!
+//! Invariants:
+//! - Every ticket that comes in is answered exactly once, by the replica or by whoever removes it.
+//! - A write is answered with success only from apply, at its own (index, term); one whose index was overwritten surely did
+//!   not happen; one whose fate is out of sight is `Unknown`, never a guess.
+//! - When a write is refused, every later write of the same client in the log is refused as well (R1): overwriting
+//!   an index overwrites all that follow it.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::answers::{Answers, Ticket};
+use super::leader_time::LeaderTime;
+use super::machine::{Machine, Outcome};
+use super::reads::{Reads, WaitingRead};
+use crate::consensus::{Committed, Group, MemberChange, ProposeError, SnapshotPoint};
+use crate::keyspace::{Entry, Read, ReadAt};
+use crate::net::Moment;
+use crate::protocol::frame::{ReadLevel, RefusalReason, ReplicaStatus, RequestHead, Role};
+use crate::protocol::request::{Args, Span, parse_array};
+use crate::topology::{Catalog, CatalogCommand, LogIndex, LogTime, ReplicaId, Revision, ShardId, Slot, Term};
+
+/// Writes that may wait for their entries in one shard; more are refused as `Busy`.
+const WRITES_WAITING_MAX: usize = 200_000;
+/// Reads that may wait in one shard; more are refused as `Busy`.
+const READS_WAITING_MAX: usize = 200_000;
+/// Keys that one sweep removes at most.
+const SWEEP_KEYS_MAX: u32 = 256;
+/// Slots that are swept in one go.
+const SWEEP_SLOTS_MAX: usize = 64;
+
+/// What the replica borrows while it works.
+pub struct Turn<'a> {
+    /// The monotonic clock.
+    pub now: Moment,
+    /// The wall clock.
+    pub wall: LogTime,
+    /// Where answers go.
+    pub answers: &'a mut dyn Answers,
+    /// For replies.
+    pub scratch: &'a mut Vec<u8>,
+    /// For the arguments of requests.
+    pub spans: &'a mut Vec<Span>,
+    /// Random bits for the next entry.
+    pub seed: u64,
+}
+
+struct Proposal {
+    data: Bytes,
+    ticket: Option<Ticket>,
+    deadline: Moment,
+}
+
+struct WaitingWrite {
+    index: LogIndex,
+    term: Term,
+    ticket: Ticket,
+    deadline: Moment,
+}
+
+/// A replica on this node.
+pub struct Replica {
+    /// The group.
+    pub shard: ShardId,
+    /// The member of the group that this is.
+    pub id: ReplicaId,
+    /// The consensus part.
+    pub group: Group,
+    /// The state.
+    pub machine: Machine,
+    /// Why the replica stopped for good, if it did.
+    pub failed: Option<String>,
+    /// A received state whose snapshot message is in the group's hands.
+    pub staged: Option<Machine>,
+    /// Bytes of entries applied since the last snapshot on disk.
+    pub applied_bytes: u64,
+    /// Entries applied since the last snapshot on disk.
+    pub applied_entries: u64,
+    /// The size of the last snapshot on disk.
+    pub snapshot_bytes: u64,
+    /// Whether a snapshot is being written.
+    pub snapshotting: bool,
+    /// Snapshots written since the start.
+    pub snapshots_written: u64,
+    /// Whether the log has nothing of the group that fits its state, and must be told where it starts.
+    pub log_starts_afresh: bool,
+    /// Whether the replica is in the engine's list of those with something to do.
+    pub dirty: bool,
+    /// The hard state as last given to the log.
+    pub written: Option<crate::consensus::HardState>,
+    proposals: Vec<Proposal>,
+    writes: VecDeque<WaitingWrite>,
+    reads: Reads,
+    reads_after_proposals: Vec<(ReadLevel, WaitingRead)>,
+    leading: Option<LeaderTime>,
+    /// When the index was asked for that proves how fresh the state is, and that index.
+    fresh: Option<Moment>,
+    fresh_when_applied: VecDeque<(LogIndex, Moment)>,
+    tick_wanted: bool,
+}
+
+impl Replica {
+    /// A replica that starts with this state at the group's applied point.
+    pub fn new(shard: ShardId, id: ReplicaId, group: Group, machine: Machine, snapshot_bytes: u64) -> Self {
+        Self {
+            shard,
+            id,
+            group,
+            machine,
+            failed: None,
+            staged: None,
+            applied_bytes: 0,
+            applied_entries: 0,
+            snapshot_bytes,
+            snapshotting: false,
+            snapshots_written: 0,
+            log_starts_afresh: false,
+            dirty: true,
+            written: None,
+            proposals: Vec::new(),
+            writes: VecDeque::new(),
+            reads: Reads::default(),
+            reads_after_proposals: Vec::new(),
+            leading: None,
+            fresh: None,
+            fresh_when_applied: VecDeque::new(),
+            tick_wanted: false,
+        }
+    }
+
+    /// The highest index whose effect is in the state.
+    pub fn applied(&self) -> LogIndex {
+        self.group.applied().index
+    }
+
+    /// Requests that wait: writes, reads.
+    pub fn waiting(&self) -> (usize, usize) {
+        (self.writes.len() + self.proposals.len(), self.reads.len() + self.reads_after_proposals.len())
+    }
+
+    /// Takes a request of a proxy or a client.
+    pub fn request(&mut self, head: &RequestHead, body: &[u8], ticket: Ticket, turn: &mut Turn<'_>) {
+        if self.failed.is_some() || !self.machine.is_readable() {
+            return self.refuse(ticket, RefusalReason::Loading, turn);
+        }
+        if head.remaining_ms == 0 {
+            return self.refuse(ticket, RefusalReason::DeadlinePassed, turn);
+        }
+        let deadline = turn.now + Duration::from_millis(u64::from(head.remaining_ms));
+        if head.write {
+            self.write(head.resp3, body, ticket, deadline, turn);
+        } else {
+            self.read(head, body, ticket, deadline, turn);
+        }
+    }
+
+    /// Takes a command for the catalog's log; only shard 0 gets any.
+    pub fn catalog_command(&mut self, command: &CatalogCommand, ticket: Ticket, deadline: Moment, turn: &mut Turn<'_>) {
+        if !self.group.leads_surely() {
+            return self.refuse(ticket, RefusalReason::NotLeader, turn);
+        }
+        let data = Bytes::from(serde_json::to_vec(command).expect("a command is plain data"));
+        self.proposals.push(Proposal { data, ticket: Some(ticket), deadline });
+    }
+
+    fn write(&mut self, resp3: bool, body: &[u8], ticket: Ticket, deadline: Moment, turn: &mut Turn<'_>) {
+        let Some(leading) = self.leading.filter(|_| self.group.leads()) else {
+            return self.refuse(ticket, RefusalReason::NotLeader, turn);
+        };
+        if self.writes.len() + self.proposals.len() >= WRITES_WAITING_MAX {
+            return self.refuse(ticket, RefusalReason::Busy, turn);
+        }
+        let time = leading.at(turn.now, turn.wall, self.machine.log_time());
+        let mut data = Vec::with_capacity(body.len() + 32);
+        Entry::Write { time, seed: turn.seed, resp3, request: body }.encode(&mut data);
+        self.proposals.push(Proposal { data: data.into(), ticket: Some(ticket), deadline });
+    }
+
+    fn read(&mut self, head: &RequestHead, body: &[u8], ticket: Ticket, deadline: Moment, turn: &mut Turn<'_>) {
+        let leads = self.group.leads_surely();
+        if head.after_writes && !leads {
+            return self.refuse(ticket, RefusalReason::NotLeader, turn);
+        }
+        let wait = match head.level {
+            _ if head.after_writes => true,
+            ReadLevel::Strong => true,
+            ReadLevel::Session if self.applied() >= head.floor => false,
+            // What an earlier leader acknowledged is in a leader's log, and about to be applied.
+            ReadLevel::Session if leads => true,
+            ReadLevel::Any if self.fresh.is_some_and(|asked| turn.now.since(asked) <= MAX_STALENESS) => false,
+            ReadLevel::Session | ReadLevel::Any => return self.refuse(ticket, RefusalReason::Behind, turn),
+        };
+        if !wait {
+            return self.answer_read(body, head.resp3, ticket, deadline, turn);
+        }
+        if self.reads.len() + self.reads_after_proposals.len() >= READS_WAITING_MAX {
+            return self.refuse(ticket, RefusalReason::Busy, turn);
+        }
+        let (request, resp3, after_writes) = (body.to_vec(), head.resp3, head.after_writes);
+        let floor = if head.level == ReadLevel::Any { LogIndex(0) } else { head.floor };
+        let read = WaitingRead { ticket, request, resp3, after_writes, floor, deadline };
+        match head.level {
+            level if after_writes => self.reads_after_proposals.push((level, read)),
+            ReadLevel::Strong => self.reads.ask(read),
+            ReadLevel::Session | ReadLevel::Any => self.reads.wait_for(floor, read),
+        }
+    }
+
+    fn answer_read(&mut self, body: &[u8], resp3: bool, ticket: Ticket, deadline: Moment, turn: &mut Turn<'_>) {
+        turn.scratch.clear();
+        turn.spans.clear();
+        let read = match parse_array(body, turn.spans) {
+            Ok(()) => {
+                // A leader's clock is what its next entry would say, so that a tick settles every expiry up to it.
+                let log_time = self.machine.log_time();
+                let clock = self.leading.map_or(turn.wall, |l| l.at(turn.now, turn.wall, log_time));
+                let at = ReadAt { clock, resp3 };
+                self.machine.read(Args::new(body, turn.spans), at, turn.scratch)
+            }
+            Err(_) => None,
+        };
+        match read {
+            Some(Read::Answered) => turn.answers.reply(ticket, self.applied(), turn.scratch),
+            Some(Read::NotOwner(_)) => self.refuse(ticket, RefusalReason::NotOwner, turn),
+            Some(Read::Unsettled) if self.group.leads_surely() => {
+                // The tick goes into the log first; the read then follows it.
+                self.tick_wanted = true;
+                let request = body.to_vec();
+                let floor = self.applied();
+                let read = WaitingRead { ticket, request, resp3, after_writes: true, floor, deadline };
+                self.reads_after_proposals.push((ReadLevel::Session, read));
+            }
+            Some(Read::Unsettled) => self.refuse(ticket, RefusalReason::ExpiryUnsettled, turn),
+            None => self.refuse(ticket, RefusalReason::NoReplica, turn),
+        }
+    }
+
+    /// Whether something came in that has not been proposed or asked.
+    pub fn has_unproposed(&self) -> bool {
+        self.tick_wanted || !self.proposals.is_empty() || !self.reads_after_proposals.is_empty()
+    }
+
+    /// Gives what came in since the last turn to the group: writes in one piece, then the question for `strong` reads.
+    pub fn propose(&mut self, turn: &mut Turn<'_>) {
+        self.propose_tick(turn);
+        if !self.proposals.is_empty() {
+            self.propose_writes(turn);
+        }
+        if !self.reads_after_proposals.is_empty() {
+            let last = self.group.last_index();
+            for (level, mut read) in std::mem::take(&mut self.reads_after_proposals) {
+                read.floor = read.floor.max(last);
+                match level {
+                    ReadLevel::Strong => self.reads.ask(read),
+                    ReadLevel::Session | ReadLevel::Any => self.reads.wait_for(last, read),
+                }
+            }
+        }
+        if let Some(context) = self.reads.next_question(turn.now) {
+            self.group.read_index(context);
+        }
+    }
+
+    fn propose_tick(&mut self, turn: &Turn<'_>) {
+        if !std::mem::take(&mut self.tick_wanted) {
+            return;
+        }
+        let Some(leading) = self.leading else { return };
+        let time = leading.at(turn.now, turn.wall, self.machine.log_time());
+        self.propose_own(&Entry::Tick { time }, turn.now);
+    }
+
+    fn propose_own(&mut self, entry: &Entry<'_>, now: Moment) {
+        let mut data = Vec::with_capacity(32);
+        entry.encode(&mut data);
+        self.proposals.push(Proposal { data: data.into(), ticket: None, deadline: now + Duration::from_secs(60) });
+    }
+
+    fn propose_writes(&mut self, turn: &mut Turn<'_>) {
+        let proposals = std::mem::take(&mut self.proposals);
+        let proposed = self.group.propose(proposals.iter().map(|p| p.data.clone()));
+        let (first, term) = match proposed {
+            Ok(proposed) => proposed,
+            Err(error) => {
+                let reason = match error {
+                    ProposeError::NotLeader => RefusalReason::NotLeader,
+                    ProposeError::Full => RefusalReason::Busy,
+                };
+                proposals.iter().filter_map(|p| p.ticket).for_each(|ticket| self.refuse(ticket, reason, turn));
+                return;
+            }
+        };
+        for (proposal, index) in proposals.into_iter().zip(first.0..) {
+            if let Some(ticket) = proposal.ticket {
+                let index = LogIndex(index);
+                self.writes.push_back(WaitingWrite { index, term, ticket, deadline: proposal.deadline });
+            }
+        }
+    }
+
+    /// Entries from `first` on were replaced by others of `term`.
+    pub fn overwritten(&mut self, first: LogIndex, term: Term, turn: &mut Turn<'_>) {
+        while self.writes.back().is_some_and(|w| w.index >= first && w.term != term) {
+            let lost = self.writes.pop_back().expect("just seen");
+            self.refuse(lost.ticket, RefusalReason::Dropped, turn);
+        }
+    }
+
+    /// Applies committed entries and answers who waits for them.
+    pub fn apply(&mut self, committed: &[Committed], turn: &mut Turn<'_>) {
+        for entry in committed {
+            self.applied_bytes += entry.data.len() as u64 + 32;
+            self.applied_entries += 1;
+            let mut outcome = Outcome::Nothing;
+            turn.scratch.clear();
+            if !entry.data.is_empty() && self.failed.is_none() {
+                match self.machine.apply(&entry.data, turn.scratch) {
+                    Ok(done) => outcome = done,
+                    Err(error) => self.fail(format!("index {}: {error}", entry.index)),
+                }
+            }
+            self.answer_write(entry, outcome, turn);
+        }
+    }
+
+    fn answer_write(&mut self, entry: &Committed, outcome: Outcome, turn: &mut Turn<'_>) {
+        while self.writes.front().is_some_and(|w| w.index <= entry.index) {
+            let write = self.writes.pop_front().expect("just seen");
+            if (write.index, write.term) != (entry.index, entry.term) {
+                self.refuse(write.ticket, RefusalReason::Dropped, turn);
+            } else if self.failed.is_some() {
+                self.refuse(write.ticket, RefusalReason::Unknown, turn);
+            } else {
+                match outcome {
+                    Outcome::Reply => turn.answers.reply(write.ticket, entry.index, turn.scratch),
+                    Outcome::Refused(reason) => self.refuse(write.ticket, reason, turn),
+                    Outcome::Nothing => turn.answers.reply(write.ticket, entry.index, b""),
+                }
+            }
+        }
+    }
+
+    /// Answers the reads that what was applied makes possible.
+    pub fn answer_reads(&mut self, turn: &mut Turn<'_>) {
+        let applied = self.applied();
+        while self.fresh_when_applied.front().is_some_and(|(index, _)| *index <= applied) {
+            self.fresh = self.fresh_when_applied.pop_front().map(|(_, asked)| asked);
+        }
+        while let Some(read) = self.reads.pop_ready(applied) {
+            self.answer_read(&read.request, read.resp3, read.ticket, read.deadline, turn);
+        }
+    }
+
+    /// The group confirmed `index` for the question of this context.
+    pub fn confirmed(&mut self, context: u64, index: LogIndex) {
+        if let Some(asked) = self.reads.confirmed(context, index) {
+            self.fresh_when_applied.push_back((index, asked));
+        }
+    }
+
+    /// The state was replaced by the staged one at `point`: nobody can tell what became of the writes up to there (R12).
+    pub fn installed(&mut self, point: &SnapshotPoint, turn: &mut Turn<'_>) {
+        match self.staged.take() {
+            Some(machine) => self.machine = machine,
+            None => self.fail(format!("a snapshot at index {} was accepted without its state", point.index)),
+        }
+        (self.applied_bytes, self.applied_entries) = (0, 0);
+        for write in std::mem::take(&mut self.writes) {
+            let reason = if write.index <= point.index { RefusalReason::Unknown } else { RefusalReason::Dropped };
+            self.refuse(write.ticket, reason, turn);
+        }
+    }
+
+    /// Notices that leadership came or went. Returns whether it did.
+    pub fn follow_leadership(&mut self, turn: &mut Turn<'_>) -> bool {
+        let leads = self.group.leads_surely();
+        if leads == self.leading.is_some() {
+            return false;
+        }
+        self.leading = leads.then(|| LeaderTime::start(turn.now, turn.wall, self.machine.log_time()));
+        if !leads {
+            for proposal in std::mem::take(&mut self.proposals) {
+                proposal.ticket.into_iter().for_each(|ticket| self.refuse(ticket, RefusalReason::NotLeader, turn));
+            }
+            for (_, read) in std::mem::take(&mut self.reads_after_proposals) {
+                self.refuse(read.ticket, RefusalReason::NotLeader, turn);
+            }
+            for read in self.reads.remove(|r| r.after_writes) {
+                self.refuse(read.ticket, RefusalReason::NotLeader, turn);
+            }
+        }
+        true
+    }
+
+    /// Lets go of requests whose deadline has passed. A proposed write may still take effect.
+    pub fn expire_waiting(&mut self, turn: &mut Turn<'_>) {
+        let now = turn.now;
+        for read in self.reads.remove(|r| r.deadline <= now) {
+            self.refuse(read.ticket, RefusalReason::DeadlinePassed, turn);
+        }
+        if self.writes.iter().any(|w| w.deadline <= now) {
+            let (gone, stay): (VecDeque<_>, VecDeque<_>) =
+                std::mem::take(&mut self.writes).into_iter().partition(|w| w.deadline <= now);
+            self.writes = stay;
+            gone.iter().for_each(|w| self.refuse(w.ticket, RefusalReason::Unknown, turn));
+        }
+    }
+
+    /// Asks for a confirmed index, so that the replica knows how fresh it is.
+    pub fn probe(&mut self) {
+        if self.machine.is_readable() && self.group.leader().is_some() {
+            self.reads.probe();
+        }
+    }
+
+    /// As leader: removes expired keys in bounded steps.
+    pub fn sweep(&mut self, turn: &Turn<'_>) {
+        let (Some(leading), Machine::Data(keyspace)) = (self.leading, &self.machine) else { return };
+        if self.proposals.len() + self.writes.len() >= WRITES_WAITING_MAX {
+            return;
+        }
+        let time = leading.at(turn.now, turn.wall, keyspace.log_time());
+        let due: Vec<Slot> = keyspace.due_sweeps(time, SWEEP_SLOTS_MAX);
+        for slot in due {
+            self.propose_own(&Entry::Sweep { time, slot, keys_max: SWEEP_KEYS_MAX }, turn.now);
+        }
+    }
+
+    /// As leader of the catalog's group: one safe step towards the members that the catalog names.
+    pub fn next_member_change(&self, catalog: &Catalog) -> Option<MemberChange> {
+        if !self.group.leads_surely() {
+            return None;
+        }
+        let wanted = &catalog.shard(self.shard)?.replicas;
+        let members = self.group.members();
+        let matched = self.group.matched();
+        for replica in wanted {
+            if members.voters.contains(&replica.id) {
+                continue;
+            }
+            if !members.learners.contains(&replica.id) {
+                return Some(MemberChange::AddLearner(replica.id));
+            }
+            let caught_up = matched
+                .iter()
+                .any(|(id, index, active)| *id == replica.id && *active && *index >= self.group.committed());
+            if caught_up {
+                return Some(MemberChange::AddVoter(replica.id));
+            }
+        }
+        None
+    }
+
+    /// What heartbeats say of this replica.
+    pub fn status(&self, now: Moment) -> ReplicaStatus {
+        let role = if self.group.leads_surely() {
+            Role::Leader
+        } else if self.group.members().learners.contains(&self.id) {
+            Role::Learner
+        } else {
+            Role::Follower
+        };
+        ReplicaStatus {
+            shard: self.shard,
+            replica: self.id,
+            role,
+            readable: self.failed.is_none() && self.machine.is_readable(),
+            fresh: self.fresh.is_some_and(|asked| now.since(asked) <= MAX_STALENESS / 2),
+            term: self.group.term(),
+            leader: self.group.leader(),
+            applied: self.applied(),
+            committed: self.group.committed(),
+            log_time: self.machine.log_time(),
+            ownership: Revision(0),
+        }
+    }
+
+    /// Stops the replica for good; the node's other replicas go on.
+    pub fn fail(&mut self, reason: String) {
+        tracing::error!(shard = %self.shard, replica = %self.id, "replica stopped: {reason}");
+        self.failed = Some(reason);
+    }
+
+    /// The catalog, on a replica of shard 0.
+    pub fn catalog(&self) -> Option<&Arc<Catalog>> {
+        match &self.machine {
+            Machine::Catalog(catalog) => Some(catalog),
+            Machine::Empty | Machine::Data(_) => None,
+        }
+    }
+
+    /// The point that a snapshot taken now stands for.
+    pub fn point(&self) -> SnapshotPoint {
+        self.group.applied().clone()
+    }
+
+    fn refuse(&self, ticket: Ticket, reason: RefusalReason, turn: &mut Turn<'_>) {
+        turn.answers.refuse(ticket, reason, self.group.leader());
+    }
+}
+
+/// How far `any` reads may be behind (DESIGN.md, P3).
+pub const MAX_STALENESS: Duration = Duration::from_secs(5);

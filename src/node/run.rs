@@ -1,0 +1,220 @@
+//! Starting and ending a node.
+
+use std::cell::RefCell;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::sync::{Arc, mpsc as std_mpsc};
+use std::thread;
+
+use tokio::net::TcpListener;
+use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::task::{LocalSet, spawn_local};
+
+use super::cluster;
+use super::connections::Connections;
+use super::engine::{Engine, EngineOptions};
+use super::home::{Home, HomeError};
+use super::log_thread::{self, SyncTimes, Written};
+use super::peer_link::Links;
+use super::server::{self, Node, Shared};
+use crate::control::reload::Reload;
+use crate::net::{Clock, Entropy};
+use crate::storage::{Disk, SegmentLog};
+use crate::topology::{NodeName, ShardsConfig};
+
+/// What a node needs to start.
+#[derive(Clone, Debug)]
+pub struct NodeOptions {
+    /// Its name in `shards.toml`.
+    pub name: NodeName,
+    /// Its data directory.
+    pub data: PathBuf,
+    /// Where it listens, when that is not its address in `shards.toml`.
+    pub listen: Option<SocketAddr>,
+    /// `shards.toml` as it was read.
+    pub config: ShardsConfig,
+    /// Where `shards.toml` is, to watch it; none: it is not watched.
+    pub config_path: Option<PathBuf>,
+    /// When states are written and how much of the log stays in memory.
+    pub engine: EngineOptions,
+}
+
+/// Why a node cannot run.
+#[derive(Debug, thiserror::Error)]
+pub enum NodeError {
+    /// The data directory.
+    #[error(transparent)]
+    Home(#[from] HomeError),
+    /// The name is not in the file.
+    #[error("`{0}` is not a node of shards.toml")]
+    UnknownName(NodeName),
+    /// The address.
+    #[error("node `{name}` cannot listen on {addr}: {error}")]
+    Listen {
+        /// The node.
+        name: NodeName,
+        /// Its address.
+        addr: String,
+        /// Why not.
+        error: std::io::Error,
+    },
+    /// The node stopped by itself, to keep what it promised.
+    #[error("{0}")]
+    Stopped(String),
+}
+
+/// A running node.
+pub struct NodeHandle {
+    /// Its name.
+    pub name: NodeName,
+    /// Where it listens.
+    pub address: SocketAddr,
+    stop: Option<oneshot::Sender<()>>,
+    ended: Option<oneshot::Receiver<Result<(), NodeError>>>,
+    thread: Option<thread::JoinHandle<()>>,
+}
+
+impl NodeHandle {
+    /// Waits until the node ends by itself, which it does only to keep a promise.
+    pub async fn ended(&mut self) -> Result<(), NodeError> {
+        match self.ended.as_mut() {
+            Some(ended) => ended.await.unwrap_or(Ok(())),
+            None => Ok(()),
+        }
+    }
+
+    /// Ends the node. What it has acknowledged is on disk.
+    pub fn stop(mut self) {
+        drop(self.stop.take());
+        if let Some(thread) = self.thread.take() {
+            // A panic of the node's thread was reported by itself.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Starts a node on a thread of its own. When this returns, it has its data and listens.
+///
+/// # Errors
+/// It cannot: the data directory, the address.
+pub fn start(options: NodeOptions) -> Result<NodeHandle, NodeError> {
+    let (ready_sender, ready) = std_mpsc::channel();
+    let (stop_sender, stop) = oneshot::channel();
+    let (ended_sender, ended) = oneshot::channel();
+    let name = options.name.clone();
+    let work = move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.expect("the operating system gives an epoll descriptor");
+        let local = LocalSet::new();
+        let result = local.block_on(&runtime, run(options, &ready_sender, stop));
+        // Nobody may be waiting any more.
+        let _ = ended_sender.send(result);
+    };
+    let thread = thread::Builder::new().name(format!("node-{name}")).spawn(work);
+    let thread = thread.expect("the operating system starts a thread");
+    match ready.recv() {
+        Ok(Ok(address)) => {
+            Ok(NodeHandle { name, address, stop: Some(stop_sender), ended: Some(ended), thread: Some(thread) })
+        }
+        Ok(Err(error)) => Err(error),
+        Err(_) => Err(NodeError::Stopped(format!("node `{name}` ended while it started"))),
+    }
+}
+
+async fn run(
+    options: NodeOptions,
+    ready: &std_mpsc::Sender<Result<SocketAddr, NodeError>>,
+    stop: oneshot::Receiver<()>,
+) -> Result<(), NodeError> {
+    let (shared, listener) = match open(&options).await {
+        Ok(opened) => opened,
+        Err(error) => {
+            drop(ready.send(Err(error)));
+            return Ok(());
+        }
+    };
+    let ended = Rc::clone(&shared.borrow().ended);
+    let address = listener.local_addr().unwrap_or(SocketAddr::from(([0, 0, 0, 0], 0)));
+    spawn_local(server::run_turns(Rc::clone(&shared)));
+    spawn_local(server::accept(Rc::clone(&shared), listener));
+    spawn_local(cluster::follow(Rc::clone(&shared)));
+    spawn_local(cluster::hear(Rc::clone(&shared), options.config.clone()));
+    if let Some(path) = options.config_path {
+        let (name, node) = (format!("node {}", options.name), Rc::clone(&shared));
+        let catalog = move || node.borrow().engine.catalog().cloned();
+        match Reload::start(&path, options.config, &name, catalog) {
+            Ok(reload) => drop(spawn_local(reload.run())),
+            Err(error) => tracing::error!(file = %path.display(), "the file cannot be watched: {error}"),
+        }
+    }
+    drop(ready.send(Ok(address)));
+    tokio::select! {
+        _ = stop => Ok(()),
+        () = ended.notified() => {
+            let reason = shared.borrow().fatal.clone().unwrap_or_default();
+            Err(NodeError::Stopped(reason))
+        }
+    }
+}
+
+async fn open(options: &NodeOptions) -> Result<(Shared, TcpListener), NodeError> {
+    let name = &options.name;
+    let record = options.config.nodes.iter().find(|n| n.name == *name);
+    let record = record.ok_or_else(|| NodeError::UnknownName(name.clone()))?;
+    let addr = options.listen.map_or_else(|| record.addr.to_string(), |addr| addr.to_string());
+    let (clock, entropy) = (Clock::system(), Entropy::system());
+    let (mut home, log) = Home::open(&Disk::system(), &options.data, name, &entropy)?;
+    let listen = |error| NodeError::Listen { name: name.clone(), addr: addr.clone(), error };
+    let listener = TcpListener::bind(&addr).await.map_err(listen)?;
+    let catalog = home.catalog()?;
+    let replicas = home.restore_all(catalog.as_ref())?;
+    let mut engine = Engine::new(name.clone(), options.engine, entropy.next());
+    if let Some(catalog) = catalog {
+        engine.adopt_catalog(Arc::new(catalog));
+    }
+    replicas.into_iter().for_each(|replica| engine.add_replica(replica));
+    let times = Arc::new(SyncTimes::default());
+    let (log, returned) = start_log(name, log, &clock, &times);
+    let node = Node {
+        engine,
+        connections: Connections::default(),
+        links: Links::default(),
+        home,
+        clock,
+        name: name.clone(),
+        log,
+        sync_times: times,
+        desk: Rc::default(),
+        clients: 0,
+        wake: Rc::new(Notify::new()),
+        fatal: None,
+        ended: Rc::new(Notify::new()),
+        catalog_changed: Rc::new(Notify::new()),
+    };
+    node.wake.notify_one();
+    let shared = Rc::new(RefCell::new(node));
+    spawn_local(take_back(Rc::clone(&shared), returned));
+    Ok((shared, listener))
+}
+
+type Batches = std_mpsc::Sender<crate::storage::WriteBatch>;
+
+fn start_log(
+    name: &NodeName,
+    log: SegmentLog,
+    clock: &Clock,
+    times: &Arc<SyncTimes>,
+) -> (Batches, mpsc::UnboundedReceiver<Written>) {
+    // At most one batch is on its way, so the channel holds at most one.
+    let (done, returned) = mpsc::unbounded_channel();
+    let give_back = move |written| drop(done.send(written));
+    let (batches, _) = log_thread::start(name.as_str(), log, clock.clone(), Arc::clone(times), give_back);
+    (batches, returned)
+}
+
+async fn take_back(shared: Shared, mut returned: mpsc::UnboundedReceiver<Written>) {
+    while let Some(written) = returned.recv().await {
+        server::batch_written(&shared, written);
+    }
+}

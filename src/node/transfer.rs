@@ -1,0 +1,210 @@
+//! States on their way: to this node's disk, to another node, and from one.
+//!
+//! A state travels on a connection of its own: first `u64 shard | Raft message`, then pieces, then an empty piece; the
+//! receiver answers when all of it is on its disk. Only then does its group see the message, so that an acknowledged
+//! snapshot is a durable one.
+
+use std::io;
+use std::rc::Rc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::net::TcpStream;
+use tokio::sync::mpsc;
+use tokio::task::{spawn_blocking, spawn_local};
+use tokio::time::timeout;
+
+use super::home::SnapshotHome;
+use super::machine::{FrozenMachine, Machine, MachineLoader};
+use super::server::{Node, Shared};
+use super::{handshake, peer_link};
+use crate::consensus::{Message, SnapshotPoint, decode_message, encode_message, snapshot_point};
+use crate::protocol::frame::{Kind, put_message, split_frame};
+use crate::topology::{NodeName, ReplicaId, ShardId};
+
+/// How long the other end may be silent.
+const SILENCE_MAX: Duration = Duration::from_secs(20);
+/// Pieces between the thread that makes them and the socket.
+const PIECES_AHEAD: usize = 4;
+
+/// Writes a state to this node's disk.
+pub fn write(node: &Node, shared: &Shared, shard: ShardId, point: SnapshotPoint, state: FrozenMachine) {
+    let snapshots = node.home.snapshots();
+    let Some(id) = node.engine.replica(shard).map(|r| r.id) else { return };
+    let shared = Rc::clone(shared);
+    spawn_local(async move {
+        let write = move || {
+            let bytes = snapshots.write(shard, id, &point, state.pieces())?;
+            Ok::<_, crate::storage::StorageError>((point, bytes))
+        };
+        let done = spawn_blocking(write).await;
+        let node = &mut *shared.borrow_mut();
+        match done {
+            Ok(Ok((point, bytes))) => node.engine.snapshot_written(shard, &point, bytes),
+            Ok(Err(error)) => {
+                tracing::error!(%shard, "a snapshot cannot be written: {error}");
+                node.engine.snapshot_failed(shard);
+            }
+            Err(error) => node.fail(format!("the thread that writes a snapshot ended: {error}")),
+        }
+        node.wake.notify_one();
+    });
+}
+
+/// Sends a state to a replica on another node.
+pub fn send(
+    node: &Node,
+    shared: &Shared,
+    shard: ShardId,
+    to: ReplicaId,
+    name: &NodeName,
+    message: Message,
+    state: FrozenMachine,
+) {
+    let addr = node.engine.catalog().and_then(|c| c.addr(name)).map(str::to_owned);
+    let (shared, name) = (Rc::clone(shared), name.clone());
+    spawn_local(async move {
+        let sent = match addr {
+            Some(addr) => stream_out(&shared, &addr, &name, shard, &message, state).await,
+            None => Err(io::Error::other("its address is not known")),
+        };
+        match &sent {
+            Ok(()) => tracing::info!(%shard, replica = %to, node = %name, "state sent"),
+            Err(error) => tracing::warn!(%shard, replica = %to, node = %name, "state not sent: {error}"),
+        }
+        let node = &mut *shared.borrow_mut();
+        node.engine.snapshot_sent(shard, to, sent.is_ok());
+        node.wake.notify_one();
+    });
+}
+
+async fn stream_out(
+    shared: &Shared,
+    addr: &str,
+    name: &NodeName,
+    shard: ShardId,
+    message: &Message,
+    state: FrozenMachine,
+) -> io::Result<()> {
+    let hello = peer_link::hello(shared, Some(name.clone()));
+    let (stream, _, mut unread) = handshake::connect(addr, &hello).await?;
+    let (sender, mut pieces) = mpsc::channel(PIECES_AHEAD);
+    spawn_blocking(move || {
+        for piece in state.pieces() {
+            // The receiver is gone when the connection broke.
+            if sender.blocking_send(piece).is_err() {
+                return;
+            }
+        }
+    });
+    let mut out = Vec::new();
+    put_message(&mut out, Kind::Snapshot, |out| {
+        out.extend_from_slice(&shard.0.to_le_bytes());
+        encode_message(message, out);
+    });
+    while let Some(piece) = pieces.recv().await {
+        put_message(&mut out, Kind::Snapshot, |out| out.extend_from_slice(&piece));
+        timeout(SILENCE_MAX, handshake::write_all(&stream, &out)).await??;
+        out.clear();
+    }
+    put_message(&mut out, Kind::Snapshot, |_| ());
+    timeout(SILENCE_MAX, handshake::write_all(&stream, &out)).await??;
+    let (kind, payload) = timeout(SILENCE_MAX, next_frame(&stream, &mut unread)).await??;
+    match kind {
+        Kind::ControlReply => Ok(()),
+        _ => Err(io::Error::other(String::from_utf8_lossy(&payload).into_owned())),
+    }
+}
+
+/// Takes a state from another node. `header` is the first piece, `unread` what came after it.
+pub async fn receive(shared: &Shared, stream: &TcpStream, header: &[u8], unread: Vec<u8>) {
+    let mut out = Vec::new();
+    match stream_in(shared, stream, header, unread).await {
+        Ok(()) => put_message(&mut out, Kind::ControlReply, |out| out.extend_from_slice(&0_u64.to_le_bytes())),
+        Err(error) => {
+            tracing::warn!("state not received: {error}");
+            put_message(&mut out, Kind::Goodbye, |out| out.extend_from_slice(error.to_string().as_bytes()));
+        }
+    }
+    let _ = timeout(SILENCE_MAX, handshake::write_all(stream, &out)).await;
+    let _ = timeout(SILENCE_MAX, handshake::closed(stream)).await;
+}
+
+async fn stream_in(shared: &Shared, stream: &TcpStream, header: &[u8], mut unread: Vec<u8>) -> io::Result<()> {
+    let malformed = || io::Error::other("malformed head of a snapshot");
+    let (shard, message) = header.split_first_chunk::<8>().ok_or_else(malformed)?;
+    let shard = ShardId(u64::from_le_bytes(*shard));
+    let message = decode_message(Bytes::copy_from_slice(message)).map_err(io::Error::other)?;
+    let point = snapshot_point(&message).ok_or_else(malformed)?;
+    let (snapshots, id) = wanted(&shared.borrow(), shard, &point)?;
+    let (sender, receiver) = mpsc::channel(PIECES_AHEAD);
+    let keep = spawn_blocking(move || keep_pieces(&snapshots, shard, id, &point, receiver));
+    loop {
+        let (kind, piece) = timeout(SILENCE_MAX, next_frame(stream, &mut unread)).await??;
+        if kind != Kind::Snapshot {
+            return Err(malformed());
+        }
+        let last = piece.is_empty();
+        if sender.send(piece).await.is_err() || last {
+            break;
+        }
+    }
+    drop(sender);
+    let (state, bytes) = keep.await.map_err(io::Error::other)??;
+    let node = &mut *shared.borrow_mut();
+    node.engine.snapshot_received(shard, message, state, bytes);
+    node.wake.notify_one();
+    Ok(())
+}
+
+fn wanted(node: &Node, shard: ShardId, point: &SnapshotPoint) -> io::Result<(SnapshotHome, ReplicaId)> {
+    let replica = node.engine.replica(shard).ok_or_else(|| io::Error::other("no replica of that shard here"))?;
+    if replica.applied() >= point.index || replica.failed.is_some() {
+        return Err(io::Error::other("the replica has no use for it"));
+    }
+    Ok((node.home.snapshots(), replica.id))
+}
+
+/// On a thread of its own: to disk and into memory at once.
+fn keep_pieces(
+    snapshots: &SnapshotHome,
+    shard: ShardId,
+    id: ReplicaId,
+    point: &SnapshotPoint,
+    mut pieces: mpsc::Receiver<Vec<u8>>,
+) -> io::Result<(Machine, u64)> {
+    let mut loader = MachineLoader::new(shard);
+    let mut writer = snapshots.writer(shard, id, point).map_err(io::Error::other)?;
+    let mut bytes = 0;
+    loop {
+        match pieces.blocking_recv() {
+            None => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Some(piece) if piece.is_empty() => break,
+            Some(piece) => {
+                bytes += piece.len() as u64;
+                loader.push(&piece).map_err(io::Error::other)?;
+                writer.push(&piece).map_err(io::Error::other)?;
+            }
+        }
+    }
+    let state = loader.finish().map_err(io::Error::other)?;
+    writer.finish().map_err(io::Error::other)?;
+    Ok((state, bytes))
+}
+
+async fn next_frame(stream: &TcpStream, unread: &mut Vec<u8>) -> io::Result<(Kind, Vec<u8>)> {
+    loop {
+        if let Some(frame) = split_frame(unread).map_err(io::Error::other)? {
+            let found = (frame.kind, frame.payload.to_vec());
+            let consumed = frame.consumed;
+            unread.drain(..consumed);
+            return Ok(found);
+        }
+        stream.readable().await?;
+        match stream.try_read_buf(unread) {
+            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Err(e) if e.kind() != io::ErrorKind::WouldBlock => return Err(e),
+            _ => {}
+        }
+    }
+}
