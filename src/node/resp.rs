@@ -36,7 +36,8 @@ pub struct RespClient {
     pending: VecDeque<Pending>,
     first_id: u64,
     unanswered_writes: usize,
-    floor: LogIndex,
+    /// The highest index that answered, of each shard: indexes of different shards say nothing of each other.
+    floors: Vec<(ShardId, LogIndex)>,
 }
 
 impl RespClient {
@@ -46,9 +47,16 @@ impl RespClient {
         self.first_id + self.pending.len() as u64 - 1
     }
 
+    fn floor(&self, shard: ShardId) -> LogIndex {
+        self.floors.iter().find(|(s, _)| *s == shard).map_or(LogIndex(0), |(_, floor)| *floor)
+    }
+
     /// An answer came; it and those it held up go to `out`.
     pub fn complete(&mut self, ticket: Ticket, index: LogIndex, reply: &[u8], out: &mut Vec<u8>) {
-        self.floor = self.floor.max(index);
+        match self.floors.iter_mut().find(|(shard, _)| *shard == ticket.shard) {
+            Some((_, floor)) => *floor = (*floor).max(index),
+            None => self.floors.push((ticket.shard, index)),
+        }
         self.answer(ticket.id, reply, out);
     }
 
@@ -231,7 +239,7 @@ impl RespReader {
             slot,
             epoch: Epoch(0),
             remaining_ms: PATIENCE_MS,
-            floor: client.floor,
+            floor: client.floor(shard),
         };
         let ticket = node.connections.ticket(key, id, 0, 0, shard);
         let (now, wall) = (node.clock.now(), node.clock.wall());
