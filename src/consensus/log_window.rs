@@ -117,10 +117,11 @@ impl LogWindow {
 
 impl Storage for LogWindow {
     fn initial_state(&self) -> raft::Result<RaftState> {
+        let HardState { term, vote, commit } = self.hard_state;
         let mut hard = raft::eraftpb::HardState::default();
-        hard.term = self.hard_state.term.0;
-        hard.vote = self.hard_state.vote.0;
-        hard.commit = self.hard_state.commit.0;
+        hard.set_term(term.0);
+        hard.set_vote(vote.0);
+        hard.set_commit(commit.0);
         Ok(RaftState::new(hard, self.start.members.to_conf_state()))
     }
 

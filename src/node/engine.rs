@@ -305,7 +305,7 @@ impl Engine {
         self.ticks += 1;
         self.hurry_elections();
         let ticks = self.ticks;
-        let due = |every: u64| ticks % every == 0;
+        let due = |every: u64| ticks.is_multiple_of(every);
         let mut changes = Vec::new();
         for replica in self.replicas.values_mut().filter(|r| r.failed.is_none()) {
             replica.group.tick();

@@ -184,7 +184,6 @@ async fn open(options: &NodeOptions) -> Result<(Shared, TcpListener), NodeError>
         clock,
         name: name.clone(),
         log,
-        sync_times: times,
         desk: Rc::default(),
         clients: 0,
         wake: Rc::new(Notify::new()),

@@ -17,7 +17,7 @@ use super::connections::{Connections, Dialect};
 use super::control;
 use super::engine::{Engine, Event, TICK};
 use super::home::Home;
-use super::log_thread::{SyncTimes, Written};
+use super::log_thread::Written;
 use super::peer_link::Links;
 use super::resp::RespReader;
 use super::{handshake, transfer};
@@ -53,8 +53,6 @@ pub struct Node {
     pub name: NodeName,
     /// Where batches for the log go.
     pub log: mpsc::Sender<WriteBatch>,
-    /// How long the log's batches took.
-    pub sync_times: std::sync::Arc<SyncTimes>,
     /// What plain RESP clients share.
     pub desk: Rc<Desk>,
     /// Plain RESP clients since the start.
