@@ -70,10 +70,10 @@ impl Call<'_, '_> {
             if shown {
                 let separator = if lines.0.is_empty() { "" } else { "\r\n" };
                 write!(lines.0, "{separator}# {}\r\n", section.heading).expect("a String takes all text");
+                (section.write)(&mut lines, &facts);
                 if section.name == "server" {
                     lines.put("server_time_usec", self.around.wall.get() * 1000);
                 }
-                (section.write)(&mut lines, &facts);
             }
         }
         self.reply.verbatim("txt", lines.0.as_bytes());
