@@ -1,8 +1,10 @@
 //! What the cluster looks like now, as one process sees it.
 
 pub mod config_file;
+pub mod health;
 pub mod operator;
 pub mod reload;
+pub mod routing;
 pub mod watcher;
 
 /// The operating system's reason in its words, without its number.

@@ -1,0 +1,425 @@
+//! Where a request goes: slot -> shard -> replicas, each on a node, with what is known of it.
+//!
+//! Built from the catalog (which shards and nodes exist, who owns a slot) and the nodes' statuses (who leads, how far
+//! each replica has applied). One table belongs to one thread, which alone changes it; nothing here does IO.
+//!
+//! Invariants:
+//! - a shard's term never falls, and a leader is replaced only by one of the same or a later term;
+//! - the catalog's revision never falls;
+//! - an index given out for a shard or a node stays its own while the table lives, so that requests in flight may hold it.
+//!
+//! Deliberately absent: any promise. A wrong table costs a refused request; the shards decide (DESIGN.md, P4).
+
+use std::collections::HashMap;
+
+use crate::protocol::frame::{NodeStatus, ReadLevel, ReplicaStatus, Role};
+use crate::topology::{
+    Catalog, ClusterId, Epoch, LogIndex, NodeName, ReplicaId, Revision, SLOT_COUNT, ShardId, ShardName, Slot, Term,
+};
+
+/// A follower that is this many entries behind its leader is not read at level `session`, though it could keep the promise.
+pub const LAG_ENTRIES_MAX: u64 = 10_000;
+
+/// A node's place in the table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct NodeIndex(pub u32);
+
+/// A shard's place in the table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ShardIndex(pub u32);
+
+impl NodeIndex {
+    /// The place as a number.
+    pub const fn at(self) -> usize {
+        self.0 as usize
+    }
+}
+
+impl ShardIndex {
+    const NONE: Self = Self(u32::MAX);
+
+    /// The place as a number.
+    pub const fn at(self) -> usize {
+        self.0 as usize
+    }
+}
+
+/// A node as requests see it.
+#[derive(Clone, Debug)]
+pub struct NodeRoute {
+    /// Its name.
+    pub name: NodeName,
+    /// `host:port`.
+    pub addr: String,
+    /// Its zone.
+    pub zone: Option<String>,
+    /// Whether the catalog (or, before one is known, the file) still lists it.
+    pub listed: bool,
+    /// Whether requests can be sent to it now.
+    pub up: bool,
+    /// Requests that it has not answered.
+    pub in_flight: u32,
+}
+
+/// A replica as requests see it.
+#[derive(Clone, Debug)]
+pub struct ReplicaRoute {
+    /// Its id.
+    pub id: ReplicaId,
+    /// Where it lives.
+    pub node: NodeIndex,
+    /// Its last known role.
+    pub role: Role,
+    /// Whether it may be read.
+    pub readable: bool,
+    /// Whether it can answer level `any`.
+    pub fresh: bool,
+    /// The highest index that it is known to have applied.
+    pub applied: LogIndex,
+    /// The highest index that it is known to have seen committed.
+    pub committed: LogIndex,
+}
+
+/// A shard as requests see it.
+#[derive(Clone, Debug)]
+pub struct ShardRoute {
+    /// Its id.
+    pub id: ShardId,
+    /// Its label.
+    pub name: ShardName,
+    /// How many slots the catalog says it owns.
+    pub slots: usize,
+    /// The first slot that it owns.
+    pub first_slot: Option<Slot>,
+    /// The highest term heard of.
+    pub term: Term,
+    /// The leader of that term, once known.
+    pub leader: Option<ReplicaId>,
+    /// Its replicas.
+    pub replicas: Vec<ReplicaRoute>,
+}
+
+/// A change that the holder of the table acts on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NodeChange {
+    /// A node that was not there before.
+    Added(NodeIndex),
+    /// A known node has another address.
+    Moved(NodeIndex),
+    /// A node is no longer listed.
+    Removed(NodeIndex),
+}
+
+/// Slot -> shard -> replicas.
+#[derive(Debug)]
+pub struct RoutingTable {
+    zone: Option<String>,
+    cluster: Option<ClusterId>,
+    revision: Revision,
+    slots: Box<[ShardIndex]>,
+    epochs: Box<[Epoch]>,
+    shards: Vec<ShardRoute>,
+    nodes: Vec<NodeRoute>,
+    by_id: HashMap<ShardId, ShardIndex>,
+    by_name: HashMap<NodeName, NodeIndex>,
+}
+
+impl RoutingTable {
+    /// A table that knows nothing. Reads prefer replicas in `zone`.
+    pub fn new(zone: Option<String>) -> Self {
+        Self {
+            zone,
+            cluster: None,
+            revision: Revision(0),
+            slots: vec![ShardIndex::NONE; SLOT_COUNT].into_boxed_slice(),
+            epochs: vec![Epoch(0); SLOT_COUNT].into_boxed_slice(),
+            shards: Vec::new(),
+            nodes: Vec::new(),
+            by_id: HashMap::new(),
+            by_name: HashMap::new(),
+        }
+    }
+
+    /// The cluster, once a catalog is known.
+    pub const fn cluster(&self) -> Option<ClusterId> {
+        self.cluster
+    }
+
+    /// The revision of the catalog that the table was built from.
+    pub const fn revision(&self) -> Revision {
+        self.revision
+    }
+
+    /// All nodes ever known, in the order of their indexes.
+    pub fn nodes(&self) -> &[NodeRoute] {
+        &self.nodes
+    }
+
+    /// All shards ever known, in the order of their indexes. A shard without slots gets no requests.
+    pub fn shards(&self) -> &[ShardRoute] {
+        &self.shards
+    }
+
+    /// One node.
+    pub fn node(&self, node: NodeIndex) -> &NodeRoute {
+        &self.nodes[node.at()]
+    }
+
+    /// One node, to note its connection and load.
+    pub fn node_mut(&mut self, node: NodeIndex) -> &mut NodeRoute {
+        &mut self.nodes[node.at()]
+    }
+
+    /// One shard.
+    pub fn shard(&self, shard: ShardIndex) -> &ShardRoute {
+        &self.shards[shard.at()]
+    }
+
+    /// The owner of a slot as far as known.
+    pub fn owner(&self, slot: Slot) -> Option<ShardIndex> {
+        Some(self.slots[slot.index()]).filter(|s| *s != ShardIndex::NONE)
+    }
+
+    /// The epoch of a slot's owner as far as known.
+    pub fn epoch(&self, slot: Slot) -> Epoch {
+        self.epochs[slot.index()]
+    }
+
+    /// The shards that own slots.
+    pub fn owners(&self) -> impl Iterator<Item = ShardIndex> + '_ {
+        (0_u32..).zip(&self.shards).filter(|(_, s)| s.slots > 0).map(|(i, _)| ShardIndex(i))
+    }
+
+    /// Whether every shard that owns slots has a leader that can be reached, and every slot has an owner.
+    pub fn is_ready(&self) -> bool {
+        self.cluster.is_some()
+            && self.slots.iter().all(|s| *s != ShardIndex::NONE)
+            && self.owners().all(|s| self.leader_node(s).is_some())
+    }
+
+    /// Nodes to ask while no catalog is known: those that a file names.
+    pub fn seed(&mut self, nodes: impl IntoIterator<Item = (NodeName, String, Option<String>)>) -> Vec<NodeChange> {
+        if self.cluster.is_some() {
+            return Vec::new();
+        }
+        self.list_nodes(nodes)
+    }
+
+    /// Takes a catalog over unless a newer one is known.
+    pub fn adopt(&mut self, catalog: &Catalog) -> Vec<NodeChange> {
+        if self.cluster.is_some_and(|c| c != catalog.cluster) || catalog.revision <= self.revision {
+            return Vec::new();
+        }
+        self.cluster = Some(catalog.cluster);
+        self.revision = catalog.revision;
+        let listed = catalog.nodes.iter().map(|(name, n)| (name.clone(), n.addr.clone(), n.zone.clone()));
+        let changes = self.list_nodes(listed);
+        self.adopt_shards(catalog);
+        self.adopt_slots(catalog);
+        changes
+    }
+
+    fn list_nodes(
+        &mut self,
+        listed: impl IntoIterator<Item = (NodeName, String, Option<String>)>,
+    ) -> Vec<NodeChange> {
+        let mut changes = Vec::new();
+        let mut absent: Vec<bool> = vec![true; self.nodes.len()];
+        for (name, addr, zone) in listed {
+            let Some(&index) = self.by_name.get(&name) else {
+                let index = NodeIndex(self.nodes.len() as u32);
+                self.by_name.insert(name.clone(), index);
+                self.nodes.push(NodeRoute { name, addr, zone, listed: true, up: false, in_flight: 0 });
+                absent.push(false);
+                changes.push(NodeChange::Added(index));
+                continue;
+            };
+            absent[index.at()] = false;
+            let node = &mut self.nodes[index.at()];
+            node.zone = zone;
+            if !std::mem::replace(&mut node.listed, true) {
+                changes.push(NodeChange::Added(index));
+            } else if node.addr != addr {
+                changes.push(NodeChange::Moved(index));
+            }
+            node.addr = addr;
+        }
+        for (index, node) in (0..).zip(&mut self.nodes) {
+            if absent[index as usize] && std::mem::replace(&mut node.listed, false) {
+                changes.push(NodeChange::Removed(NodeIndex(index)));
+            }
+        }
+        changes
+    }
+
+    fn adopt_shards(&mut self, catalog: &Catalog) {
+        let shards = &mut self.shards;
+        shards.iter_mut().for_each(|s| s.replicas.retain(|r| catalog_has(catalog, s.id, r.id)));
+        for record in catalog.shards.iter().filter(|s| s.id != ShardId::CATALOG) {
+            let index = *self.by_id.entry(record.id).or_insert_with(|| {
+                shards.push(ShardRoute {
+                    id: record.id,
+                    name: record.name.clone(),
+                    slots: 0,
+                    first_slot: None,
+                    term: Term(0),
+                    leader: None,
+                    replicas: Vec::new(),
+                });
+                ShardIndex(shards.len() as u32 - 1)
+            });
+            let shard = &mut shards[index.at()];
+            shard.name = record.name.clone();
+            for replica in &record.replicas {
+                let Some(&node) = self.by_name.get(&replica.node) else { continue };
+                if !shard.replicas.iter().any(|r| r.id == replica.id) {
+                    shard.replicas.push(ReplicaRoute {
+                        id: replica.id,
+                        node,
+                        role: Role::Follower,
+                        readable: false,
+                        fresh: false,
+                        applied: LogIndex(0),
+                        committed: LogIndex(0),
+                    });
+                }
+            }
+        }
+    }
+
+    fn adopt_slots(&mut self, catalog: &Catalog) {
+        self.slots.fill(ShardIndex::NONE);
+        for range in &catalog.slots {
+            let Some(&owner) = self.by_id.get(&range.owner) else { continue };
+            for number in range.first..=range.last {
+                let Some(slot) = Slot::new(number) else { break };
+                self.slots[slot.index()] = owner;
+                self.epochs[slot.index()] = self.epochs[slot.index()].max(range.epoch);
+            }
+        }
+        for shard in &mut self.shards {
+            (shard.slots, shard.first_slot) = (0, None);
+        }
+        for slot in Slot::all() {
+            if let Some(owner) = self.owner(slot) {
+                let shard = &mut self.shards[owner.at()];
+                shard.slots += 1;
+                shard.first_slot.get_or_insert(slot);
+            }
+        }
+    }
+
+    /// Merges what a node says of its replicas. Returns whether the leader of a shard changed or a replica became
+    /// readable, which is when waiting requests may go on.
+    pub fn merge_status(&mut self, node: NodeIndex, status: &NodeStatus) -> bool {
+        let mut changed = false;
+        for heard in &status.replicas {
+            let Some(&index) = self.by_id.get(&heard.shard) else { continue };
+            let shard = &mut self.shards[index.at()];
+            changed |= shard.merge_leader(heard);
+            changed |= shard.merge_replica(node, heard);
+        }
+        changed
+    }
+
+    /// A replica that was believed to lead says that it does not, and who does as far as it knows.
+    pub fn merge_hint(&mut self, shard: ShardIndex, refused_by: NodeIndex, leader: Option<ReplicaId>) {
+        let shard = &mut self.shards[shard.at()];
+        let believed = shard.leader.and_then(|l| shard.replica(l));
+        let refused_by_believed = believed.is_some_and(|r| r.node == refused_by);
+        let known = leader.filter(|l| shard.replica(*l).is_some_and(|r| r.node != refused_by));
+        if refused_by_believed || (shard.leader.is_none() && known.is_some()) {
+            shard.leader = known;
+        }
+    }
+
+    /// A reply shows how far a replica has applied.
+    pub fn merge_applied(&mut self, shard: ShardIndex, node: NodeIndex, index: LogIndex) {
+        let shard = &mut self.shards[shard.at()];
+        if let Some(replica) = shard.replicas.iter_mut().find(|r| r.node == node) {
+            replica.applied = replica.applied.max(index);
+        }
+    }
+
+    /// The node of a shard's leader, if it is known and can be reached.
+    pub fn leader_node(&self, shard: ShardIndex) -> Option<NodeIndex> {
+        let shard = &self.shards[shard.at()];
+        let replica = shard.replica(shard.leader?)?;
+        Some(replica.node).filter(|n| self.nodes[n.at()].up)
+    }
+
+    /// The node that a read is sent to: of the replicas that can keep the level's promise the less loaded of two at
+    /// random, those in the own zone first; the leader where no other can. `coin` is any random number.
+    pub fn reader(&self, shard: ShardIndex, level: ReadLevel, floor: LogIndex, coin: u64) -> Option<NodeIndex> {
+        let route = &self.shards[shard.at()];
+        if level == ReadLevel::Strong {
+            return self.leader_node(shard);
+        }
+        let near = |r: &ReplicaRoute| self.zone.is_some() && self.nodes[r.node.at()].zone == self.zone;
+        let newest = route.leader.and_then(|l| route.replica(l)).map_or(LogIndex(0), |r| r.applied);
+        let able = |r: &&ReplicaRoute| {
+            let keeps = match level {
+                ReadLevel::Any => r.fresh || Some(r.id) == route.leader,
+                _ => Some(r.id) == route.leader || (r.applied >= floor && newest.0 <= r.applied.0 + LAG_ENTRIES_MAX),
+            };
+            keeps && r.readable && self.nodes[r.node.at()].up
+        };
+        let near_count = route.replicas.iter().filter(able).filter(|r| near(r)).count();
+        let only_near = near_count > 0;
+        let count = if only_near { near_count } else { route.replicas.iter().filter(able).count() };
+        let nth = |n: usize| route.replicas.iter().filter(able).filter(|r| !only_near || near(r)).nth(n);
+        let (first, second) = match count {
+            0 => return self.leader_node(shard),
+            1 => return nth(0).map(|r| r.node),
+            _ => {
+                let first = (coin & 0xffff_ffff) as usize % count;
+                let step = 1 + (coin >> 32) as usize % (count - 1);
+                (nth(first)?.node, nth((first + step) % count)?.node)
+            }
+        };
+        let load = |node: NodeIndex| self.nodes[node.at()].in_flight;
+        Some(if load(second) < load(first) { second } else { first })
+    }
+}
+
+impl ShardRoute {
+    /// One replica.
+    pub fn replica(&self, id: ReplicaId) -> Option<&ReplicaRoute> {
+        self.replicas.iter().find(|r| r.id == id)
+    }
+
+    fn merge_leader(&mut self, heard: &ReplicaStatus) -> bool {
+        let leads = heard.role == Role::Leader;
+        let said = if leads { Some(heard.replica) } else { heard.leader.filter(|l| *l != heard.replica) };
+        let before = (self.term, self.leader);
+        if heard.term > self.term {
+            (self.term, self.leader) = (heard.term, said);
+        } else if heard.term == self.term {
+            match said {
+                Some(_) if leads || self.leader.is_none() => self.leader = said,
+                // It led in this term and stepped down.
+                None if self.leader == Some(heard.replica) => self.leader = None,
+                _ => {}
+            }
+        }
+        before != (self.term, self.leader)
+    }
+
+    fn merge_replica(&mut self, node: NodeIndex, heard: &ReplicaStatus) -> bool {
+        let Some(replica) = self.replicas.iter_mut().find(|r| r.id == heard.replica && r.node == node) else {
+            return false;
+        };
+        let was_readable = replica.readable;
+        replica.role = heard.role;
+        replica.readable = heard.readable;
+        replica.fresh = heard.fresh;
+        // A replica whose disk was replaced comes back under another id, so an applied index only grows.
+        replica.applied = replica.applied.max(heard.applied);
+        replica.committed = replica.committed.max(heard.committed);
+        heard.readable && !was_readable
+    }
+}
+
+fn catalog_has(catalog: &Catalog, shard: ShardId, replica: ReplicaId) -> bool {
+    catalog.shards.iter().any(|s| s.id == shard && s.replicas.iter().any(|r| r.id == replica))
+}
