@@ -10,5 +10,6 @@ pub mod keyspace;
 pub mod net;
 pub mod node;
 pub mod protocol;
+pub mod proxy;
 pub mod storage;
 pub mod topology;

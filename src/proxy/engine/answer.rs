@@ -1,0 +1,166 @@
+//! Answers on their way to the client: in the order of its requests, parts put together first.
+
+use bytes::Bytes;
+
+use super::Engine;
+use super::flight::{Flight, FlightKey, Purpose, State};
+use super::scatter::{PartReply, merge_replies};
+use crate::control::routing::NodeIndex;
+use crate::protocol::errors;
+use crate::protocol::frame::ReplyHead;
+use crate::protocol::reply_scan::is_error;
+use crate::proxy::metrics::{CommandClass, Outcome};
+use crate::proxy::outbox::{COPY_BYTES_MAX, Outbox};
+
+impl Engine {
+    /// A node answered a request.
+    pub(super) fn take_reply(&mut self, node: NodeIndex, head: ReplyHead, body: &[u8], large: Option<Bytes>) {
+        let Some(key) = self.flights.find(head.id).filter(|k| self.is_handed_to(*k, node)) else { return };
+        self.came_back(node);
+        let flight = &self.flights[key];
+        let (client_key, shard) = (flight.client, flight.shard);
+        let outcome = if is_error(body) { Outcome::Error } else { Outcome::Ok };
+        self.routing.merge_applied(shard, node, head.index);
+        self.count_answer(key, outcome);
+        let client = &mut self.clients[client_key as usize];
+        let at = client.line_at(shard);
+        let line = &mut client.lines[at];
+        line.remove(&mut self.flights, key);
+        line.floor = line.floor.max(head.index);
+        let go_on = line.handed == 0 && (line.closed || line.waiting().is_some());
+        if !line.closed {
+            line.refusals = 0;
+        }
+        self.finish(key, body, large);
+        if go_on {
+            self.reopen_line(client_key, shard);
+        }
+    }
+
+    /// Gives an answer to whom it is for. The request is in no line any more.
+    pub(super) fn finish(&mut self, key: FlightKey, body: &[u8], large: Option<Bytes>) {
+        let flight = &mut self.flights[key];
+        let client_key = flight.client;
+        if let Purpose::Part(whole) = flight.purpose {
+            keep_reply(flight, body, large);
+            let whole_flight = &mut self.flights[whole];
+            let scatter = whole_flight.scatter.as_mut().expect("a part's whole is scattered");
+            scatter.missing -= 1;
+            if scatter.missing == 0 {
+                self.gather(whole);
+            }
+            return;
+        }
+        if self.clients[client_key as usize].first != key {
+            return keep_reply(flight, body, large);
+        }
+        put_reply(self.output(client_key), body, large);
+        self.dismiss_first(client_key);
+        self.pass_ready(client_key);
+    }
+
+    /// Sends the replies that are ready and first in order.
+    pub(super) fn pass_ready(&mut self, client_key: u32) {
+        loop {
+            let first = self.clients[client_key as usize].first;
+            let Some(key) = first.some().filter(|k| self.flights[*k].state == State::Ready) else { break };
+            let flight = &mut self.flights[key];
+            let (bytes, large) = (std::mem::take(&mut flight.bytes), flight.large.take());
+            put_reply(self.output(client_key), &bytes, large);
+            self.flights[key].bytes = bytes;
+            self.dismiss_first(client_key);
+        }
+        self.mark_client(client_key);
+        self.consider_resuming(client_key);
+    }
+
+    fn dismiss_first(&mut self, client_key: u32) {
+        let client = &mut self.clients[client_key as usize];
+        let key = client.first;
+        client.dismiss_first(&self.flights);
+        self.flights.free(key);
+    }
+
+    /// All parts of a request are answered: their replies become one.
+    fn gather(&mut self, whole: FlightKey) {
+        let scatter = self.flights[whole].scatter.take().expect("it was scattered");
+        let replies: Vec<_> = scatter
+            .parts
+            .iter()
+            .map(|part| {
+                let part = &self.flights[*part];
+                PartReply { shard: &self.routing.shard(part.shard).name, bytes: part.body() }
+            })
+            .collect();
+        let mut merged = Vec::new();
+        merge_replies(&scatter, &replies, &mut merged);
+        scatter.parts.iter().for_each(|part| self.flights.free(*part));
+        let large = (merged.len() > COPY_BYTES_MAX).then(|| Bytes::from(std::mem::take(&mut merged)));
+        self.finish(whole, &merged, large);
+    }
+
+    /// The client's output, with a buffer.
+    pub(super) fn output(&mut self, client_key: u32) -> &mut Outbox {
+        let client = &mut self.clients[client_key as usize];
+        if client.output.is_empty() && !client.output.has_buffer() {
+            client.progress = self.now;
+            let buffer = self.buffers.pop().unwrap_or_default();
+            client.output = Outbox::reusing(buffer);
+        }
+        &mut client.output
+    }
+
+    /// Notes that a client has replies to send.
+    pub(super) fn mark_client(&mut self, client_key: u32) {
+        let client = &mut self.clients[client_key as usize];
+        if !client.dirty && (!client.output.is_empty() || client.closing) {
+            client.dirty = true;
+            self.dirty_clients.push(client_key);
+        }
+    }
+
+    pub(super) fn count_answer(&mut self, key: FlightKey, outcome: Outcome) {
+        let flight = &self.flights[key];
+        let shard = &self.shard_stats[flight.shard.at()];
+        shard.latencies(flight.class, outcome).record(self.now.since(flight.born));
+        if !flight.write && matches!(outcome, Outcome::Ok | Outcome::Error) && flight.class != CommandClass::Connection {
+            self.count_read(flight.shard.at(), flight.node);
+        }
+    }
+
+    fn count_read(&mut self, shard: usize, node: NodeIndex) {
+        let of_shard = &mut self.read_stats[shard];
+        if let Some((_, stats)) = of_shard.iter().find(|(n, _)| *n == node) {
+            return stats.reads.add(1);
+        }
+        let names = (self.routing.shards()[shard].name.clone(), self.routing.node(node).name.clone());
+        let stats = self.stats.add_reads(names.0, names.1);
+        stats.reads.add(1);
+        of_shard.push((node, stats));
+    }
+}
+
+fn keep_reply(flight: &mut Flight, body: &[u8], large: Option<Bytes>) {
+    flight.bytes.clear();
+    flight.state = State::Ready;
+    flight.large = large;
+    if flight.large.is_none() {
+        flight.bytes.extend_from_slice(body);
+    }
+}
+
+fn put_reply(output: &mut Outbox, body: &[u8], large: Option<Bytes>) {
+    match large {
+        Some(large) => output.put_shared(large),
+        None => output.put(body),
+    }
+}
+
+/// What a client reads whose request was given up.
+pub(super) const fn failure_text(outcome: Outcome, write: bool) -> &'static str {
+    match outcome {
+        Outcome::Unknown => errors::OUTCOME_UNKNOWN,
+        _ if write => errors::NOT_SENT,
+        _ => errors::READ_TIMED_OUT,
+    }
+}

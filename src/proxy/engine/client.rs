@@ -1,0 +1,116 @@
+//! One client connection: what is left of its input, the order of its replies, its lines.
+//!
+//! Idle, it owns no buffers: input and output take theirs from the worker's pool and give them back when empty.
+
+use super::desk::Session;
+use super::flight::{FlightKey, Flights};
+use super::line::Line;
+use crate::control::routing::ShardIndex;
+use crate::net::Moment;
+use crate::protocol::request::RequestParser;
+use crate::proxy::outbox::Outbox;
+
+/// One client connection.
+#[derive(Debug)]
+pub struct Client {
+    /// Never used again while the proxy runs.
+    pub id: u64,
+    /// What the client said about itself.
+    pub session: Session,
+    /// Where to go on in a request that is half read.
+    pub parser: RequestParser,
+    /// Bytes that are not parsed yet.
+    pub input: Vec<u8>,
+    /// Parsing is of no use before `input` is this long.
+    pub input_wanted: usize,
+    /// Replies to send.
+    pub output: Outbox,
+    /// The oldest unanswered request.
+    pub first: FlightKey,
+    /// The newest unanswered request.
+    pub last: FlightKey,
+    /// Requests not answered.
+    pub in_flight: u32,
+    /// Their bytes.
+    pub in_flight_bytes: usize,
+    /// Requests, parts included, that wait for a node.
+    pub waiting: u32,
+    /// Its requests by shard, in the order of shards.
+    pub lines: Vec<Line>,
+    /// The highest generation that one of its lines had.
+    pub generation: u32,
+    /// Whether it is on the list of clients with replies to send.
+    pub dirty: bool,
+    /// Whether a limit keeps it from being read.
+    pub stalled: bool,
+    /// Since when it waits for a catalog.
+    pub uncharted_since: Option<Moment>,
+    /// Whether it is to be closed when all is answered and sent.
+    pub closing: bool,
+    /// When it last read something, or had nothing to read.
+    pub progress: Moment,
+}
+
+impl Client {
+    /// A client that just came.
+    pub fn new(id: u64, session: Session, now: Moment) -> Self {
+        Self {
+            id,
+            session,
+            parser: RequestParser::default(),
+            input: Vec::new(),
+            input_wanted: 0,
+            output: Outbox::default(),
+            first: FlightKey::NONE,
+            last: FlightKey::NONE,
+            in_flight: 0,
+            in_flight_bytes: 0,
+            waiting: 0,
+            lines: Vec::new(),
+            generation: 0,
+            dirty: false,
+            stalled: false,
+            uncharted_since: None,
+            closing: false,
+            progress: now,
+        }
+    }
+
+    /// Puts a request at the end of the order of replies.
+    pub fn enlist(&mut self, flights: &mut Flights, key: FlightKey) {
+        match self.last.some() {
+            Some(last) => flights[last].next_in_order = key,
+            None => self.first = key,
+        }
+        self.last = key;
+        self.in_flight += 1;
+        self.in_flight_bytes += flights[key].cost_bytes;
+    }
+
+    /// Takes the oldest request out of the order of replies.
+    pub fn dismiss_first(&mut self, flights: &Flights) {
+        let flight = &flights[self.first];
+        self.in_flight -= 1;
+        self.in_flight_bytes -= flight.cost_bytes;
+        self.first = flight.next_in_order;
+        if self.first.some().is_none() {
+            self.last = FlightKey::NONE;
+        }
+    }
+
+    /// The place of its line for a shard, which is made if need be.
+    pub fn line_at(&mut self, shard: ShardIndex) -> usize {
+        match self.lines.binary_search_by_key(&shard, |l| l.shard) {
+            Ok(at) => at,
+            Err(at) => {
+                self.lines.insert(at, Line::new(shard, self.generation));
+                at
+            }
+        }
+    }
+
+    /// Whether nothing is left to answer or to send.
+    pub fn is_done(&self) -> bool {
+        self.first.some().is_none() && self.output.is_empty()
+    }
+}

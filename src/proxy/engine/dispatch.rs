@@ -1,0 +1,260 @@
+//! From a line to a node: which replica a request is handed to, when it waits, when it is given up.
+
+use std::time::Duration;
+
+use super::Engine;
+use super::answer::failure_text;
+use super::coin::Coin;
+use super::flight::{Flight, FlightKey, State};
+use super::line::Line;
+use crate::control::routing::{NodeIndex, RoutingTable, ShardIndex};
+use crate::net::Moment;
+use crate::protocol::frame::{ReadLevel, Refusal, RefusalReason, RequestHead};
+use crate::protocol::reply::ReplyWriter;
+use crate::proxy::metrics::Outcome;
+use crate::topology::Epoch;
+
+/// How often overdue requests are looked for.
+pub const DEADLINE_SCAN: Duration = Duration::from_millis(100);
+/// A node answers by the deadline itself; past this much more the proxy answers in its place.
+const ANSWER_GRACE: Duration = Duration::from_secs(1);
+/// The first pause after a refusal that a new target does not cure; doubled by each further one.
+const REFUSAL_PAUSE_MIN: Duration = Duration::from_millis(1);
+/// The longest pause between two tries.
+const REFUSAL_PAUSE_MAX: Duration = Duration::from_millis(32);
+
+impl Engine {
+    /// Hands over what can be handed over of a client's line.
+    pub(super) fn dispatch(&mut self, client_key: u32, at: usize) {
+        let client = &mut self.clients[client_key as usize];
+        let line = &mut client.lines[at];
+        while let Some(key) = line.waiting() {
+            if line.closed {
+                return;
+            }
+            let flight = &self.flights[key];
+            let target = if line.not_before > self.now { None } else { target(&self.routing, line, flight, &mut self.coin) };
+            let target = target.filter(|n| {
+                self.links[n.at()].outbox.waiting_bytes() < self.settings.limits.link_bytes_max
+            });
+            let Some(node) = target else {
+                if line.handed == 0 && !line.listed {
+                    line.listed = true;
+                    self.listed.push((client_key, client.id, line.shard));
+                }
+                return;
+            };
+            if line.handed > 0 && node != line.node {
+                return;
+            }
+            let after_writes = !flight.write && line.handed_writes > 0;
+            line.hand(&mut self.flights, key, node);
+            client.waiting -= 1;
+            self.waiting -= 1;
+            self.waiting_bytes -= self.flights[key].cost_bytes;
+            let head = head(self.flights.id(key), client.id, &self.flights[key], line, after_writes, &self.routing, self.now);
+            let flight = &mut self.flights[key];
+            let link = &mut self.links[node.at()];
+            link.put_request(&head, &flight.bytes, flight.large.as_ref());
+            flight.position = link.outbox.position();
+            self.routing.node_mut(node).in_flight += 1;
+            if !link.dirty {
+                link.dirty = true;
+                self.dirty_nodes.push(node);
+            }
+        }
+    }
+
+    /// Looks at every line that waits for a node or a moment.
+    pub(super) fn go_on_with_lines(&mut self) {
+        for (client_key, id, shard) in std::mem::take(&mut self.listed) {
+            let Some(client) = self.clients.get_mut(client_key as usize).filter(|c| c.id == id) else { continue };
+            let at = client.line_at(shard);
+            client.lines[at].listed = false;
+            self.dispatch(client_key, at);
+        }
+    }
+
+    /// A node did not execute a request.
+    pub(super) fn take_refusal(&mut self, node: NodeIndex, refusal: Refusal) {
+        let Some(key) = self.flights.find(refusal.id).filter(|k| self.is_handed_to(*k, node)) else { return };
+        self.came_back(node);
+        self.stats.retries(refusal.reason).add(1);
+        let flight = &mut self.flights[key];
+        flight.refused = Some(refusal.reason);
+        let (client_key, shard, write) = (flight.client, flight.shard, flight.write);
+        match refusal.reason {
+            RefusalReason::NotLeader => self.routing.merge_hint(shard, node, refusal.leader),
+            RefusalReason::Behind | RefusalReason::ExpiryUnsettled | RefusalReason::Loading | RefusalReason::NoReplica => {
+                flight.leader_only = true;
+            }
+            _ => {}
+        }
+        let client = &mut self.clients[client_key as usize];
+        let at = client.line_at(shard);
+        let line = &mut client.lines[at];
+        line.refuse(&mut self.flights, key);
+        if refusal.reason != RefusalReason::Superseded {
+            line.refusals += 1;
+            let pause = pause_after(refusal.reason, line.refusals, write);
+            line.not_before = line.not_before.max(self.now + pause);
+        }
+        match refusal.reason {
+            RefusalReason::DeadlinePassed => self.give_up(key, Outcome::TimedOut),
+            RefusalReason::Unknown if write => self.give_up(key, Outcome::Unknown),
+            _ => {}
+        }
+        self.reopen_line(client_key, shard);
+    }
+
+    /// The connection to a node is gone: what it had is answered or waits again, in order.
+    pub(super) fn recall(&mut self, node: NodeIndex) {
+        let sent = self.links[node.at()].outbox.sent_position();
+        let handed = self.flights.select(|f| f.state == State::Handed && f.node == node);
+        let mut lines: Vec<(u32, ShardIndex)> = Vec::new();
+        for key in handed {
+            let flight = &self.flights[key];
+            let (client_key, shard) = (flight.client, flight.shard);
+            let unknown = flight.write && flight.position <= sent;
+            let client = &mut self.clients[client_key as usize];
+            let at = client.line_at(shard);
+            client.lines[at].refuse(&mut self.flights, key);
+            lines.push((client_key, shard));
+            if unknown {
+                self.give_up(key, Outcome::Unknown);
+            }
+        }
+        self.routing.node_mut(node).in_flight = 0;
+        lines.sort_unstable();
+        lines.dedup();
+        lines.into_iter().for_each(|(client_key, shard)| self.reopen_line(client_key, shard));
+    }
+
+    /// If every request of a closed line came back, what is left of it is handed over again.
+    pub(super) fn reopen_line(&mut self, client_key: u32, shard: ShardIndex) {
+        // A client that was closed by one of its answers is gone.
+        let Some(client) = self.clients.get_mut(client_key as usize) else { return };
+        let at = client.line_at(shard);
+        let line = &mut client.lines[at];
+        if line.closed && line.handed == 0 {
+            client.generation += 1;
+            let mut bytes = 0;
+            let mut next = line.first();
+            while let Some(key) = next.filter(|k| self.flights[*k].state == State::Refused) {
+                bytes += self.flights[key].cost_bytes;
+                next = self.flights[key].next_in_line.some();
+            }
+            let refused = line.reopen(&mut self.flights, client.generation);
+            client.waiting += refused as u32;
+            self.waiting += refused;
+            self.waiting_bytes += bytes;
+        }
+        self.dispatch(client_key, at);
+    }
+
+    /// Takes a request out of its line and answers it with an error.
+    pub(super) fn give_up(&mut self, key: FlightKey, outcome: Outcome) {
+        self.leave_line(key);
+        let mut reply = Vec::new();
+        ReplyWriter::new(&mut reply, false).error(failure_text(outcome, self.flights[key].write));
+        self.count_answer(key, outcome);
+        self.finish(key, &reply, None);
+    }
+
+    /// Takes a request out of its line, whatever its state.
+    pub(super) fn leave_line(&mut self, key: FlightKey) {
+        let flight = &self.flights[key];
+        let (client_key, shard, state, cost) = (flight.client, flight.shard, flight.state, flight.cost_bytes);
+        let client = &mut self.clients[client_key as usize];
+        if state == State::Waiting {
+            client.waiting -= 1;
+            self.waiting -= 1;
+            self.waiting_bytes -= cost;
+        }
+        let at = client.line_at(shard);
+        client.lines[at].remove(&mut self.flights, key);
+    }
+
+    /// Answers what is overdue.
+    pub(super) fn expire_flights(&mut self) {
+        let now = self.now;
+        let overdue = self.flights.select(|f| match f.state {
+            State::Waiting | State::Refused => now >= f.deadline,
+            State::Handed => now >= f.deadline + ANSWER_GRACE,
+            State::Free | State::Scattered | State::Ready => false,
+        });
+        for key in overdue {
+            let flight = &self.flights[key];
+            let (client_key, shard) = (flight.client, flight.shard);
+            let handed = flight.state == State::Handed;
+            let outcome = if handed && flight.write { Outcome::Unknown } else { Outcome::TimedOut };
+            if handed {
+                self.came_back(flight.node);
+            }
+            self.give_up(key, outcome);
+            self.reopen_line(client_key, shard);
+        }
+    }
+
+    pub(super) fn is_handed_to(&self, key: FlightKey, node: NodeIndex) -> bool {
+        let flight = &self.flights[key];
+        flight.state == State::Handed && flight.node == node
+    }
+
+    pub(super) fn came_back(&mut self, node: NodeIndex) {
+        let node = self.routing.node_mut(node);
+        node.in_flight = node.in_flight.saturating_sub(1);
+    }
+}
+
+/// The node that the next request of a line goes to, if there is one now.
+fn target(routing: &RoutingTable, line: &Line, flight: &Flight, coin: &mut Coin) -> Option<NodeIndex> {
+    if flight.write || flight.leader_only || line.handed_writes > 0 {
+        return routing.leader_node(line.shard);
+    }
+    if line.handed == 0 {
+        return routing.reader(line.shard, flight.level, line.floor, coin.toss());
+    }
+    // The node that has the line's requests answers them in order, so it never takes the client back in time.
+    match flight.level {
+        ReadLevel::Strong => routing.leader_node(line.shard),
+        _ => Some(line.node).filter(|n| routing.node(*n).up),
+    }
+}
+
+fn head(
+    id: u64,
+    client: u64,
+    flight: &Flight,
+    line: &Line,
+    after_writes: bool,
+    routing: &RoutingTable,
+    now: Moment,
+) -> RequestHead {
+    RequestHead {
+        id,
+        shard: routing.shard(line.shard).id,
+        client,
+        generation: line.generation,
+        write: flight.write,
+        resp3: flight.resp3,
+        after_writes,
+        level: flight.level,
+        slot: flight.slot,
+        epoch: flight.slot.map_or(Epoch(0), |s| routing.epoch(s)),
+        remaining_ms: u32::try_from(flight.deadline.since(now).as_millis()).unwrap_or(u32::MAX),
+        floor: line.floor,
+    }
+}
+
+/// How long to wait before the line goes on: not at all where another replica is asked.
+fn pause_after(reason: RefusalReason, refusals: u32, write: bool) -> Duration {
+    let cured_elsewhere = matches!(
+        reason,
+        RefusalReason::NotLeader | RefusalReason::Behind | RefusalReason::ExpiryUnsettled | RefusalReason::Dropped
+    );
+    if refusals == 1 && (cured_elsewhere || (!write && reason != RefusalReason::NotOwner)) {
+        return Duration::ZERO;
+    }
+    REFUSAL_PAUSE_MIN.saturating_mul(1 << refusals.min(8)).min(REFUSAL_PAUSE_MAX)
+}

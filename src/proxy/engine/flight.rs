@@ -1,0 +1,224 @@
+//! Requests that are not answered yet, and replies that wait for their turn: one record each, used again and again.
+//!
+//! A record's buffer holds the request until it is answered (so that it can be sent again) and the reply from then on
+//! (until the replies before it have gone to the client). Buffers stay with their records, so that the steady path
+//! allocates nothing. Invariant: an id names one use of a record; after [`Flights::free`] it names nothing.
+
+use bytes::Bytes;
+
+use super::scatter::Scatter;
+use crate::control::routing::{NodeIndex, ShardIndex};
+use crate::net::Moment;
+use crate::protocol::frame::{ReadLevel, RefusalReason};
+use crate::proxy::metrics::CommandClass;
+use crate::topology::Slot;
+
+/// A record's buffer that grew past this is freed with its use.
+const KEPT_BYTES_MAX: usize = 1024;
+
+/// A record's place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FlightKey(pub u32);
+
+impl FlightKey {
+    /// No record: the end of a list.
+    pub const NONE: Self = Self(u32::MAX);
+
+    /// The record, if there is one.
+    pub const fn some(self) -> Option<Self> {
+        if self.0 == u32::MAX { None } else { Some(self) }
+    }
+}
+
+/// How far a request has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// The record is not in use.
+    Free,
+    /// It waits for a node to be sent to.
+    Waiting,
+    /// It was put into a node's output.
+    Handed,
+    /// The node refused it; it waits until its line is collected.
+    Refused,
+    /// Its parts are on their way.
+    Scattered,
+    /// The buffer holds the reply.
+    Ready,
+}
+
+/// What the answer is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// A client's request, in the order of its replies.
+    Whole,
+    /// A part of the request in this record.
+    Part(FlightKey),
+}
+
+/// One request, or one part of one.
+#[derive(Debug)]
+pub struct Flight {
+    serial: u32,
+    /// How far it has come.
+    pub state: State,
+    /// What the answer is for.
+    pub purpose: Purpose,
+    /// The client's place.
+    pub client: u32,
+    /// The next in the order of the client's replies.
+    pub next_in_order: FlightKey,
+    /// The next of its line.
+    pub next_in_line: FlightKey,
+    /// The one before it in its line.
+    pub previous_in_line: FlightKey,
+    /// The shard that it is for.
+    pub shard: ShardIndex,
+    /// The slot of its first key.
+    pub slot: Option<Slot>,
+    /// The node that it was handed to.
+    pub node: NodeIndex,
+    /// Where its frame begins in that node's output.
+    pub position: u64,
+    /// Whether it changes data.
+    pub write: bool,
+    /// Whether the client speaks RESP3.
+    pub resp3: bool,
+    /// The level, for reads.
+    pub level: ReadLevel,
+    /// Whether a follower refused it, so that only the leader is asked from now on.
+    pub leader_only: bool,
+    /// For metrics.
+    pub class: CommandClass,
+    /// The last refusal.
+    pub refused: Option<RefusalReason>,
+    /// When it came.
+    pub born: Moment,
+    /// When it is given up.
+    pub deadline: Moment,
+    /// What it costs its client's limit of bytes in flight.
+    pub cost_bytes: usize,
+    /// The request, then the reply.
+    pub bytes: Vec<u8>,
+    /// The same where it is large.
+    pub large: Option<Bytes>,
+    /// The parts, where it was split.
+    pub scatter: Option<Box<Scatter>>,
+}
+
+impl Flight {
+    /// The request's or the reply's bytes.
+    pub fn body(&self) -> &[u8] {
+        self.large.as_deref().unwrap_or(&self.bytes)
+    }
+}
+
+/// All records of a worker.
+#[derive(Debug, Default)]
+pub struct Flights {
+    records: Vec<Flight>,
+    free: Vec<u32>,
+}
+
+impl Flights {
+    /// A record in use, its fields those of a request that just came.
+    pub fn claim(&mut self, client: u32, born: Moment, deadline: Moment) -> FlightKey {
+        let key = match self.free.pop() {
+            Some(key) => key,
+            None => {
+                self.records.push(blank());
+                self.records.len() as u32 - 1
+            }
+        };
+        let flight = &mut self.records[key as usize];
+        flight.serial = flight.serial.wrapping_add(1);
+        flight.state = State::Waiting;
+        flight.purpose = Purpose::Whole;
+        flight.client = client;
+        flight.next_in_order = FlightKey::NONE;
+        flight.next_in_line = FlightKey::NONE;
+        flight.previous_in_line = FlightKey::NONE;
+        flight.slot = None;
+        flight.write = false;
+        flight.leader_only = false;
+        flight.refused = None;
+        flight.born = born;
+        flight.deadline = deadline;
+        flight.cost_bytes = 0;
+        FlightKey(key)
+    }
+
+    /// Ends a use.
+    pub fn free(&mut self, key: FlightKey) {
+        let flight = &mut self.records[key.0 as usize];
+        debug_assert_ne!(flight.state, State::Free);
+        flight.state = State::Free;
+        flight.large = None;
+        if flight.bytes.capacity() > KEPT_BYTES_MAX { flight.bytes = Vec::new() } else { flight.bytes.clear() }
+        self.free.push(key.0);
+    }
+
+    /// The id of this use, for frames.
+    pub fn id(&self, key: FlightKey) -> u64 {
+        u64::from(self[key].serial) << 32 | u64::from(key.0)
+    }
+
+    /// The record that an id names, if it still does.
+    pub fn find(&self, id: u64) -> Option<FlightKey> {
+        let key = id as u32;
+        let flight = self.records.get(key as usize)?;
+        (flight.state != State::Free && u64::from(flight.serial) == id >> 32).then_some(FlightKey(key))
+    }
+
+    /// How many are in use.
+    pub const fn used(&self) -> usize {
+        self.records.len() - self.free.len()
+    }
+
+    /// The records in use for which `matches` holds.
+    pub fn select(&self, matches: impl Fn(&Flight) -> bool) -> Vec<FlightKey> {
+        let used = self.records.iter().enumerate().filter(|(_, f)| f.state != State::Free && matches(f));
+        used.map(|(key, _)| FlightKey(key as u32)).collect()
+    }
+}
+
+impl std::ops::Index<FlightKey> for Flights {
+    type Output = Flight;
+    fn index(&self, key: FlightKey) -> &Flight {
+        &self.records[key.0 as usize]
+    }
+}
+
+impl std::ops::IndexMut<FlightKey> for Flights {
+    fn index_mut(&mut self, key: FlightKey) -> &mut Flight {
+        &mut self.records[key.0 as usize]
+    }
+}
+
+fn blank() -> Flight {
+    Flight {
+        serial: 0,
+        state: State::Free,
+        purpose: Purpose::Whole,
+        client: 0,
+        next_in_order: FlightKey::NONE,
+        next_in_line: FlightKey::NONE,
+        previous_in_line: FlightKey::NONE,
+        shard: ShardIndex(0),
+        slot: None,
+        node: NodeIndex(0),
+        position: 0,
+        write: false,
+        resp3: false,
+        level: ReadLevel::Session,
+        leader_only: false,
+        class: CommandClass::Read,
+        refused: None,
+        born: Moment::default(),
+        deadline: Moment::default(),
+        cost_bytes: 0,
+        bytes: Vec::new(),
+        large: None,
+        scatter: None,
+    }
+}

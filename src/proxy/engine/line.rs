@@ -1,0 +1,153 @@
+//! The requests of one client to one shard, in order (R1).
+//!
+//! A line is a list of unanswered requests: first those that one node has (handed over or refused by it), then those
+//! that wait. Three rules keep a client's order without knowing what its commands mean:
+//! - while a node has requests of a line, later ones go to the same node or wait;
+//! - a refusal closes the line: nothing more is handed over until every handed request came back, answered or refused;
+//!   then what is left is handed over again in order, under the next generation;
+//! - a read behind unanswered writes goes to the leader and says so.
+//!
+//! The floor outlives the requests: it is what the client has seen of the shard.
+
+use super::flight::{FlightKey, Flights, State};
+use crate::control::routing::{NodeIndex, ShardIndex};
+use crate::net::Moment;
+use crate::topology::LogIndex;
+
+/// The requests of one client to one shard.
+#[derive(Debug)]
+pub struct Line {
+    /// The shard.
+    pub shard: ShardIndex,
+    /// What the client has seen of the shard.
+    pub floor: LogIndex,
+    /// Named by frames; raised after a refusal.
+    pub generation: u32,
+    /// The node that has the handed requests.
+    pub node: NodeIndex,
+    /// Requests handed over and not come back.
+    pub handed: u32,
+    /// Writes among them.
+    pub handed_writes: u32,
+    /// Whether a refusal closed it.
+    pub closed: bool,
+    /// Whether it is on the engine's list of lines that wait for a change.
+    pub listed: bool,
+    /// Refusals since the last reply.
+    pub refusals: u32,
+    /// Nothing is handed over before.
+    pub not_before: Moment,
+    first: FlightKey,
+    last: FlightKey,
+    first_waiting: FlightKey,
+}
+
+impl Line {
+    /// An empty line.
+    pub fn new(shard: ShardIndex, generation: u32) -> Self {
+        Self {
+            shard,
+            floor: LogIndex(0),
+            generation,
+            node: NodeIndex(0),
+            handed: 0,
+            handed_writes: 0,
+            closed: false,
+            listed: false,
+            refusals: 0,
+            not_before: Moment::default(),
+            first: FlightKey::NONE,
+            last: FlightKey::NONE,
+            first_waiting: FlightKey::NONE,
+        }
+    }
+
+    /// Adds a waiting request at the end.
+    pub fn append(&mut self, flights: &mut Flights, key: FlightKey) {
+        let flight = &mut flights[key];
+        flight.state = State::Waiting;
+        flight.previous_in_line = self.last;
+        flight.next_in_line = FlightKey::NONE;
+        match self.last.some() {
+            Some(last) => flights[last].next_in_line = key,
+            None => self.first = key,
+        }
+        self.last = key;
+        if self.first_waiting.some().is_none() {
+            self.first_waiting = key;
+        }
+    }
+
+    /// The next request to hand over.
+    pub const fn waiting(&self) -> Option<FlightKey> {
+        self.first_waiting.some()
+    }
+
+    /// The first request, of whatever state.
+    pub const fn first(&self) -> Option<FlightKey> {
+        self.first.some()
+    }
+
+    /// Notes that the next request was handed to `node`.
+    pub fn hand(&mut self, flights: &mut Flights, key: FlightKey, node: NodeIndex) {
+        debug_assert_eq!(self.first_waiting, key);
+        let flight = &mut flights[key];
+        self.first_waiting = flight.next_in_line;
+        flight.state = State::Handed;
+        flight.node = node;
+        self.node = node;
+        self.handed += 1;
+        self.handed_writes += u32::from(flight.write);
+    }
+
+    /// Takes a request out, whatever its state.
+    pub fn remove(&mut self, flights: &mut Flights, key: FlightKey) {
+        let flight = &flights[key];
+        let (previous, next) = (flight.previous_in_line, flight.next_in_line);
+        if flight.state == State::Handed {
+            self.came_back(flight.write);
+        }
+        match previous.some() {
+            Some(previous) => flights[previous].next_in_line = next,
+            None => self.first = next,
+        }
+        match next.some() {
+            Some(next) => flights[next].previous_in_line = previous,
+            None => self.last = previous,
+        }
+        if self.first_waiting == key {
+            self.first_waiting = next;
+        }
+    }
+
+    /// Notes that a handed request was refused; it stays in its place and the line is closed.
+    pub fn refuse(&mut self, flights: &mut Flights, key: FlightKey) {
+        let flight = &mut flights[key];
+        debug_assert_eq!(flight.state, State::Handed);
+        flight.state = State::Refused;
+        self.came_back(flight.write);
+        self.closed = true;
+    }
+
+    fn came_back(&mut self, write: bool) {
+        self.handed -= 1;
+        self.handed_writes -= u32::from(write);
+    }
+
+    /// Opens a closed line of which every handed request came back: what is left waits again. Returns how many of
+    /// them were not waiting before.
+    pub fn reopen(&mut self, flights: &mut Flights, generation: u32) -> usize {
+        debug_assert!(self.closed && self.handed == 0);
+        self.closed = false;
+        self.generation = generation;
+        let mut refused = 0;
+        let mut at = self.first;
+        while at != self.first_waiting {
+            flights[at].state = State::Waiting;
+            refused += 1;
+            at = flights[at].next_in_line;
+        }
+        self.first_waiting = self.first;
+        refused
+    }
+}

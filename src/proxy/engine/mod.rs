@@ -1,0 +1,282 @@
+//! The part of a proxy worker that decides: bytes of clients and nodes in, bytes for clients and nodes out.
+//!
+//! Free of IO, clock and threads, so that the same code runs under sockets, in tests with fake nodes, and in a
+//! simulation. The shell calls `client_*`, `node_*` and [`Engine::tick`], then [`Engine::settle`], then sends what
+//! [`Engine::dirty_nodes`] and [`Engine::dirty_clients`] name and carries out [`Engine::take_orders`].
+//!
+//! The life of a request: a client's bytes are parsed where they lie (`request`); it takes a record ([`flight`]), its
+//! place in the client's order of replies ([`client`]) and in the line of its shard ([`line`]); it is handed to a node's
+//! output or waits (`dispatch`); its answer goes to the client when all before it have gone (`answer`).
+//!
+//! Invariants: replies leave in the order of the requests; a request is answered exactly once; a write of which all
+//! bytes were sent is never sent again unless its node said that it changed nothing.
+//!
+//! Deliberately absent: retries of writes whose outcome is unknown, which need sessions that shards remember.
+
+mod answer;
+mod client;
+mod coin;
+mod desk;
+mod dispatch;
+mod flight;
+mod line;
+mod link;
+mod nodes;
+mod request;
+mod scatter;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use slab::Slab;
+
+use crate::control::health::{Health, HealthTimes};
+use crate::control::routing::{NodeIndex, RoutingTable, ShardIndex};
+use crate::net::Moment;
+use crate::protocol::request::{Limits, Span};
+use crate::topology::Catalog;
+
+use super::limits::WorkerLimits;
+use super::metrics::{NodeStats, ReadStats, ShardStats, WorkerStats};
+use super::outbox::KEPT_BYTES_MAX;
+use client::Client;
+use coin::Coin;
+use flight::Flights;
+use link::Link;
+
+/// How many empty buffers are kept for the next client.
+const POOLED_BUFFERS_MAX: usize = 1024;
+
+/// What an engine is made with.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Bounds on clients and waits.
+    pub limits: WorkerLimits,
+    /// Bounds on one request.
+    pub request_limits: Limits,
+    /// How nodes are judged.
+    pub health: HealthTimes,
+    /// Reads prefer replicas in this zone.
+    pub zone: Option<String>,
+    /// What nodes log this proxy as.
+    pub name: String,
+    /// Seeds the choices among replicas and the jitter.
+    pub seed: u64,
+}
+
+/// Something that only the shell can do.
+#[derive(Clone, Debug)]
+pub enum Order {
+    /// Open a connection to this node; report with [`Engine::node_connected`] or [`Engine::node_lost`].
+    Connect(NodeIndex, String),
+    /// Close the connection to this node, or stop opening it. The engine counts it as lost already.
+    Disconnect(NodeIndex),
+    /// Close this client. The engine has forgotten it already.
+    CloseClient(u32),
+    /// This client may be read again.
+    ResumeClient(u32),
+    /// A newer catalog was learned.
+    CatalogLearned(Arc<Catalog>),
+}
+
+/// One worker's decisions.
+#[derive(Debug)]
+pub struct Engine {
+    settings: Settings,
+    stats: Arc<WorkerStats>,
+    now: Moment,
+    coin: Coin,
+    routing: RoutingTable,
+    catalog: Option<(Arc<Catalog>, Vec<u8>)>,
+    links: Vec<Link>,
+    node_stats: Vec<Arc<NodeStats>>,
+    shard_stats: Vec<Arc<ShardStats>>,
+    read_stats: Vec<Vec<(NodeIndex, Arc<ReadStats>)>>,
+    clients: Slab<Client>,
+    flights: Flights,
+    waiting: usize,
+    waiting_bytes: usize,
+    stalled: u64,
+    spans: Vec<Span>,
+    side: Vec<u8>,
+    buffers: Vec<Vec<u8>>,
+    dirty_clients: Vec<u32>,
+    dirty_nodes: Vec<NodeIndex>,
+    /// Lines that wait for a node or a moment: the client's place and id, the shard.
+    listed: Vec<(u32, u64, ShardIndex)>,
+    /// Clients that may go on: place and id.
+    resumable: Vec<(u32, u64)>,
+    /// Clients that are looked at again with the next tick: place and id.
+    postponed: Vec<(u32, u64)>,
+    /// Whether listed lines are to be looked at before their moment.
+    recheck: bool,
+    next_deadline_scan: Moment,
+    draining: bool,
+    orders: Vec<Order>,
+}
+
+impl Engine {
+    /// An engine without clients that knows no nodes.
+    pub fn new(settings: Settings, stats: Arc<WorkerStats>, now: Moment) -> Self {
+        Self {
+            routing: RoutingTable::new(settings.zone.clone()),
+            coin: Coin::new(settings.seed),
+            settings,
+            stats,
+            now,
+            catalog: None,
+            links: Vec::new(),
+            node_stats: Vec::new(),
+            shard_stats: Vec::new(),
+            read_stats: Vec::new(),
+            clients: Slab::new(),
+            flights: Flights::default(),
+            waiting: 0,
+            waiting_bytes: 0,
+            stalled: 0,
+            spans: Vec::new(),
+            side: Vec::new(),
+            buffers: Vec::new(),
+            dirty_clients: Vec::new(),
+            dirty_nodes: Vec::new(),
+            listed: Vec::new(),
+            resumable: Vec::new(),
+            postponed: Vec::new(),
+            recheck: false,
+            next_deadline_scan: now,
+            draining: false,
+            orders: Vec::new(),
+        }
+    }
+
+    /// Tells the time; called before bytes are, once per turn.
+    pub const fn at(&mut self, now: Moment) {
+        self.now = now;
+    }
+
+    /// What is known of the cluster.
+    pub const fn routing(&self) -> &RoutingTable {
+        &self.routing
+    }
+
+    /// The newest catalog that was learned.
+    pub fn catalog(&self) -> Option<&Arc<Catalog>> {
+        self.catalog.as_ref().map(|(catalog, _)| catalog)
+    }
+
+    /// How many clients there are.
+    pub fn client_count(&self) -> usize {
+        self.clients.len()
+    }
+
+    /// Clients with replies to send, each once.
+    pub fn dirty_clients(&mut self) -> Vec<u32> {
+        let mut list = std::mem::take(&mut self.dirty_clients);
+        list.retain(|key| self.clients.get_mut(*key as usize).is_some_and(|c| std::mem::take(&mut c.dirty)));
+        list
+    }
+
+    /// Gives the list back, for its memory.
+    pub fn reuse_dirty_clients(&mut self, mut list: Vec<u32>) {
+        if self.dirty_clients.is_empty() {
+            list.clear();
+            self.dirty_clients = list;
+        }
+    }
+
+    /// Whether a client has replies to send.
+    pub fn has_dirty_clients(&self) -> bool {
+        !self.dirty_clients.is_empty()
+    }
+
+    /// Whether a node has bytes to be sent.
+    pub fn has_dirty_nodes(&self) -> bool {
+        !self.dirty_nodes.is_empty()
+    }
+
+    /// Nodes with bytes to be sent, each once.
+    pub fn dirty_nodes(&mut self) -> Vec<NodeIndex> {
+        let list = std::mem::take(&mut self.dirty_nodes);
+        list.iter().for_each(|node| self.links[node.at()].dirty = false);
+        list
+    }
+
+    /// Gives the list back, for its memory.
+    pub fn reuse_dirty_nodes(&mut self, mut list: Vec<NodeIndex>) {
+        if self.dirty_nodes.is_empty() {
+            list.clear();
+            self.dirty_nodes = list;
+        }
+    }
+
+    /// What the shell has to do.
+    pub fn take_orders(&mut self) -> Vec<Order> {
+        std::mem::take(&mut self.orders)
+    }
+
+    /// Whether there is something for the shell to do.
+    pub fn has_orders(&self) -> bool {
+        !self.orders.is_empty()
+    }
+
+    /// Whether requests wait for a moment, so that ticks should come soon.
+    pub fn is_waiting(&self) -> bool {
+        !self.listed.is_empty() || !self.postponed.is_empty()
+    }
+
+    /// Catches up on what became possible in this turn: waiting lines, clients that may be read again.
+    pub fn settle(&mut self) {
+        if self.recheck {
+            self.recheck = false;
+            self.go_on_with_lines();
+        }
+        while let Some((key, id)) = self.resumable.pop() {
+            self.resume_client(key, id);
+        }
+    }
+
+    /// Lets time pass: heartbeats, reconnects, deadlines, slow readers.
+    pub fn tick(&mut self, now: Moment) {
+        self.now = now;
+        self.tick_nodes();
+        self.recheck |= !self.listed.is_empty();
+        if now >= self.next_deadline_scan {
+            self.next_deadline_scan = now + dispatch::DEADLINE_SCAN;
+            self.expire_flights();
+            self.cut_slow_readers();
+            self.report();
+        }
+        self.resumable.append(&mut self.postponed);
+    }
+
+    fn report(&self) {
+        let stats = &self.stats;
+        stats.connections.set(self.clients.len() as u64);
+        stats.in_flight.set(self.flights.used() as u64);
+        stats.waiting.set(self.waiting as u64);
+        stats.stalled.set(self.stalled);
+        stats.revision.set(self.routing.revision().0);
+        stats.ready.set(u64::from(self.routing.is_ready()));
+        for (node, stats) in self.routing.nodes().iter().zip(&self.node_stats) {
+            stats.in_flight.set(u64::from(node.in_flight));
+        }
+    }
+
+    fn pooled_buffer(&mut self) -> Vec<u8> {
+        self.buffers.pop().unwrap_or_default()
+    }
+
+    fn pool_buffer(&mut self, mut buffer: Vec<u8>) {
+        if (1..=KEPT_BYTES_MAX).contains(&buffer.capacity()) && self.buffers.len() < POOLED_BUFFERS_MAX {
+            buffer.clear();
+            self.buffers.push(buffer);
+        }
+    }
+
+    fn new_link(&mut self, node: NodeIndex) {
+        debug_assert_eq!(node.at(), self.links.len());
+        self.links.push(Link::new(Health::new(self.settings.health, self.now)));
+        self.node_stats.push(self.stats.add_node(self.routing.node(node).name.clone()));
+    }
+}

@@ -1,0 +1,494 @@
+//! From a client's bytes to requests in flight.
+//!
+//! Requests are parsed where they lie; only the start of one of which not all has come is kept. A limit stops parsing
+//! between two requests and the client's socket is not read; what stopped it later makes it go on.
+
+use bytes::Bytes;
+
+use super::client::Client;
+use super::desk::Session;
+use super::flight::{FlightKey, Purpose, State};
+use super::scatter::{Cut, Scatter};
+use super::{Engine, Order};
+use crate::control::routing::ShardIndex;
+use crate::protocol::command::{CommandError, CommandSpec, Merge, Route, resolve};
+use crate::protocol::errors;
+use crate::protocol::reply::ReplyWriter;
+use crate::protocol::request::{Args, Form, Parsed};
+use crate::proxy::metrics::CommandClass;
+use crate::proxy::outbox::{COPY_BYTES_MAX, KEPT_BYTES_MAX, Outbox};
+use crate::topology::Slot;
+
+/// Whether a request was taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Taken {
+    Yes,
+    /// Not yet: the client is stalled.
+    Later,
+}
+
+impl Engine {
+    /// A client came. `session` knows its address.
+    pub fn client_opened(&mut self, id: u64, session: Session) -> u32 {
+        self.stats.connections_taken.add(1);
+        self.stats.connections.set(self.clients.len() as u64 + 1);
+        self.clients.insert(Client::new(id, session, self.now)) as u32
+    }
+
+    /// Bytes from a client. It is not to be read again while [`Self::wants_input`] is false.
+    pub fn client_data(&mut self, key: u32, bytes: &[u8]) {
+        let Some(client) = self.clients.get_mut(key as usize) else { return };
+        self.stats.bytes_in.add(bytes.len() as u64);
+        if client.closing {
+            return;
+        }
+        if client.input.is_empty() {
+            let taken = self.take_requests(key, bytes, None);
+            return self.keep_input(key, &bytes[taken..]);
+        }
+        client.input.extend_from_slice(bytes);
+        if client.input.len() >= client.input_wanted {
+            self.take_input(key);
+        }
+    }
+
+    /// Whether a client's socket is to be read.
+    pub fn wants_input(&self, key: u32) -> bool {
+        self.clients.get(key as usize).is_some_and(|c| !c.stalled && !c.closing)
+    }
+
+    /// A client will send nothing more; what it asked is still answered.
+    pub fn client_ended(&mut self, key: u32) {
+        let Some(client) = self.clients.get_mut(key as usize) else { return };
+        client.closing = true;
+        self.close_if_done(key);
+    }
+
+    /// A client's connection broke.
+    pub fn client_broke(&mut self, key: u32) {
+        if self.clients.contains(key as usize) {
+            self.forget_client(key);
+        }
+    }
+
+    /// What is to be sent to a client.
+    pub fn client_output(&self, key: u32) -> Option<&Outbox> {
+        self.clients.get(key as usize).map(|c| &c.output)
+    }
+
+    /// Notes that bytes were sent to a client.
+    pub fn client_sent(&mut self, key: u32, count: usize) {
+        let Some(client) = self.clients.get_mut(key as usize) else { return };
+        self.stats.bytes_out.add(count as u64);
+        client.output.advance(count);
+        client.progress = self.now;
+        if client.output.is_empty() && client.first.some().is_none() {
+            let buffer = client.output.take_buffer();
+            self.pool_buffer(buffer);
+        }
+        self.consider_resuming(key);
+        self.close_if_done(key);
+    }
+
+    /// Closes idle clients now and the others as soon as they are answered; new bytes are not read.
+    pub fn drain(&mut self) {
+        self.draining = true;
+        let keys: Vec<_> = self.clients.iter().map(|(key, _)| key as u32).collect();
+        keys.into_iter().for_each(|key| self.client_ended(key));
+    }
+
+    fn close_if_done(&mut self, key: u32) {
+        if self.clients.get(key as usize).is_some_and(|c| c.closing && c.is_done()) {
+            self.forget_client(key);
+            self.orders.push(Order::CloseClient(key));
+        }
+    }
+
+    /// Frees all that a client has.
+    fn forget_client(&mut self, key: u32) {
+        let client = &mut self.clients[key as usize];
+        if std::mem::take(&mut client.stalled) {
+            self.stalled -= 1;
+        }
+        let input = std::mem::take(&mut client.input);
+        let mut next = client.first.some();
+        while let Some(flight) = next {
+            next = self.flights[flight].next_in_order.some();
+            let parts = self.flights[flight].scatter.take().map(|s| s.parts).unwrap_or_default();
+            parts.into_iter().for_each(|part| self.forget_flight(part));
+            self.forget_flight(flight);
+        }
+        self.pool_buffer(input);
+        self.clients.remove(key as usize);
+        self.stats.connections.set(self.clients.len() as u64);
+    }
+
+    fn forget_flight(&mut self, key: FlightKey) {
+        let flight = &self.flights[key];
+        match flight.state {
+            State::Handed => {
+                self.came_back(flight.node);
+                self.leave_line(key);
+            }
+            State::Waiting | State::Refused => self.leave_line(key),
+            State::Scattered | State::Ready | State::Free => {}
+        }
+        self.flights.free(key);
+    }
+
+    /// Looks at a client again that a limit stopped.
+    pub(super) fn consider_resuming(&mut self, key: u32) {
+        let Some(client) = self.clients.get(key as usize).filter(|c| c.stalled && !c.closing) else { return };
+        if self.has_room(client) {
+            let id = client.id;
+            self.resumable.push((key, id));
+        }
+    }
+
+    pub(super) fn resume_client(&mut self, key: u32, id: u64) {
+        let Some(client) = self.clients.get_mut(key as usize).filter(|c| c.id == id && c.stalled) else { return };
+        client.stalled = false;
+        self.stalled -= 1;
+        self.take_input(key);
+        if self.wants_input(key) {
+            self.orders.push(Order::ResumeClient(key));
+        }
+    }
+
+    fn has_room(&self, client: &Client) -> bool {
+        let limits = &self.settings.limits;
+        let room_to_wait = self.waiting < limits.waiting_requests_max && self.waiting_bytes < limits.waiting_bytes_max;
+        client.in_flight < limits.pipeline_depth_max
+            && client.in_flight_bytes < limits.in_flight_bytes_max
+            && client.output.waiting_bytes() < limits.output_bytes_max
+            && (client.waiting == 0 || room_to_wait)
+    }
+
+    fn stall(&mut self, key: u32) {
+        let client = &mut self.clients[key as usize];
+        if !std::mem::replace(&mut client.stalled, true) {
+            self.stalled += 1;
+        }
+        // Answers to this client alone do not make room for waiting requests, nor a catalog.
+        if client.waiting > 0 || client.uncharted_since.is_some() {
+            let id = client.id;
+            self.postponed.push((key, id));
+        }
+    }
+
+    /// Parses what is kept of a client's input.
+    fn take_input(&mut self, key: u32) {
+        let client = &mut self.clients[key as usize];
+        let mut input = std::mem::take(&mut client.input);
+        if input.len() <= KEPT_BYTES_MAX {
+            let taken = self.take_requests(key, &input, None);
+            input.drain(..taken);
+            match self.clients.get_mut(key as usize) {
+                Some(client) if !input.is_empty() => client.input = input,
+                _ => self.pool_buffer(input),
+            }
+            return;
+        }
+        // Large requests go on as they are: their bytes are shared, not copied.
+        let input = Bytes::from(input);
+        let taken = self.take_requests(key, &input, Some(&input));
+        let Some(client) = self.clients.get_mut(key as usize) else { return };
+        let rest = input.slice(taken..);
+        drop(input);
+        client.input = Vec::from(rest);
+    }
+
+    fn keep_input(&mut self, key: u32, rest: &[u8]) {
+        if !rest.is_empty() && self.wants_or_stalled(key) {
+            let mut buffer = self.pooled_buffer();
+            buffer.extend_from_slice(rest);
+            self.clients[key as usize].input = buffer;
+        }
+    }
+
+    fn wants_or_stalled(&self, key: u32) -> bool {
+        self.clients.get(key as usize).is_some_and(|c| !c.closing)
+    }
+
+    /// Takes the requests that `buffer` starts with; returns how many bytes they are.
+    fn take_requests(&mut self, key: u32, buffer: &[u8], shared: Option<&Bytes>) -> usize {
+        let (mut spans, mut side) = (std::mem::take(&mut self.spans), std::mem::take(&mut self.side));
+        let mut taken = 0;
+        loop {
+            let client = &self.clients[key as usize];
+            if client.closing {
+                taken = buffer.len();
+                break;
+            }
+            if taken == buffer.len() {
+                break;
+            }
+            if !self.has_room(client) {
+                self.stall(key);
+                break;
+            }
+            let rest = &buffer[taken..];
+            let limits = &self.settings.request_limits;
+            match self.clients[key as usize].parser.parse(rest, limits, &mut spans, &mut side) {
+                Ok(Parsed::Request { consumed, form }) => {
+                    let bytes = if form == Form::InPlace { &rest[..consumed] } else { &side };
+                    let large = shared.filter(|_| form == Form::InPlace && consumed > COPY_BYTES_MAX);
+                    let large = large.map(|s| s.slice(taken..taken + consumed));
+                    if self.take_request(key, Args::new(bytes, &spans), large) == Taken::Later {
+                        self.stall(key);
+                        break;
+                    }
+                    taken += consumed;
+                }
+                Ok(Parsed::Empty { consumed }) => taken += consumed,
+                Ok(Parsed::Incomplete { bytes_min }) => {
+                    self.clients[key as usize].input_wanted = bytes_min;
+                    break;
+                }
+                Err(error) => {
+                    self.reply_here(key, |out| error.write(out));
+                    self.clients[key as usize].closing = true;
+                    self.mark_client(key);
+                }
+            }
+        }
+        (self.spans, self.side) = (spans, side);
+        taken
+    }
+
+    fn take_request(&mut self, key: u32, args: Args<'_>, large: Option<Bytes>) -> Taken {
+        let spec = match resolve(args) {
+            Ok(spec) => spec,
+            Err(error) => {
+                self.reply_here(key, |out| match error {
+                    CommandError::UnknownCommand => errors::write_unknown_command(out, args),
+                    CommandError::UnknownSubcommand => errors::write_unknown_subcommand(out, args),
+                    CommandError::WrongArity(spec) => {
+                        ReplyWriter::new(out, false).error(&errors::wrong_arity(spec.name));
+                    }
+                });
+                return Taken::Yes;
+            }
+        };
+        self.stats.requests.add(1);
+        match spec.route {
+            Route::Connection => {
+                self.stats.answered_here.add(1);
+                self.answer_here(key, spec, args);
+                Taken::Yes
+            }
+            Route::OneShard => self.take_one_shard(key, spec, args, large),
+            Route::Split(merge) => self.take_split(key, spec, args, merge, large),
+            Route::EveryShard(merge) => self.take_every_shard(key, spec, args, merge),
+            Route::Cursor => self.take_cursor(key, spec, args),
+        }
+    }
+
+    fn take_one_shard(&mut self, key: u32, spec: &CommandSpec, args: Args<'_>, large: Option<Bytes>) -> Taken {
+        let mut first: Option<(Slot, ShardIndex)> = None;
+        for position in spec.key_positions(args.len()) {
+            let slot = Slot::of_key(args.get(position));
+            let Some(shard) = self.routing.owner(slot) else { return self.no_owner(key) };
+            match first {
+                None => first = Some((slot, shard)),
+                Some((_, known)) if known == shard => {}
+                Some(_) => {
+                    self.stats.cross_slot.add(1);
+                    self.error_here(key, errors::CROSS_SLOT);
+                    return Taken::Yes;
+                }
+            }
+        }
+        // A command without keys that one shard answers may go to any.
+        let Some((slot, shard)) = first.map(|(slot, shard)| (Some(slot), shard)).or_else(|| self.any_shard()) else {
+            return self.no_owner(key);
+        };
+        self.launch_whole(key, spec, shard, slot, args.bytes(), large);
+        Taken::Yes
+    }
+
+    fn any_shard(&self) -> Option<(Option<Slot>, ShardIndex)> {
+        self.routing.owners().next().map(|shard| (None, shard))
+    }
+
+    fn take_split(
+        &mut self,
+        key: u32,
+        spec: &CommandSpec,
+        args: Args<'_>,
+        merge: Merge,
+        large: Option<Bytes>,
+    ) -> Taken {
+        let step = spec.keys.first().map_or(1, |k| usize::from(k.step));
+        let Some(cut) = Cut::new(args, step, |slot| self.routing.owner(slot)) else { return self.no_owner(key) };
+        if let [part] = &cut.parts[..] {
+            self.launch_whole(key, spec, part.shard, Some(part.slot), args.bytes(), large);
+            return Taken::Yes;
+        }
+        let whole = self.enlist_scatter(key, spec, merge, cut.parts.len(), args.bytes().len());
+        for (index, part) in cut.parts.iter().enumerate() {
+            let flight = self.claim_part(key, spec, whole);
+            let mut bytes = std::mem::take(&mut self.flights[flight].bytes);
+            cut.write_part(args, index, &mut bytes);
+            self.flights[flight].bytes = bytes;
+            self.launch(flight, part.shard, Some(part.slot));
+        }
+        if let Some(scatter) = self.flights[whole].scatter.as_mut() {
+            scatter.part_of_key = cut.part_of_key;
+        }
+        Taken::Yes
+    }
+
+    fn take_every_shard(&mut self, key: u32, spec: &CommandSpec, args: Args<'_>, merge: Merge) -> Taken {
+        let shards: Vec<_> = self.routing.owners().collect();
+        match shards[..] {
+            [] => return self.no_owner(key),
+            [shard] => self.launch_whole(key, spec, shard, None, args.bytes(), None),
+            _ => {
+                let whole = self.enlist_scatter(key, spec, merge, shards.len(), args.bytes().len());
+                for shard in shards {
+                    let flight = self.claim_part(key, spec, whole);
+                    self.flights[flight].bytes.extend_from_slice(args.bytes());
+                    self.launch(flight, shard, None);
+                }
+            }
+        }
+        Taken::Yes
+    }
+
+    /// A cursor's upper bits are the slot at which the scan goes on.
+    fn take_cursor(&mut self, key: u32, spec: &CommandSpec, args: Args<'_>) -> Taken {
+        let cursor = std::str::from_utf8(args.get(1)).ok().and_then(|text| text.parse::<u64>().ok());
+        let slot = cursor.and_then(|c| u16::try_from(c >> 48).ok()).and_then(Slot::new);
+        let Some(slot) = slot else {
+            self.error_here(key, errors::INVALID_CURSOR);
+            return Taken::Yes;
+        };
+        let Some(shard) = self.routing.owner(slot) else { return self.no_owner(key) };
+        self.launch_whole(key, spec, shard, Some(slot), args.bytes(), None);
+        Taken::Yes
+    }
+
+    /// Before a catalog is known requests wait, bounded in time; with one, a slot without an owner is an error.
+    fn no_owner(&mut self, key: u32) -> Taken {
+        let client = &mut self.clients[key as usize];
+        let since = *client.uncharted_since.get_or_insert(self.now);
+        if self.now.since(since) < self.settings.limits.request_deadline {
+            return Taken::Later;
+        }
+        client.uncharted_since = None;
+        self.error_here(key, errors::NO_OWNER);
+        Taken::Yes
+    }
+
+    fn launch_whole(
+        &mut self,
+        key: u32,
+        spec: &CommandSpec,
+        shard: ShardIndex,
+        slot: Option<Slot>,
+        bytes: &[u8],
+        large: Option<Bytes>,
+    ) {
+        let flight_key = self.claim(key, spec);
+        let flight = &mut self.flights[flight_key];
+        flight.cost_bytes = bytes.len();
+        flight.large = large.or_else(|| (bytes.len() > COPY_BYTES_MAX).then(|| Bytes::copy_from_slice(bytes)));
+        if flight.large.is_none() {
+            flight.bytes.extend_from_slice(bytes);
+        }
+        self.clients[key as usize].enlist(&mut self.flights, flight_key);
+        self.launch(flight_key, shard, slot);
+    }
+
+    fn claim(&mut self, key: u32, spec: &CommandSpec) -> FlightKey {
+        let client = &mut self.clients[key as usize];
+        client.uncharted_since = None;
+        let flight_key = self.flights.claim(key, self.now, self.now + self.settings.limits.request_deadline);
+        let flight = &mut self.flights[flight_key];
+        flight.write = spec.is_write();
+        flight.resp3 = client.session.resp3;
+        flight.level = client.session.level;
+        flight.class = if flight.write { CommandClass::Write } else { CommandClass::Read };
+        flight_key
+    }
+
+    fn claim_part(&mut self, key: u32, spec: &CommandSpec, whole: FlightKey) -> FlightKey {
+        let flight_key = self.claim(key, spec);
+        self.flights[flight_key].purpose = Purpose::Part(whole);
+        self.flights[flight_key].class = CommandClass::Multi;
+        let scatter = self.flights[whole].scatter.as_mut().expect("parts are missing, so it is scattered");
+        scatter.parts.push(flight_key);
+        flight_key
+    }
+
+    fn enlist_scatter(&mut self, key: u32, spec: &CommandSpec, merge: Merge, parts: usize, cost: usize) -> FlightKey {
+        let whole = self.claim(key, spec);
+        let coin = self.coin.toss();
+        let flight = &mut self.flights[whole];
+        flight.state = State::Scattered;
+        flight.cost_bytes = cost;
+        flight.scatter = Some(Box::new(Scatter {
+            merge,
+            write: spec.is_write(),
+            missing: parts as u32,
+            parts: Vec::with_capacity(parts),
+            part_of_key: Vec::new(),
+            coin,
+        }));
+        self.clients[key as usize].enlist(&mut self.flights, whole);
+        whole
+    }
+
+    /// Puts a request into its line and hands it over if it can be.
+    fn launch(&mut self, flight_key: FlightKey, shard: ShardIndex, slot: Option<Slot>) {
+        let flight = &mut self.flights[flight_key];
+        flight.shard = shard;
+        flight.slot = slot;
+        if matches!(flight.purpose, Purpose::Part(_)) {
+            flight.cost_bytes = flight.bytes.len();
+        }
+        self.waiting += 1;
+        self.waiting_bytes += flight.cost_bytes;
+        let client_key = flight.client;
+        let client = &mut self.clients[client_key as usize];
+        client.waiting += 1;
+        let at = client.line_at(shard);
+        client.lines[at].append(&mut self.flights, flight_key);
+        self.dispatch(client_key, at);
+    }
+
+    /// Answers a request in its place in the order of replies.
+    pub(super) fn reply_here(&mut self, key: u32, write: impl FnOnce(&mut Vec<u8>)) {
+        if self.clients[key as usize].first.some().is_none() {
+            self.output(key).put_with(write);
+            return self.mark_client(key);
+        }
+        let flight_key = self.flights.claim(key, self.now, self.now);
+        let flight = &mut self.flights[flight_key];
+        write(&mut flight.bytes);
+        flight.state = State::Ready;
+        self.clients[key as usize].enlist(&mut self.flights, flight_key);
+    }
+
+    pub(super) fn error_here(&mut self, key: u32, text: &str) {
+        self.reply_here(key, |out| ReplyWriter::new(out, false).error(text));
+    }
+
+    /// Closes clients that do not read what they asked for.
+    pub(super) fn cut_slow_readers(&mut self) {
+        let limits = &self.settings.limits;
+        let late: Vec<_> = self
+            .clients
+            .iter()
+            .filter(|(_, c)| c.output.waiting_bytes() > limits.output_bytes_hard_max)
+            .filter(|(_, c)| self.now.since(c.progress) >= limits.unread_max)
+            .map(|(key, c)| (key as u32, c.id, c.output.waiting_bytes()))
+            .collect();
+        for (key, id, bytes) in late {
+            tracing::warn!(client = id, unread_bytes = bytes, "client disconnected: it does not read its replies");
+            self.forget_client(key);
+            self.orders.push(Order::CloseClient(key));
+        }
+    }
+}
