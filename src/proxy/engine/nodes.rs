@@ -16,7 +16,7 @@ use crate::protocol::frame::{
 };
 use crate::proxy::metrics::ShardStats;
 use crate::proxy::outbox::{COPY_BYTES_MAX, Outbox};
-use crate::topology::{Catalog, NodeName, Revision};
+use crate::topology::{Catalog, CatalogError, NodeName, Revision};
 
 /// Why a node connection was given up.
 #[derive(Debug, thiserror::Error)]
@@ -24,6 +24,9 @@ pub enum LinkError {
     /// What it sent makes no sense.
     #[error(transparent)]
     Frame(#[from] FrameError),
+    /// It sent a catalog that cannot be read.
+    #[error(transparent)]
+    Catalog(#[from] CatalogError),
     /// It said who it is in a way that cannot be read.
     #[error("malformed handshake: {0}")]
     Handshake(serde_json::Error),
@@ -68,10 +71,7 @@ impl Engine {
         if known.is_some_and(|c| c != catalog.cluster) || catalog.revision <= self.routing.revision() {
             return;
         }
-        let json = match serde_json::to_vec(&**catalog) {
-            Ok(json) => json,
-            Err(error) => return error!(%error, "cannot write the catalog as JSON"),
-        };
+        let json = catalog.encode();
         let changes = self.routing.adopt(catalog);
         self.catalog = Some((catalog.clone(), json));
         for shard in &self.routing.shards()[self.shard_stats.len()..] {
@@ -147,6 +147,9 @@ impl Engine {
 
     /// Bytes from a node. After an error the connection is closed; the engine counts it as lost already.
     pub fn node_data(&mut self, node: NodeIndex, bytes: &[u8]) {
+        if self.links[node.at()].stage == Stage::Closed {
+            return;
+        }
         self.links[node.at()].health.heard(self.now);
         let mut kept = self.links[node.at()].take_input();
         let taken = if kept.is_empty() {
@@ -265,7 +268,7 @@ impl Engine {
         if Revision(revision) <= self.routing.revision() {
             return Ok(());
         }
-        let catalog: Catalog = serde_json::from_slice(json).map_err(LinkError::Handshake)?;
+        let catalog = Catalog::decode(json)?;
         if let Some(ours) = self.routing.cluster().filter(|c| *c != catalog.cluster) {
             return Err(LinkError::WrongCluster { theirs: catalog.cluster.to_string(), ours: ours.to_string() });
         }

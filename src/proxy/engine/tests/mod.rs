@@ -1,0 +1,323 @@
+//! The engine among nodes that do as the story says: no socket, no clock, every byte through the real frames.
+
+mod stories;
+mod swaps;
+
+use std::collections::BTreeMap;
+use std::io::IoSlice;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::desk::Session;
+use super::nodes::LinkError;
+use super::{Engine, Order, Settings};
+use crate::control::health::HealthTimes;
+use crate::control::routing::NodeIndex;
+use crate::net::Moment;
+use crate::protocol::control::Welcome;
+use crate::protocol::frame::{
+    Assembler, Heartbeat, Kind, NodeStatus, PREAMBLE, ReadLevel, Refusal, RefusalReason, ReplicaStatus, ReplyHead,
+    RequestHead, Role, put_message, split_frame,
+};
+use crate::protocol::request::Limits;
+use crate::proxy::limits::WorkerLimits;
+use crate::proxy::metrics::WorkerStats;
+use crate::proxy::outbox::{Outbox, SLICES_MAX};
+use crate::topology::{
+    Catalog, ClusterId, Incarnation, LogIndex, LogTime, NodeName, ReplicaId, Revision, ShardId, ShardsConfig, Slot, Term,
+};
+
+/// Two shards on three nodes; shard 1 has replicas 4, 5, 6 on them and shard 2 has 7, 8, 9.
+const FILE: &str = "version = 1
+[[node]]
+name = 'n1'
+addr = '127.0.0.1:1'
+[[node]]
+name = 'n2'
+addr = '127.0.0.1:2'
+[[node]]
+name = 'n3'
+addr = '127.0.0.1:3'
+[[shard]]
+name = 'a'
+nodes = ['n1', 'n2', 'n3']
+[[shard]]
+name = 'b'
+nodes = ['n1', 'n2', 'n3']
+";
+
+/// A request as a node got it.
+#[derive(Clone, Debug)]
+struct Got {
+    head: RequestHead,
+    body: Vec<u8>,
+}
+
+#[derive(Debug, Default)]
+struct FakeNode {
+    connected: bool,
+    input: Vec<u8>,
+    got: Vec<Got>,
+    heartbeats: u64,
+}
+
+struct World {
+    engine: Engine,
+    now: Moment,
+    nodes: Vec<FakeNode>,
+    outputs: BTreeMap<u32, Vec<u8>>,
+    closed: Vec<u32>,
+    resumed: Vec<u32>,
+    catalog: Arc<Catalog>,
+    leaders: [(usize, u64); 2],
+    next_client: u64,
+    /// How many bytes a socket takes per turn.
+    write_bytes_max: usize,
+}
+
+impl World {
+    fn with(limits: WorkerLimits) -> Self {
+        let config = ShardsConfig::parse(FILE, "test").unwrap();
+        let catalog = Arc::new(Catalog::found(ClusterId(7), 1, &config, &BTreeMap::new()));
+        let settings = Settings {
+            limits,
+            request_limits: Limits::default(),
+            health: HealthTimes::default(),
+            zone: None,
+            name: "test".to_owned(),
+            seed: 42,
+        };
+        let engine = Engine::new(settings, Arc::new(WorkerStats::default()), Moment::default());
+        let mut world = Self {
+            engine,
+            now: Moment::default(),
+            nodes: (0..3).map(|_| FakeNode::default()).collect(),
+            outputs: BTreeMap::new(),
+            closed: Vec::new(),
+            resumed: Vec::new(),
+            catalog,
+            leaders: [(0, 1), (1, 1)],
+            next_client: 1,
+            write_bytes_max: usize::MAX,
+        };
+        world.engine.learn_catalog(&world.catalog.clone());
+        world.tick(1);
+        (0..3).for_each(|node| world.push_status(node));
+        world.turn();
+        world
+    }
+
+    /// All nodes up; node 0 leads shard 1, node 1 leads shard 2.
+    fn new() -> Self {
+        Self::with(WorkerLimits::default())
+    }
+
+    fn tick(&mut self, ms: u64) {
+        self.now = self.now + Duration::from_millis(ms);
+        self.engine.tick(self.now);
+        self.turn();
+    }
+
+    fn turn(&mut self) {
+        loop {
+            self.engine.settle();
+            let nodes = self.engine.dirty_nodes();
+            let clients = self.engine.dirty_clients();
+            let orders = self.engine.take_orders();
+            if nodes.is_empty() && clients.is_empty() && orders.is_empty() {
+                return;
+            }
+            nodes.into_iter().for_each(|node| self.send_to_node(node));
+            clients.into_iter().for_each(|client| self.send_to_client(client));
+            orders.into_iter().for_each(|order| self.carry_out(order));
+        }
+    }
+
+    fn carry_out(&mut self, order: Order) {
+        match order {
+            Order::Connect(node, _) if self.nodes[node.at()].connected => self.engine.node_connected(node),
+            Order::Connect(..) => {}
+            Order::Disconnect(node) => self.nodes[node.at()].input.clear(),
+            Order::CloseClient(client) => self.closed.push(client),
+            Order::ResumeClient(client) => self.resumed.push(client),
+            Order::CatalogLearned(_) => self.nodes.iter_mut().for_each(|n| n.connected = true),
+        }
+    }
+
+    fn send_to_node(&mut self, node: NodeIndex) {
+        let bytes = take(self.engine.node_output(node), self.write_bytes_max);
+        self.engine.node_sent(node, bytes.len());
+        self.nodes[node.at()].input.extend(bytes);
+        self.read_node(node.at());
+    }
+
+    fn read_node(&mut self, node: usize) {
+        let mut input = std::mem::take(&mut self.nodes[node].input);
+        if input.starts_with(&PREAMBLE) {
+            input.drain(..PREAMBLE.len());
+        }
+        let mut assembler = Assembler::new(1 << 30);
+        let (mut taken, mut whole) = (0, 0);
+        while let Some(frame) = split_frame(&input[taken..]).unwrap() {
+            taken += frame.consumed;
+            let Some(message) = assembler.push(frame).unwrap() else { continue };
+            whole = taken;
+            match message.kind {
+                Kind::Hello => {
+                    let name = NodeName::new(&format!("n{}", node + 1));
+                    let welcome = Welcome { cluster: Some(ClusterId(7)), node: name, incarnation: Incarnation(1) };
+                    let json = serde_json::to_vec(&welcome).unwrap();
+                    self.to_engine(node, |out| put_message(out, Kind::Welcome, |out| out.extend(json)));
+                }
+                Kind::Request => {
+                    let (head, body) = RequestHead::decode(message.payload).unwrap();
+                    self.nodes[node].got.push(Got { head, body: body.to_vec() });
+                }
+                Kind::Heartbeat => self.nodes[node].heartbeats = Heartbeat::decode(message.payload).unwrap().sequence,
+                Kind::Catalog => {}
+                other => panic!("{other:?}"),
+            }
+        }
+        input.drain(..whole);
+        self.nodes[node].input = input;
+    }
+
+    fn to_engine(&mut self, node: usize, write: impl FnOnce(&mut Vec<u8>)) {
+        let mut bytes = Vec::new();
+        write(&mut bytes);
+        self.engine.at(self.now);
+        self.engine.node_data(NodeIndex(node as u32), &bytes);
+    }
+
+    /// The node says how its replicas are: those of the leaders lead, all have applied the same.
+    fn status(&self, node: usize, applied: u64) -> NodeStatus {
+        let replicas = (0..2).map(|shard| {
+            let (leader, term) = self.leaders[shard];
+            let id = |node: usize| ReplicaId(4 + shard as u64 * 3 + node as u64);
+            ReplicaStatus {
+                shard: ShardId(shard as u64 + 1),
+                replica: id(node),
+                role: if leader == node { Role::Leader } else { Role::Follower },
+                readable: true,
+                fresh: true,
+                term: Term(term),
+                leader: Some(id(leader)),
+                applied: LogIndex(applied),
+                committed: LogIndex(applied),
+                log_time: LogTime(1),
+                ownership: Revision(1),
+            }
+        });
+        NodeStatus { sequence: 0, revision: Revision(1), replicas: replicas.collect() }
+    }
+
+    fn push_status(&mut self, node: usize) {
+        let status = self.status(node, 10);
+        self.to_engine(node, |out| status.put(out));
+    }
+
+    /// Another node leads a shard from now on, and says so.
+    fn elect(&mut self, shard: usize, node: usize) {
+        self.leaders[shard] = (node, self.leaders[shard].1 + 1);
+        self.push_status(node);
+        self.turn();
+    }
+
+    fn client(&mut self) -> u32 {
+        let id = self.next_client;
+        self.next_client += 1;
+        let key = self.engine.client_opened(id, Session::default());
+        self.outputs.insert(key, Vec::new());
+        key
+    }
+
+    fn level(&mut self, client: u32, level: ReadLevel) {
+        self.engine.clients[client as usize].session.level = level;
+    }
+
+    fn send(&mut self, client: u32, words: &[&str]) {
+        let mut bytes = Vec::new();
+        crate::protocol::request::write_array(&mut bytes, words.iter().map(|w| w.as_bytes()));
+        self.send_raw(client, &bytes);
+    }
+
+    fn send_raw(&mut self, client: u32, bytes: &[u8]) {
+        self.engine.at(self.now);
+        self.engine.client_data(client, bytes);
+        self.turn();
+    }
+
+    fn send_to_client(&mut self, client: u32) {
+        let Some(output) = self.engine.client_output(client) else { return };
+        let bytes = take(output, self.write_bytes_max);
+        self.engine.client_sent(client, bytes.len());
+        self.outputs.entry(client).or_default().extend(bytes);
+    }
+
+    fn read(&mut self, client: u32) -> String {
+        String::from_utf8(std::mem::take(self.outputs.get_mut(&client).unwrap())).unwrap()
+    }
+
+    /// Takes the oldest request that a node got.
+    fn take(&mut self, node: usize) -> Got {
+        assert!(!self.nodes[node].got.is_empty(), "node {node} got no request");
+        self.nodes[node].got.remove(0)
+    }
+
+    /// The node that got a request, where only one did.
+    fn only(&self) -> usize {
+        let with: Vec<_> = (0..3).filter(|n| !self.nodes[*n].got.is_empty()).collect();
+        assert_eq!(with.len(), 1, "nodes with requests: {with:?}");
+        with[0]
+    }
+
+    fn reply(&mut self, node: usize, got: &Got, index: u64, reply: &str) {
+        let head = ReplyHead { id: got.head.id, index: LogIndex(index) };
+        self.to_engine(node, |out| {
+            put_message(out, Kind::Reply, |out| {
+                head.encode(out);
+                out.extend(reply.as_bytes());
+            });
+        });
+        self.turn();
+    }
+
+    fn refuse(&mut self, node: usize, got: &Got, reason: RefusalReason, leader: Option<ReplicaId>) {
+        self.to_engine(node, |out| Refusal { id: got.head.id, reason, leader }.put(out));
+        self.turn();
+    }
+
+    /// The connection to a node breaks, and cannot be made again.
+    fn cut(&mut self, node: usize) {
+        self.nodes[node] = FakeNode::default();
+        self.engine.at(self.now);
+        self.engine.node_lost(NodeIndex(node as u32), &LinkError::Socket("cut".into()));
+        self.turn();
+    }
+
+    fn mend(&mut self, node: usize) {
+        self.nodes[node].connected = true;
+        for _ in 0..30 {
+            self.tick(100);
+        }
+        self.push_status(node);
+        self.turn();
+    }
+
+    fn nothing_left(&self) {
+        assert_eq!(self.engine.flights.used(), 0);
+        assert_eq!((self.engine.waiting, self.engine.waiting_bytes), (0, 0));
+        assert!(self.engine.routing.nodes().iter().all(|n| n.in_flight == 0));
+    }
+}
+
+/// A key of the shard with this number, 0 or 1.
+fn key_of(shard: usize, number: usize) -> String {
+    (0..).map(|i| format!("k{number}.{i}")).find(|k| (Slot::of_key(k.as_bytes()).index() >= 8192) == (shard == 1)).unwrap()
+}
+
+fn take(outbox: &Outbox, bytes_max: usize) -> Vec<u8> {
+    let mut slices = [IoSlice::new(&[]); SLICES_MAX];
+    let count = outbox.slices(&mut slices);
+    slices[..count].iter().flat_map(|s| s.iter().copied()).take(bytes_max).collect()
+}
