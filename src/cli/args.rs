@@ -31,6 +31,8 @@ pub enum Command {
     Node(NodeArgs),
     /// Create the cluster of a shards.toml, once
     Init(InitArgs),
+    /// Serve Redis clients: one stateless proxy
+    Proxy(ProxyArgs),
     /// Show the nodes and shards of a cluster
     Status(StatusArgs),
     /// Validate a shards.toml
@@ -124,6 +126,15 @@ pub struct ProxyArgs {
     /// Where metrics and health are served
     #[arg(long, env = "PONTOON_ADMIN_LISTEN", value_parser = listen_address)]
     pub admin_listen: Option<SocketAddr>,
+    /// The zone whose replicas are read first
+    #[arg(long, env = "PONTOON_ZONE")]
+    pub zone: Option<String>,
+    /// How long a request may wait for a leader, in milliseconds
+    #[arg(long, env = "PONTOON_DEADLINE_MS", default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(1..))]
+    pub deadline_ms: u64,
+    /// A node that says nothing for so many milliseconds is given up
+    #[arg(long, env = "PONTOON_SILENCE_MS", default_value_t = 1_000, value_parser = clap::value_parser!(u64).range(1..))]
+    pub silence_ms: u64,
     /// How many threads serve clients; as many as there are processors when not given
     #[arg(long, env = "PONTOON_WORKERS", value_parser = clap::value_parser!(u16).range(1..=256))]
     pub workers: Option<u16>,

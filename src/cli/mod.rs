@@ -13,6 +13,7 @@ mod init;
 mod locate;
 mod logging;
 mod node;
+mod proxy;
 mod report;
 mod signals;
 mod status;
@@ -48,6 +49,7 @@ fn dispatch(command: Command) -> anyhow::Result<()> {
     match command {
         Command::Node(args) => block_on(node::run(&args)),
         Command::Init(args) => block_on(init::run(&args)),
+        Command::Proxy(args) => block_on(proxy::run(args)),
         Command::Status(args) => block_on(status::run(&args)),
         Command::Check(args) => check::run(&args),
         Command::Where(args) => block_on(locate::run(&args)),

@@ -389,7 +389,8 @@ pub enum RefusalReason {
 }
 
 impl RefusalReason {
-    const ALL: [Self; 11] = [
+    /// All reasons.
+    pub const ALL: [Self; 11] = [
         Self::NotLeader,
         Self::NotOwner,
         Self::Superseded,

@@ -8,7 +8,7 @@ use super::scatter::{PartReply, merge_replies};
 use crate::control::routing::NodeIndex;
 use crate::protocol::errors;
 use crate::protocol::frame::ReplyHead;
-use crate::protocol::reply_scan::is_error;
+use crate::protocol::reply_scan::{integer, is_error};
 use crate::proxy::metrics::{CommandClass, Outcome};
 use crate::proxy::outbox::{COPY_BYTES_MAX, Outbox};
 
@@ -22,6 +22,7 @@ impl Engine {
         let outcome = if is_error(body) { Outcome::Error } else { Outcome::Ok };
         self.routing.merge_applied(shard, node, head.index);
         self.count_answer(key, outcome);
+        self.note_if_slow(key);
         let client = &mut self.clients[client_key as usize];
         let at = client.line_at(shard);
         let line = &mut client.lines[at];
@@ -54,7 +55,9 @@ impl Engine {
         if self.clients[client_key as usize].first != key {
             return keep_reply(flight, body, large);
         }
-        put_reply(self.output(client_key), body, large);
+        if !flight.muted {
+            put_reply(self.output(client_key), body, large);
+        }
         self.dismiss_first(client_key);
         self.pass_ready(client_key);
     }
@@ -66,7 +69,9 @@ impl Engine {
             let Some(key) = first.some().filter(|k| self.flights[*k].state == State::Ready) else { break };
             let flight = &mut self.flights[key];
             let (bytes, large) = (std::mem::take(&mut flight.bytes), flight.large.take());
-            put_reply(self.output(client_key), &bytes, large);
+            if !flight.muted {
+                put_reply(self.output(client_key), &bytes, large);
+            }
             self.flights[key].bytes = bytes;
             self.dismiss_first(client_key);
         }
@@ -93,7 +98,12 @@ impl Engine {
             })
             .collect();
         let mut merged = Vec::new();
-        merge_replies(&scatter, &replies, &mut merged);
+        if scatter.info {
+            let keys = replies.iter().filter_map(|r| integer(r.bytes)).sum::<i64>();
+            merged = self.finish_info(whole, keys.unsigned_abs());
+        } else {
+            merge_replies(&scatter, &replies, &mut merged);
+        }
         scatter.parts.iter().for_each(|part| self.flights.free(*part));
         let large = (merged.len() > COPY_BYTES_MAX).then(|| Bytes::from(std::mem::take(&mut merged)));
         self.finish(whole, &merged, large);
@@ -123,7 +133,8 @@ impl Engine {
         let flight = &self.flights[key];
         let shard = &self.shard_stats[flight.shard.at()];
         shard.latencies(flight.class, outcome).record(self.now.since(flight.born));
-        if !flight.write && matches!(outcome, Outcome::Ok | Outcome::Error) && flight.class != CommandClass::Connection {
+        if !flight.write && matches!(outcome, Outcome::Ok | Outcome::Error) && flight.class != CommandClass::Connection
+        {
             self.count_read(flight.shard.at(), flight.node);
         }
     }

@@ -2,10 +2,12 @@
 //!
 //! Idle, it owns no buffers: input and output take theirs from the worker's pool and give them back when empty.
 
-use super::desk::Session;
+use std::net::SocketAddr;
+
 use super::flight::{FlightKey, Flights};
 use super::line::Line;
 use crate::control::routing::ShardIndex;
+use crate::frontend::Session;
 use crate::net::Moment;
 use crate::protocol::request::RequestParser;
 use crate::proxy::outbox::Outbox;
@@ -17,6 +19,10 @@ pub struct Client {
     pub id: u64,
     /// What the client said about itself.
     pub session: Session,
+    /// Its end of the connection.
+    pub address: Option<SocketAddr>,
+    /// Our end of it.
+    pub local_address: Option<SocketAddr>,
     /// Where to go on in a request that is half read.
     pub parser: RequestParser,
     /// Bytes that are not parsed yet.
@@ -53,10 +59,12 @@ pub struct Client {
 
 impl Client {
     /// A client that just came.
-    pub fn new(id: u64, session: Session, now: Moment) -> Self {
+    pub fn new(session: Session, now: Moment) -> Self {
         Self {
-            id,
+            id: session.id(),
             session,
+            address: None,
+            local_address: None,
             parser: RequestParser::default(),
             input: Vec::new(),
             input_wanted: 0,

@@ -1,26 +1,225 @@
-//! Connection commands.
-use super::Engine;
-use crate::protocol::command::CommandSpec;
-use crate::protocol::frame::ReadLevel;
-use crate::protocol::reply::ReplyWriter;
-use crate::protocol::request::Args;
+//! Commands about the connection and the process, which the proxy answers by itself (`frontend`), and what follows
+//! from them: a killed client, a pause, a list that other workers must help with.
 
-#[derive(Debug, Default)]
-pub struct Session {
-    pub resp3: bool,
-    pub level: ReadLevel,
+use std::net::SocketAddr;
+
+use super::client::Client;
+use super::flight::{FlightKey, Purpose};
+use super::scatter::Scatter;
+use super::{Engine, Order};
+use crate::frontend::{Around, ClientView, Effect, Facts, Holder, Seat, SlowRequest, answer};
+use crate::net::Moment;
+use crate::protocol::command::{CommandId, CommandSpec, Merge, resolve};
+use crate::protocol::request::{Args, parse_array, write_array};
+use crate::proxy::metrics::CommandClass;
+use crate::proxy::process::Process;
+
+/// How long `INFO` waits for the shards to count their keys.
+const COUNT_DEADLINE: std::time::Duration = std::time::Duration::from_millis(300);
+
+/// What is around one request.
+struct Asked<'a> {
+    process: &'a Process,
+    keys: u64,
+    clients: Vec<ClientView>,
+}
+
+impl Holder for Asked<'_> {
+    fn facts(&self) -> Facts {
+        Facts { keys: self.keys, ..self.process.facts() }
+    }
+
+    fn clients(&self) -> Vec<ClientView> {
+        self.clients.clone()
+    }
 }
 
 impl Engine {
-    pub(super) fn answer_here(&mut self, key: u32, spec: &CommandSpec, _args: Args<'_>) {
-        let resp3 = self.clients[key as usize].session.resp3;
-        self.reply_here(key, |out| {
-            let mut reply = ReplyWriter::new(out, resp3);
-            match spec.name {
-                "ping" => reply.simple("PONG"),
-                "config|get" => reply.map(0),
-                _ => reply.ok(),
-            }
-        });
+    /// Whether a command reports all connections, so that every worker must be asked first.
+    pub(super) fn needs_views(&self, spec: &CommandSpec) -> bool {
+        matches!(spec.name, "client|list" | "client|kill")
     }
+
+    /// The connections of this worker.
+    pub fn views(&self) -> Vec<ClientView> {
+        self.clients.iter().map(|(_, c)| c.session.view(&seat(c), self.now)).collect()
+    }
+
+    /// The connections of all other workers, for the client that asked for them.
+    pub fn take_views(&mut self, key: u32, id: u64, views: Vec<ClientView>) {
+        if self.clients.get(key as usize).is_some_and(|c| c.id == id) {
+            self.views_for.retain(|(asked, _)| *asked != id);
+            self.views_for.push((id, views));
+            self.resumable.push((key, id));
+        }
+    }
+
+    /// Whether the views that a client asked for are there.
+    pub(super) fn has_views(&self, key: u32) -> bool {
+        let id = self.clients[key as usize].id;
+        self.views_for.iter().any(|(asked, _)| *asked == id)
+    }
+
+    /// Answers a command of the connection.
+    pub(super) fn answer_here(&mut self, key: u32, spec: &'static CommandSpec, args: Args<'_>) {
+        let id = self.clients[key as usize].id;
+        let mut clients = Vec::new();
+        if self.needs_views(spec) {
+            clients = self.views();
+            if let Some(at) = self.views_for.iter().position(|(asked, _)| *asked == id) {
+                clients.extend(self.views_for.swap_remove(at).1);
+            }
+            clients.sort_unstable_by_key(|c| c.id);
+        }
+        let mut reply = std::mem::take(&mut self.reply);
+        reply.clear();
+        let effect = self.ask_frontend(key, spec, args, clients, 0, &mut reply);
+        self.reply_here(key, |out| out.extend_from_slice(&reply));
+        self.reply = reply;
+        self.carry_out(key, effect);
+    }
+
+    fn ask_frontend(
+        &mut self,
+        key: u32,
+        spec: &'static CommandSpec,
+        args: Args<'_>,
+        clients: Vec<ClientView>,
+        keys: u64,
+        out: &mut Vec<u8>,
+    ) -> Effect {
+        let holder = Asked { process: &self.process, keys, clients };
+        let client = &mut self.clients[key as usize];
+        let seat = seat(client);
+        let wall = self.wall_then.0.saturating_add(self.now.since(self.wall_read).as_millis() as u64);
+        let around = Around {
+            desk: &self.desk,
+            holder: &holder,
+            seat: &seat,
+            now: self.now,
+            wall: crate::topology::LogTime(wall),
+        };
+        answer(spec, args, &mut client.session, &around, out)
+    }
+
+    fn carry_out(&mut self, key: u32, effect: Effect) {
+        match effect {
+            Effect::None => {}
+            Effect::Close => {
+                self.clients[key as usize].closing = true;
+                self.mark_client(key);
+            }
+            Effect::Kill(ids) => {
+                if ids.contains(&self.clients[key as usize].id) {
+                    self.clients[key as usize].closing = true;
+                    self.mark_client(key);
+                }
+                self.orders.push(Order::Kill(ids));
+            }
+            Effect::Pause { until, writes_only } => self.orders.push(Order::Pause(until, writes_only)),
+            Effect::Unpause => self.orders.push(Order::Pause(self.now, false)),
+            Effect::ResetStatistics => self.process.reset_statistics(),
+        }
+    }
+
+    /// Closes the clients with these ids, but for those that are closing by themselves.
+    pub fn kill(&mut self, ids: &[u64]) {
+        let killed = self.clients.iter().filter(|(_, c)| ids.contains(&c.id) && !c.closing);
+        let killed: Vec<_> = killed.map(|(key, c)| (key as u32, c.id)).collect();
+        for (key, id) in killed {
+            self.forget_client(key);
+            self.orders.push(Order::CloseClient(key, id));
+        }
+    }
+
+    /// Takes no requests until then, or only reads.
+    pub const fn pause(&mut self, until: Moment, writes_only: bool) {
+        self.paused_until = until;
+        self.pause_writes_only = writes_only;
+    }
+
+    pub(super) fn is_paused(&self, spec: &CommandSpec) -> bool {
+        self.now < self.paused_until && (spec.is_write() || !self.pause_writes_only)
+    }
+
+    /// Whether an `INFO` tells how many keys there are.
+    pub(super) fn wants_keys(&self, spec: &CommandSpec, args: Args<'_>) -> bool {
+        let sections = ["keyspace", "default", "all", "everything"];
+        let wanted = args.len() == 1 || (1..args.len()).any(|at| sections.iter().any(|s| args.is(at, s)));
+        spec.id == CommandId::Info && wanted && self.routing.owners().next().is_some()
+    }
+
+    /// Lets the shards count their keys first; [`Self::finish_info`] answers.
+    pub(super) fn take_info(&mut self, key: u32, args: Args<'_>) {
+        let count = crate::protocol::command::lookup(b"dbsize").expect("DBSIZE is a command");
+        let shards: Vec<_> = self.routing.owners().collect();
+        let deadline = self.now + COUNT_DEADLINE;
+        let whole = self.claim(key, count);
+        self.flights[whole].muted = false;
+        self.flights[whole].bytes.extend_from_slice(args.bytes());
+        let scatter = Scatter::new(Merge::Sum, false, shards.len(), 0);
+        self.enlist_scatter(key, whole, Scatter { info: true, ..scatter }, args.bytes().len());
+        let mut request = Vec::new();
+        write_array(&mut request, std::iter::once(&b"DBSIZE"[..]));
+        for shard in shards {
+            let part = self.claim_part(key, count, whole);
+            self.flights[part].deadline = deadline;
+            self.flights[part].bytes.extend_from_slice(&request);
+            self.launch(part, shard, None);
+        }
+    }
+
+    /// The shards counted their keys, as far as they could.
+    pub(super) fn finish_info(&mut self, whole: FlightKey, keys: u64) -> Vec<u8> {
+        let key = self.flights[whole].client;
+        let request = std::mem::take(&mut self.flights[whole].bytes);
+        let (mut spans, mut reply) = (Vec::new(), Vec::new());
+        if parse_array(&request, &mut spans).is_ok()
+            && let Ok(spec) = resolve(Args::new(&request, &spans))
+        {
+            let args = Args::new(&request, &spans);
+            let effect = self.ask_frontend(key, spec, args, Vec::new(), keys, &mut reply);
+            self.carry_out(key, effect);
+        }
+        reply
+    }
+
+    /// Keeps a request that took long. Its record still holds the request.
+    pub(super) fn note_if_slow(&self, key: FlightKey) {
+        let flight = &self.flights[key];
+        let took = self.now.since(flight.born).as_micros() as u64;
+        if self.desk.parameters.slow_from_microseconds().is_none_or(|slow| took < slow) {
+            return;
+        }
+        let is_counted = flight.class == CommandClass::Connection || matches!(flight.purpose, Purpose::Part(_));
+        let mut spans = Vec::new();
+        if is_counted || parse_array(flight.body(), &mut spans).is_err() {
+            return;
+        }
+        let client = &self.clients[flight.client as usize];
+        let wall = self.wall_then.0.saturating_add(self.now.since(self.wall_read).as_millis() as u64);
+        let request = SlowRequest {
+            args: Args::new(flight.body(), &spans),
+            microseconds: took,
+            wall: crate::topology::LogTime(wall),
+            address: &text(client.address),
+            name: client.session.name(),
+        };
+        self.desk.slow_log.push(request, self.desk.parameters.slow_log_entries());
+    }
+}
+
+/// The client's end of a connection.
+fn seat(client: &Client) -> Seat {
+    Seat {
+        address: text(client.address),
+        local_address: text(client.local_address),
+        descriptor: 0,
+        input_bytes: client.input.len(),
+        output_bytes: client.output.waiting_bytes(),
+    }
+}
+
+fn text(address: Option<SocketAddr>) -> String {
+    address.map_or_else(|| "unknown:0".to_owned(), |a| a.to_string())
 }

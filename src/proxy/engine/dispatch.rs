@@ -33,10 +33,10 @@ impl Engine {
                 return;
             }
             let flight = &self.flights[key];
-            let target = if line.not_before > self.now { None } else { target(&self.routing, line, flight, &mut self.coin) };
-            let target = target.filter(|n| {
-                self.links[n.at()].outbox.waiting_bytes() < self.settings.limits.link_bytes_max
-            });
+            let target =
+                if line.not_before > self.now { None } else { target(&self.routing, line, flight, &mut self.coin) };
+            let target =
+                target.filter(|n| self.links[n.at()].outbox.waiting_bytes() < self.settings.limits.link_bytes_max);
             let Some(node) = target else {
                 if line.handed == 0 && !line.listed {
                     line.listed = true;
@@ -52,7 +52,8 @@ impl Engine {
             client.waiting -= 1;
             self.waiting -= 1;
             self.waiting_bytes -= self.flights[key].cost_bytes;
-            let head = head(self.flights.id(key), client.id, &self.flights[key], line, after_writes, &self.routing, self.now);
+            let head =
+                head(self.flights.id(key), client.id, &self.flights[key], line, after_writes, &self.routing, self.now);
             let flight = &mut self.flights[key];
             let link = &mut self.links[node.at()];
             link.put_request(&head, &flight.bytes, flight.large.as_ref());
@@ -85,7 +86,10 @@ impl Engine {
         let (client_key, shard, write) = (flight.client, flight.shard, flight.write);
         match refusal.reason {
             RefusalReason::NotLeader => self.routing.merge_hint(shard, node, refusal.leader),
-            RefusalReason::Behind | RefusalReason::ExpiryUnsettled | RefusalReason::Loading | RefusalReason::NoReplica => {
+            RefusalReason::Behind
+            | RefusalReason::ExpiryUnsettled
+            | RefusalReason::Loading
+            | RefusalReason::NoReplica => {
                 flight.leader_only = true;
             }
             _ => {}

@@ -88,6 +88,8 @@ pub struct Flight {
     pub level: ReadLevel,
     /// Whether a follower refused it, so that only the leader is asked from now on.
     pub leader_only: bool,
+    /// Whether the client wants no reply.
+    pub muted: bool,
     /// For metrics.
     pub class: CommandClass,
     /// The last refusal.
@@ -141,6 +143,7 @@ impl Flights {
         flight.slot = None;
         flight.write = false;
         flight.leader_only = false;
+        flight.muted = false;
         flight.refused = None;
         flight.born = born;
         flight.deadline = deadline;
@@ -154,7 +157,11 @@ impl Flights {
         debug_assert_ne!(flight.state, State::Free);
         flight.state = State::Free;
         flight.large = None;
-        if flight.bytes.capacity() > KEPT_BYTES_MAX { flight.bytes = Vec::new() } else { flight.bytes.clear() }
+        if flight.bytes.capacity() > KEPT_BYTES_MAX {
+            flight.bytes = Vec::new()
+        } else {
+            flight.bytes.clear()
+        }
         self.free.push(key.0);
     }
 
@@ -212,6 +219,7 @@ fn blank() -> Flight {
         resp3: false,
         level: ReadLevel::Session,
         leader_only: false,
+        muted: false,
         class: CommandClass::Read,
         refused: None,
         born: Moment::default(),

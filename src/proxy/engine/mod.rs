@@ -22,6 +22,7 @@ mod flight;
 mod line;
 mod link;
 mod nodes;
+pub use nodes::LinkError;
 mod request;
 mod scatter;
 #[cfg(test)]
@@ -33,13 +34,15 @@ use slab::Slab;
 
 use crate::control::health::{Health, HealthTimes};
 use crate::control::routing::{NodeIndex, RoutingTable, ShardIndex};
+use crate::frontend::{ClientView, Desk};
 use crate::net::Moment;
 use crate::protocol::request::{Limits, Span};
-use crate::topology::Catalog;
+use crate::topology::{Catalog, LogTime};
 
 use super::limits::WorkerLimits;
 use super::metrics::{NodeStats, ReadStats, ShardStats, WorkerStats};
 use super::outbox::KEPT_BYTES_MAX;
+use super::process::Process;
 use client::Client;
 use coin::Coin;
 use flight::Flights;
@@ -61,8 +64,21 @@ pub struct Settings {
     pub zone: Option<String>,
     /// What nodes log this proxy as.
     pub name: String,
+    /// How many workers the proxy has.
+    pub workers: usize,
     /// Seeds the choices among replicas and the jitter.
     pub seed: u64,
+}
+
+/// What an engine shares with the rest of its process.
+#[derive(Clone, Debug)]
+pub struct Shared {
+    /// What this worker counts.
+    pub stats: Arc<WorkerStats>,
+    /// The process's numbers.
+    pub process: Arc<Process>,
+    /// What `CONFIG` and `SLOWLOG` are about.
+    pub desk: Arc<Desk>,
 }
 
 /// Something that only the shell can do.
@@ -72,12 +88,18 @@ pub enum Order {
     Connect(NodeIndex, String),
     /// Close the connection to this node, or stop opening it. The engine counts it as lost already.
     Disconnect(NodeIndex),
-    /// Close this client. The engine has forgotten it already.
-    CloseClient(u32),
+    /// Close this client (place and id). The engine has forgotten it already, and the place may be another's by now.
+    CloseClient(u32, u64),
     /// This client may be read again.
     ResumeClient(u32),
     /// A newer catalog was learned.
     CatalogLearned(Arc<Catalog>),
+    /// A client (place and id) asks for the connections of all workers; report with [`Engine::take_views`].
+    CollectViews(u32, u64),
+    /// All workers are to close the clients with these ids.
+    Kill(Vec<u64>),
+    /// All workers are to take no requests until then, or only reads.
+    Pause(Moment, bool),
 }
 
 /// One worker's decisions.
@@ -85,7 +107,12 @@ pub enum Order {
 pub struct Engine {
     settings: Settings,
     stats: Arc<WorkerStats>,
+    process: Arc<Process>,
+    desk: Arc<Desk>,
     now: Moment,
+    /// The wall clock at the last tick, and when that was.
+    wall_then: LogTime,
+    wall_read: Moment,
     coin: Coin,
     routing: RoutingTable,
     catalog: Option<(Arc<Catalog>, Vec<u8>)>,
@@ -100,6 +127,7 @@ pub struct Engine {
     stalled: u64,
     spans: Vec<Span>,
     side: Vec<u8>,
+    reply: Vec<u8>,
     buffers: Vec<Vec<u8>>,
     dirty_clients: Vec<u32>,
     dirty_nodes: Vec<NodeIndex>,
@@ -111,20 +139,28 @@ pub struct Engine {
     postponed: Vec<(u32, u64)>,
     /// Whether listed lines are to be looked at before their moment.
     recheck: bool,
+    /// Connections of other workers, by the client that asked for them.
+    views_for: Vec<(u64, Vec<ClientView>)>,
+    paused_until: Moment,
+    pause_writes_only: bool,
     next_deadline_scan: Moment,
-    draining: bool,
     orders: Vec<Order>,
 }
 
 impl Engine {
     /// An engine without clients that knows no nodes.
-    pub fn new(settings: Settings, stats: Arc<WorkerStats>, now: Moment) -> Self {
+    pub fn new(settings: Settings, shared: Shared, now: Moment) -> Self {
+        let Shared { stats, process, desk } = shared;
         Self {
             routing: RoutingTable::new(settings.zone.clone()),
             coin: Coin::new(settings.seed),
             settings,
             stats,
+            process,
+            desk,
             now,
+            wall_then: LogTime(0),
+            wall_read: now,
             catalog: None,
             links: Vec::new(),
             node_stats: Vec::new(),
@@ -137,6 +173,7 @@ impl Engine {
             stalled: 0,
             spans: Vec::new(),
             side: Vec::new(),
+            reply: Vec::new(),
             buffers: Vec::new(),
             dirty_clients: Vec::new(),
             dirty_nodes: Vec::new(),
@@ -144,8 +181,10 @@ impl Engine {
             resumable: Vec::new(),
             postponed: Vec::new(),
             recheck: false,
+            views_for: Vec::new(),
+            paused_until: Moment::default(),
+            pause_writes_only: false,
             next_deadline_scan: now,
-            draining: false,
             orders: Vec::new(),
         }
     }
@@ -220,9 +259,14 @@ impl Engine {
         !self.orders.is_empty()
     }
 
+    /// Whether [`Self::settle`] or the shell has more to do.
+    pub fn is_unsettled(&self) -> bool {
+        !self.resumable.is_empty() || !self.orders.is_empty() || self.recheck
+    }
+
     /// Whether requests wait for a moment, so that ticks should come soon.
     pub fn is_waiting(&self) -> bool {
-        !self.listed.is_empty() || !self.postponed.is_empty()
+        !self.listed.is_empty() || !self.postponed.is_empty() || self.links.iter().any(|l| !l.health.is_up())
     }
 
     /// Catches up on what became possible in this turn: waiting lines, clients that may be read again.
@@ -237,8 +281,9 @@ impl Engine {
     }
 
     /// Lets time pass: heartbeats, reconnects, deadlines, slow readers.
-    pub fn tick(&mut self, now: Moment) {
+    pub fn tick(&mut self, now: Moment, wall: LogTime) {
         self.now = now;
+        (self.wall_then, self.wall_read) = (wall, now);
         self.tick_nodes();
         self.recheck |= !self.listed.is_empty();
         if now >= self.next_deadline_scan {

@@ -213,7 +213,9 @@ impl Engine {
             Kind::Status if open => self.take_status(node, &NodeStatus::decode(payload)?),
             Kind::Catalog if open => self.take_catalog(node, payload)?,
             Kind::Welcome => self.take_welcome(node, payload)?,
-            Kind::Goodbye => return Err(LinkError::Goodbye(String::from_utf8_lossy(payload).chars().take(300).collect())),
+            Kind::Goodbye => {
+                return Err(LinkError::Goodbye(String::from_utf8_lossy(payload).chars().take(300).collect()));
+            }
             other => return Err(LinkError::Unexpected(other)),
         }
         Ok(())

@@ -3,14 +3,16 @@
 //! Requests are parsed where they lie; only the start of one of which not all has come is kept. A limit stops parsing
 //! between two requests and the client's socket is not read; what stopped it later makes it go on.
 
+use std::net::SocketAddr;
+
 use bytes::Bytes;
 
 use super::client::Client;
-use super::desk::Session;
 use super::flight::{FlightKey, Purpose, State};
 use super::scatter::{Cut, Scatter};
 use super::{Engine, Order};
 use crate::control::routing::ShardIndex;
+use crate::frontend::Session;
 use crate::protocol::command::{CommandError, CommandSpec, Merge, Route, resolve};
 use crate::protocol::errors;
 use crate::protocol::reply::ReplyWriter;
@@ -29,10 +31,11 @@ enum Taken {
 
 impl Engine {
     /// A client came. `session` knows its address.
-    pub fn client_opened(&mut self, id: u64, session: Session) -> u32 {
+    pub fn client_opened(&mut self, session: Session, address: Option<SocketAddr>, local: Option<SocketAddr>) -> u32 {
         self.stats.connections_taken.add(1);
         self.stats.connections.set(self.clients.len() as u64 + 1);
-        self.clients.insert(Client::new(id, session, self.now)) as u32
+        let client = Client { address, local_address: local, ..Client::new(session, self.now) };
+        self.clients.insert(client) as u32
     }
 
     /// Bytes from a client. It is not to be read again while [`Self::wants_input`] is false.
@@ -92,20 +95,20 @@ impl Engine {
 
     /// Closes idle clients now and the others as soon as they are answered; new bytes are not read.
     pub fn drain(&mut self) {
-        self.draining = true;
         let keys: Vec<_> = self.clients.iter().map(|(key, _)| key as u32).collect();
         keys.into_iter().for_each(|key| self.client_ended(key));
     }
 
     fn close_if_done(&mut self, key: u32) {
-        if self.clients.get(key as usize).is_some_and(|c| c.closing && c.is_done()) {
+        if let Some(client) = self.clients.get(key as usize).filter(|c| c.closing && c.is_done()) {
+            let id = client.id;
             self.forget_client(key);
-            self.orders.push(Order::CloseClient(key));
+            self.orders.push(Order::CloseClient(key, id));
         }
     }
 
     /// Frees all that a client has.
-    fn forget_client(&mut self, key: u32) {
+    pub(super) fn forget_client(&mut self, key: u32) {
         let client = &mut self.clients[key as usize];
         if std::mem::take(&mut client.stalled) {
             self.stalled -= 1;
@@ -169,8 +172,8 @@ impl Engine {
         if !std::mem::replace(&mut client.stalled, true) {
             self.stalled += 1;
         }
-        // Answers to this client alone do not make room for waiting requests, nor a catalog.
-        if client.waiting > 0 || client.uncharted_since.is_some() {
+        // Answers to this client alone do not make room for waiting requests.
+        if client.waiting > 0 {
             let id = client.id;
             self.postponed.push((key, id));
         }
@@ -260,7 +263,7 @@ impl Engine {
         let spec = match resolve(args) {
             Ok(spec) => spec,
             Err(error) => {
-                self.reply_here(key, |out| match error {
+                self.complain_here(key, |out| match error {
                     CommandError::UnknownCommand => errors::write_unknown_command(out, args),
                     CommandError::UnknownSubcommand => errors::write_unknown_subcommand(out, args),
                     CommandError::WrongArity(spec) => {
@@ -270,18 +273,47 @@ impl Engine {
                 return Taken::Yes;
             }
         };
-        self.stats.requests.add(1);
+        if self.is_paused(spec) {
+            return self.postpone(key);
+        }
+        let taken = self.take_resolved(key, spec, args, large);
+        if taken == Taken::Yes {
+            self.stats.requests.add(1);
+            self.clients[key as usize].session.note(spec, self.now);
+        }
+        taken
+    }
+
+    fn take_resolved(&mut self, key: u32, spec: &'static CommandSpec, args: Args<'_>, large: Option<Bytes>) -> Taken {
         match spec.route {
-            Route::Connection => {
-                self.stats.answered_here.add(1);
-                self.answer_here(key, spec, args);
-                Taken::Yes
-            }
+            Route::Connection => self.take_connection(key, spec, args),
             Route::OneShard => self.take_one_shard(key, spec, args, large),
             Route::Split(merge) => self.take_split(key, spec, args, merge, large),
             Route::EveryShard(merge) => self.take_every_shard(key, spec, args, merge),
             Route::Cursor => self.take_cursor(key, spec, args),
         }
+    }
+
+    fn take_connection(&mut self, key: u32, spec: &'static CommandSpec, args: Args<'_>) -> Taken {
+        if self.needs_views(spec) && self.settings.workers > 1 && !self.has_views(key) {
+            let id = self.clients[key as usize].id;
+            self.orders.push(Order::CollectViews(key, id));
+            return Taken::Later;
+        }
+        self.stats.answered_here.add(1);
+        if self.wants_keys(spec, args) {
+            self.take_info(key, args)
+        } else {
+            self.answer_here(key, spec, args)
+        }
+        Taken::Yes
+    }
+
+    /// Lets a client try again with the next tick.
+    fn postpone(&mut self, key: u32) -> Taken {
+        let id = self.clients[key as usize].id;
+        self.postponed.push((key, id));
+        Taken::Later
     }
 
     fn take_one_shard(&mut self, key: u32, spec: &CommandSpec, args: Args<'_>, large: Option<Bytes>) -> Taken {
@@ -325,7 +357,9 @@ impl Engine {
             self.launch_whole(key, spec, part.shard, Some(part.slot), args.bytes(), large);
             return Taken::Yes;
         }
-        let whole = self.enlist_scatter(key, spec, merge, cut.parts.len(), args.bytes().len());
+        let whole = self.claim(key, spec);
+        let scatter = Scatter::new(merge, spec.is_write(), cut.parts.len(), 0);
+        self.enlist_scatter(key, whole, scatter, args.bytes().len());
         for (index, part) in cut.parts.iter().enumerate() {
             let flight = self.claim_part(key, spec, whole);
             let mut bytes = std::mem::take(&mut self.flights[flight].bytes);
@@ -345,7 +379,9 @@ impl Engine {
             [] => return self.no_owner(key),
             [shard] => self.launch_whole(key, spec, shard, None, args.bytes(), None),
             _ => {
-                let whole = self.enlist_scatter(key, spec, merge, shards.len(), args.bytes().len());
+                let whole = self.claim(key, spec);
+                let scatter = Scatter::new(merge, spec.is_write(), shards.len(), self.coin.toss());
+                self.enlist_scatter(key, whole, scatter, args.bytes().len());
                 for shard in shards {
                     let flight = self.claim_part(key, spec, whole);
                     self.flights[flight].bytes.extend_from_slice(args.bytes());
@@ -374,7 +410,7 @@ impl Engine {
         let client = &mut self.clients[key as usize];
         let since = *client.uncharted_since.get_or_insert(self.now);
         if self.now.since(since) < self.settings.limits.request_deadline {
-            return Taken::Later;
+            return self.postpone(key);
         }
         client.uncharted_since = None;
         self.error_here(key, errors::NO_OWNER);
@@ -392,6 +428,7 @@ impl Engine {
     ) {
         let flight_key = self.claim(key, spec);
         let flight = &mut self.flights[flight_key];
+        flight.muted = !self.clients[key as usize].session.starts_request();
         flight.cost_bytes = bytes.len();
         flight.large = large.or_else(|| (bytes.len() > COPY_BYTES_MAX).then(|| Bytes::copy_from_slice(bytes)));
         if flight.large.is_none() {
@@ -401,19 +438,19 @@ impl Engine {
         self.launch(flight_key, shard, slot);
     }
 
-    fn claim(&mut self, key: u32, spec: &CommandSpec) -> FlightKey {
+    pub(super) fn claim(&mut self, key: u32, spec: &CommandSpec) -> FlightKey {
         let client = &mut self.clients[key as usize];
         client.uncharted_since = None;
         let flight_key = self.flights.claim(key, self.now, self.now + self.settings.limits.request_deadline);
         let flight = &mut self.flights[flight_key];
         flight.write = spec.is_write();
-        flight.resp3 = client.session.resp3;
-        flight.level = client.session.level;
+        flight.resp3 = client.session.resp3();
+        flight.level = client.session.reads();
         flight.class = if flight.write { CommandClass::Write } else { CommandClass::Read };
         flight_key
     }
 
-    fn claim_part(&mut self, key: u32, spec: &CommandSpec, whole: FlightKey) -> FlightKey {
+    pub(super) fn claim_part(&mut self, key: u32, spec: &CommandSpec, whole: FlightKey) -> FlightKey {
         let flight_key = self.claim(key, spec);
         self.flights[flight_key].purpose = Purpose::Part(whole);
         self.flights[flight_key].class = CommandClass::Multi;
@@ -422,26 +459,17 @@ impl Engine {
         flight_key
     }
 
-    fn enlist_scatter(&mut self, key: u32, spec: &CommandSpec, merge: Merge, parts: usize, cost: usize) -> FlightKey {
-        let whole = self.claim(key, spec);
-        let coin = self.coin.toss();
+    pub(super) fn enlist_scatter(&mut self, key: u32, whole: FlightKey, scatter: Scatter, cost_bytes: usize) {
         let flight = &mut self.flights[whole];
         flight.state = State::Scattered;
-        flight.cost_bytes = cost;
-        flight.scatter = Some(Box::new(Scatter {
-            merge,
-            write: spec.is_write(),
-            missing: parts as u32,
-            parts: Vec::with_capacity(parts),
-            part_of_key: Vec::new(),
-            coin,
-        }));
+        flight.muted = !scatter.info && !self.clients[key as usize].session.starts_request();
+        flight.cost_bytes = cost_bytes;
+        flight.scatter = Some(Box::new(scatter));
         self.clients[key as usize].enlist(&mut self.flights, whole);
-        whole
     }
 
     /// Puts a request into its line and hands it over if it can be.
-    fn launch(&mut self, flight_key: FlightKey, shard: ShardIndex, slot: Option<Slot>) {
+    pub(super) fn launch(&mut self, flight_key: FlightKey, shard: ShardIndex, slot: Option<Slot>) {
         let flight = &mut self.flights[flight_key];
         flight.shard = shard;
         flight.slot = slot;
@@ -471,8 +499,15 @@ impl Engine {
         self.clients[key as usize].enlist(&mut self.flights, flight_key);
     }
 
-    pub(super) fn error_here(&mut self, key: u32, text: &str) {
-        self.reply_here(key, |out| ReplyWriter::new(out, false).error(text));
+    /// As [`Self::reply_here`], unless the client wants no reply.
+    fn complain_here(&mut self, key: u32, write: impl FnOnce(&mut Vec<u8>)) {
+        if self.clients[key as usize].session.starts_request() {
+            self.reply_here(key, write);
+        }
+    }
+
+    fn error_here(&mut self, key: u32, text: &str) {
+        self.complain_here(key, |out| ReplyWriter::new(out, false).error(text));
     }
 
     /// Closes clients that do not read what they asked for.
@@ -488,7 +523,7 @@ impl Engine {
         for (key, id, bytes) in late {
             tracing::warn!(client = id, unread_bytes = bytes, "client disconnected: it does not read its replies");
             self.forget_client(key);
-            self.orders.push(Order::CloseClient(key));
+            self.orders.push(Order::CloseClient(key, id));
         }
     }
 }

@@ -29,6 +29,16 @@ pub struct Scatter {
     pub part_of_key: Vec<u16>,
     /// Chooses one of several replies.
     pub coin: u64,
+    /// Whether the sum goes into the reply to `INFO`, and is not the reply.
+    pub info: bool,
+}
+
+impl Scatter {
+    /// A request of `parts` parts, none of them on its way yet.
+    pub fn new(merge: Merge, write: bool, parts: usize, coin: u64) -> Self {
+        let parts_list = Vec::with_capacity(parts);
+        Self { merge, write, missing: parts as u32, parts: parts_list, part_of_key: Vec::new(), coin, info: false }
+    }
 }
 
 /// One part of a request that is cut by shard.
@@ -200,7 +210,7 @@ mod tests {
     use super::*;
 
     fn scatter(merge: Merge, write: bool, part_of_key: &[u16]) -> Scatter {
-        Scatter { merge, write, missing: 0, parts: Vec::new(), part_of_key: part_of_key.to_vec(), coin: 5 }
+        Scatter { merge, write, missing: 0, parts: Vec::new(), part_of_key: part_of_key.to_vec(), coin: 5, info: false }
     }
 
     fn merged(scatter: &Scatter, replies: &[&str]) -> String {

@@ -8,12 +8,12 @@ use std::io::IoSlice;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::desk::Session;
 use super::nodes::LinkError;
-use super::{Engine, Order, Settings};
+use super::{Engine, Order, Settings, Shared};
 use crate::control::health::HealthTimes;
 use crate::control::routing::NodeIndex;
-use crate::net::Moment;
+use crate::frontend::{Desk, Facts, Session};
+use crate::net::{Clock, Moment};
 use crate::protocol::control::Welcome;
 use crate::protocol::frame::{
     Assembler, Heartbeat, Kind, NodeStatus, PREAMBLE, ReadLevel, Refusal, RefusalReason, ReplicaStatus, ReplyHead,
@@ -23,8 +23,10 @@ use crate::protocol::request::Limits;
 use crate::proxy::limits::WorkerLimits;
 use crate::proxy::metrics::WorkerStats;
 use crate::proxy::outbox::{Outbox, SLICES_MAX};
+use crate::proxy::process::Process;
 use crate::topology::{
-    Catalog, ClusterId, Incarnation, LogIndex, LogTime, NodeName, ReplicaId, Revision, ShardId, ShardsConfig, Slot, Term,
+    Catalog, ClusterId, Incarnation, LogIndex, LogTime, NodeName, ReplicaId, Revision, ShardId, ShardsConfig, Slot,
+    Term,
 };
 
 /// Two shards on three nodes; shard 1 has replicas 4, 5, 6 on them and shard 2 has 7, 8, 9.
@@ -85,9 +87,10 @@ impl World {
             health: HealthTimes::default(),
             zone: None,
             name: "test".to_owned(),
+            workers: 1,
             seed: 42,
         };
-        let engine = Engine::new(settings, Arc::new(WorkerStats::default()), Moment::default());
+        let engine = Engine::new(settings, shared(), Moment::default());
         let mut world = Self {
             engine,
             now: Moment::default(),
@@ -114,7 +117,7 @@ impl World {
 
     fn tick(&mut self, ms: u64) {
         self.now = self.now + Duration::from_millis(ms);
-        self.engine.tick(self.now);
+        self.engine.tick(self.now, LogTime(1));
         self.turn();
     }
 
@@ -138,8 +141,11 @@ impl World {
             Order::Connect(node, _) if self.nodes[node.at()].connected => self.engine.node_connected(node),
             Order::Connect(..) => {}
             Order::Disconnect(node) => self.nodes[node.at()].input.clear(),
-            Order::CloseClient(client) => self.closed.push(client),
+            Order::CloseClient(client, _) => self.closed.push(client),
             Order::ResumeClient(client) => self.resumed.push(client),
+            Order::CollectViews(..) => panic!("there is one worker"),
+            Order::Kill(ids) => self.engine.kill(&ids),
+            Order::Pause(until, writes_only) => self.engine.pause(until, writes_only),
             Order::CatalogLearned(_) => self.nodes.iter_mut().for_each(|n| n.connected = true),
         }
     }
@@ -167,7 +173,7 @@ impl World {
                     let name = NodeName::new(&format!("n{}", node + 1));
                     let welcome = Welcome { cluster: Some(ClusterId(7)), node: name, incarnation: Incarnation(1) };
                     let json = serde_json::to_vec(&welcome).unwrap();
-                    self.to_engine(node, |out| put_message(out, Kind::Welcome, |out| out.extend(json)));
+                    self.feed(node, |out| put_message(out, Kind::Welcome, |out| out.extend(json)));
                 }
                 Kind::Request => {
                     let (head, body) = RequestHead::decode(message.payload).unwrap();
@@ -182,7 +188,7 @@ impl World {
         self.nodes[node].input = input;
     }
 
-    fn to_engine(&mut self, node: usize, write: impl FnOnce(&mut Vec<u8>)) {
+    fn feed(&mut self, node: usize, write: impl FnOnce(&mut Vec<u8>)) {
         let mut bytes = Vec::new();
         write(&mut bytes);
         self.engine.at(self.now);
@@ -213,7 +219,7 @@ impl World {
 
     fn push_status(&mut self, node: usize) {
         let status = self.status(node, 10);
-        self.to_engine(node, |out| status.put(out));
+        self.feed(node, |out| status.put(out));
     }
 
     /// Another node leads a shard from now on, and says so.
@@ -226,13 +232,17 @@ impl World {
     fn client(&mut self) -> u32 {
         let id = self.next_client;
         self.next_client += 1;
-        let key = self.engine.client_opened(id, Session::default());
+        let key = self.engine.client_opened(Session::new(id, ReadLevel::Session, self.now), None, None);
         self.outputs.insert(key, Vec::new());
         key
     }
 
     fn level(&mut self, client: u32, level: ReadLevel) {
-        self.engine.clients[client as usize].session.level = level;
+        self.send(client, &["CLIENT", "READS", level.name()]);
+        let output = self.outputs.get_mut(&client).unwrap();
+        if output.ends_with(b"+OK\r\n") {
+            output.truncate(output.len() - 5);
+        }
     }
 
     fn send(&mut self, client: u32, words: &[&str]) {
@@ -273,7 +283,7 @@ impl World {
 
     fn reply(&mut self, node: usize, got: &Got, index: u64, reply: &str) {
         let head = ReplyHead { id: got.head.id, index: LogIndex(index) };
-        self.to_engine(node, |out| {
+        self.feed(node, |out| {
             put_message(out, Kind::Reply, |out| {
                 head.encode(out);
                 out.extend(reply.as_bytes());
@@ -283,7 +293,7 @@ impl World {
     }
 
     fn refuse(&mut self, node: usize, got: &Got, reason: RefusalReason, leader: Option<ReplicaId>) {
-        self.to_engine(node, |out| Refusal { id: got.head.id, reason, leader }.put(out));
+        self.feed(node, |out| Refusal { id: got.head.id, reason, leader }.put(out));
         self.turn();
     }
 
@@ -311,9 +321,18 @@ impl World {
     }
 }
 
+fn shared() -> Shared {
+    let stats = Arc::new(WorkerStats::default());
+    let process = Arc::new(Process::new(vec![stats.clone()], Facts::default(), Clock::system()));
+    Shared { stats, process, desk: Arc::new(Desk::default()) }
+}
+
 /// A key of the shard with this number, 0 or 1.
 fn key_of(shard: usize, number: usize) -> String {
-    (0..).map(|i| format!("k{number}.{i}")).find(|k| (Slot::of_key(k.as_bytes()).index() >= 8192) == (shard == 1)).unwrap()
+    (0..)
+        .map(|i| format!("k{number}.{i}"))
+        .find(|k| (Slot::of_key(k.as_bytes()).index() >= 8192) == (shard == 1))
+        .unwrap()
 }
 
 fn take(outbox: &Outbox, bytes_max: usize) -> Vec<u8> {

@@ -35,7 +35,8 @@ fn split_commands_run_in_parallel_and_are_merged() {
     let (first, second) = (w.take(0), w.take(1));
     w.reply(0, &first, 12, ":1\r\n");
     w.reply(1, &second, 12, "-ERR disk on fire\r\n");
-    let expected = "-ERR the part of this request for shard b failed: disk on fire; the parts for other shards took effect\r\n";
+    let expected =
+        "-ERR the part of this request for shard b failed: disk on fire; the parts for other shards took effect\r\n";
     assert_eq!(w.read(c), expected);
     w.send(c, &["RENAME", &a, &b]);
     assert!(w.read(c).starts_with("-CROSSSLOT "));
@@ -155,9 +156,10 @@ fn a_write_that_never_left_is_sent_to_the_next_leader() {
     let a = key_of(0, 1);
     w.write_bytes_max = 0;
     w.engine.client_data(c, format!("*3\r\n$3\r\nSET\r\n${}\r\n{a}\r\n$1\r\n1\r\n", a.len()).as_bytes());
-    assert_eq!(w.engine.node_output(NodeIndex(0)).sent_position(), w.engine.node_output(NodeIndex(0)).position() - {
-        w.engine.node_output(NodeIndex(0)).waiting_bytes() as u64
-    });
+    assert_eq!(
+        w.engine.node_output(NodeIndex(0)).sent_position(),
+        w.engine.node_output(NodeIndex(0)).position() - { w.engine.node_output(NodeIndex(0)).waiting_bytes() as u64 }
+    );
     w.write_bytes_max = usize::MAX;
     w.nodes[0] = FakeNode::default();
     w.engine.node_lost(NodeIndex(0), &LinkError::Socket("cut".into()));
@@ -214,7 +216,7 @@ fn session_reads_go_to_replicas_that_have_what_the_client_saw() {
         w.reply(0, &got, 50, "$1\r\n1\r\n");
     }
     let status = w.status(2, 60);
-    w.to_engine(2, |out| status.put(out));
+    w.feed(2, |out| status.put(out));
     let mut readers = [0; 3];
     for _ in 0..60 {
         w.send(c, &["GET", &a]);
@@ -437,7 +439,7 @@ fn a_node_of_another_cluster_is_not_used() {
     w.engine.node_connected(NodeIndex(0));
     let welcome = Welcome { cluster: Some(ClusterId(8)), node: NodeName::new("n1"), incarnation: Incarnation(1) };
     let json = serde_json::to_vec(&welcome).unwrap();
-    w.to_engine(0, |out| put_message(out, Kind::Welcome, |out| out.extend(json)));
+    w.feed(0, |out| put_message(out, Kind::Welcome, |out| out.extend(json)));
     assert!(!w.engine.routing().node(NodeIndex(0)).up);
     let orders = w.engine.take_orders();
     assert!(orders.iter().any(|o| matches!(o, Order::Disconnect(NodeIndex(0)))), "{orders:?}");
@@ -447,7 +449,7 @@ fn a_node_of_another_cluster_is_not_used() {
 fn before_a_catalog_is_known_requests_wait_and_the_proxy_answers_for_itself() {
     let mut w = World::new();
     let settings = w.engine.settings.clone();
-    w.engine = Engine::new(settings, Arc::new(WorkerStats::default()), w.now);
+    w.engine = Engine::new(settings, shared(), w.now);
     let c = w.client();
     w.send(c, &["PING"]);
     w.send(c, &["GET", &key_of(0, 1)]);

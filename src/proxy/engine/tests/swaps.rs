@@ -27,7 +27,8 @@ fn story(seed: u64, clients: usize, steps: usize) {
             0..=8 => {
                 let client = keys[dice.below(clients)];
                 let level = [ReadLevel::Any, ReadLevel::Session, ReadLevel::Strong][dice.below(3)];
-                w.level(client, level);
+                w.send(client, &["CLIENT", "READS", level.name()]);
+                expected.entry(client).or_default().push("OK".to_owned());
                 sent += 1;
                 let unique = format!("c{client}r{sent}");
                 let (a, b) = (key_of(0, dice.below(5)), key_of(1, dice.below(5)));

@@ -1,0 +1,99 @@
+//! Connections to nodes: opened when the engine asks, read, closed.
+
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use tokio::io::{AsyncRead, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::task::AbortHandle;
+
+use super::Worker;
+use crate::control::os_reason;
+use crate::control::routing::NodeIndex;
+use crate::proxy::engine::LinkError;
+
+/// The socket to a node.
+#[derive(Default)]
+pub struct LinkSocket {
+    pub(super) stream: Option<TcpStream>,
+    task: Option<AbortHandle>,
+}
+
+/// Begins to open a connection.
+pub fn connect(worker: &Rc<Worker>, node: NodeIndex, addr: String) {
+    let task = tokio::task::spawn_local(link(worker.clone(), node, addr));
+    let mut links = worker.links.borrow_mut();
+    if links.len() <= node.at() {
+        links.resize_with(node.at() + 1, LinkSocket::default);
+    }
+    if let Some(before) = links[node.at()].task.replace(task.abort_handle()) {
+        before.abort();
+    }
+}
+
+/// Closes a connection, or stops opening it.
+pub fn disconnect(worker: &Worker, node: NodeIndex) {
+    if let Some(link) = worker.links.borrow_mut().get_mut(node.at()) {
+        let link = std::mem::take(link);
+        if let Some(task) = link.task {
+            task.abort();
+        }
+    }
+}
+
+async fn link(worker: Rc<Worker>, node: NodeIndex, addr: String) {
+    let opened = TcpStream::connect(&addr).await.and_then(|stream| stream.set_nodelay(true).map(|()| stream));
+    let reason = match opened {
+        Ok(stream) => {
+            worker.links.borrow_mut()[node.at()].stream = Some(stream);
+            {
+                let mut engine = worker.engine.borrow_mut();
+                engine.at(worker.clock.now());
+                engine.node_connected(node);
+            }
+            worker.due();
+            poll_fn(|context| worker.poll_link(node, context)).await
+        }
+        Err(error) => LinkError::Socket(os_reason(&error)),
+    };
+    worker.link_broke(node, &reason);
+}
+
+impl Worker {
+    fn poll_link(self: &Rc<Self>, node: NodeIndex, context: &mut Context<'_>) -> Poll<LinkError> {
+        loop {
+            let mut scratch = self.scratch.borrow_mut();
+            let mut buffer = ReadBuf::new(&mut scratch);
+            {
+                let mut links = self.links.borrow_mut();
+                let Some(stream) = links[node.at()].stream.as_mut() else { return Poll::Pending };
+                match Pin::new(stream).poll_read(context, &mut buffer) {
+                    Poll::Pending => return Poll::Pending,
+                    Poll::Ready(Ok(())) if buffer.filled().is_empty() => {
+                        return Poll::Ready(LinkError::Socket("closed by the node".to_owned()));
+                    }
+                    Poll::Ready(Ok(())) => {}
+                    Poll::Ready(Err(error)) => return Poll::Ready(LinkError::Socket(os_reason(&error))),
+                }
+            }
+            let mut engine = self.engine.borrow_mut();
+            engine.at(self.clock.now());
+            engine.node_data(node, buffer.filled());
+            drop(engine);
+            drop(scratch);
+            self.due();
+        }
+    }
+
+    /// The socket of a link failed by itself.
+    pub(super) fn link_broke(&self, node: NodeIndex, reason: &LinkError) {
+        self.links.borrow_mut()[node.at()].stream = None;
+        let mut engine = self.engine.borrow_mut();
+        engine.at(self.clock.now());
+        engine.node_lost(node, reason);
+        drop(engine);
+        self.due();
+    }
+}
