@@ -2,6 +2,9 @@
 
 use super::format::{BATCH_LIMIT_BYTES, BatchHeader, Record, UNIT_BYTES, pad};
 
+/// A cleared batch keeps at most this much room.
+const KEPT_ROOM_BYTES: usize = 4 << 20;
+
 /// Records to be written as one unit: after a crash all of them are there, or none. Made by [`WriteBatch::new`], used
 /// again after [`WriteBatch::clear`].
 #[derive(Clone, Debug)]
@@ -49,9 +52,10 @@ impl WriteBatch {
         Record::Forget { group }.encode(&mut self.buffer);
     }
 
-    /// Removes all records and keeps the room.
+    /// Removes all records and keeps the room, but not that of an unusually long batch.
     pub fn clear(&mut self) {
         self.buffer.truncate(UNIT_BYTES);
+        self.buffer.shrink_to(KEPT_ROOM_BYTES);
     }
 
     /// Whether there are no records.

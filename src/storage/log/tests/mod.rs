@@ -58,6 +58,18 @@ fn what_was_synced_is_there_after_a_crash() {
 }
 
 #[test]
+fn a_batch_and_its_log_can_go_to_another_thread() {
+    let machine = SimulatedDisk::new(1);
+    let (mut log, _) = open(&machine).unwrap();
+    let batch = entry(1, 1, b"filled here");
+    let log = std::thread::spawn(move || {
+        write_synced(&mut log, batch);
+        log
+    });
+    assert!(log.join().unwrap().usage().active_bytes > 128);
+}
+
+#[test]
 fn compacted_segments_are_recycled_and_an_idle_group_pins_its_own() {
     let machine = SimulatedDisk::new(1);
     let (mut log, _) = open(&machine).unwrap();
