@@ -79,17 +79,16 @@ impl Keyspace {
         for position in spec.key_positions(args.len()) {
             let key = args.get(position);
             let slot = Slot::of_key(key);
-            if self.owns(slot).is_none() {
+            if !self.has(slot) {
                 return Read::NotOwner(slot);
             }
-            let log_time_ms = self.log_time.get();
-            if self.peek(key).is_some_and(|record| record.is_expired(now_ms) && !record.is_expired(log_time_ms)) {
+            if self.is_unsettled(key, now_ms) {
                 return Read::Unsettled;
             }
         }
         if spec.id == CommandId::Scan
             && let Some(slot) = keys::scan_slot(args)
-            && self.owns(slot).is_none()
+            && !self.has(slot)
         {
             return Read::NotOwner(slot);
         }
@@ -115,7 +114,7 @@ impl Keyspace {
         };
         let mut reply = ReplyWriter::new(out, resp3);
         let keys = || spec.key_positions(args.len()).map(|position| args.get(position));
-        if let Some(slot) = keys().map(Slot::of_key).find(|&slot| self.owns(slot).is_none()) {
+        if let Some(slot) = keys().map(Slot::of_key).find(|&slot| !self.has(slot)) {
             return Ok(Applied::NotOwner(slot));
         }
         if !spec.is_write() {

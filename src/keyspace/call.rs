@@ -139,6 +139,31 @@ pub fn text_of(record: &Record) -> Result<&Text, CommandError> {
     }
 }
 
+/// An option's word in capitals, without allocation. Longer words are no option's, and become nothing.
+#[derive(Clone, Copy, Debug)]
+pub struct Word {
+    letters: [u8; WORD_BYTES_MAX],
+    length: usize,
+}
+
+const WORD_BYTES_MAX: usize = 16;
+
+impl Word {
+    /// The word that an argument is.
+    pub fn of(argument: &[u8]) -> Self {
+        let mut letters = [0; WORD_BYTES_MAX];
+        let length = if argument.len() <= WORD_BYTES_MAX { argument.len() } else { 0 };
+        letters[..length].copy_from_slice(&argument[..length]);
+        letters.make_ascii_uppercase();
+        Self { letters, length }
+    }
+
+    /// Its letters.
+    pub fn as_slice(&self) -> &[u8] {
+        &self.letters[..self.length]
+    }
+}
+
 /// The argument at `position` as an integer.
 pub fn integer(args: Args<'_>, position: usize) -> Result<i64, CommandError> {
     parse_i64(args.get(position)).ok_or_else(|| errors::NOT_AN_INTEGER.into())

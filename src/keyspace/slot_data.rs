@@ -80,18 +80,28 @@ impl SlotData {
     }
 
     /// Sets a key, whatever it was before; gives back what it held.
-    pub fn put(&mut self, position: Position, key: &[u8], value: Value, expire_at: Option<ExpireAt>) -> Option<Value> {
+    pub fn put(
+        &mut self,
+        position: Position,
+        key: &[u8],
+        value: Value,
+        expire_at: Option<ExpireAt>,
+        now_ms: u64,
+    ) -> Option<Value> {
         self.version += 1;
         if let Some(record) = self.records.find_mut(|record| record.order(position, key)) {
             let (old_bytes, old_expiry) = (record.bytes(), record.expire_at);
             let old = std::mem::replace(&mut record.value, value);
             record.expire_at = expire_at;
             record.version = self.version;
+            record.touch(now_ms);
             self.bytes = self.bytes - old_bytes + record.bytes();
             self.index_expiry(position, old_expiry, expire_at);
             return Some(old);
         }
-        self.add(Record::new(position, key, value, expire_at, self.version));
+        let record = Record::new(position, key, value, expire_at, self.version);
+        record.touch(now_ms);
+        self.add(record);
         None
     }
 
@@ -197,7 +207,7 @@ mod tests {
         let mut slot = SlotData::new(Epoch(1));
         let same = Position(7);
         for key in [&b"a"[..], b"b", b"c"] {
-            slot.put(same, key, text(b"1"), at(100));
+            slot.put(same, key, text(b"1"), at(100), 0);
         }
         slot.set_expiry(same, b"b", at(200));
         assert_eq!(slot.sums().next_expiry, at(100));
@@ -211,8 +221,8 @@ mod tests {
     #[test]
     fn absent_keys_have_the_version_of_the_last_removal() {
         let mut slot = SlotData::new(Epoch(1));
-        slot.put(Position(1), b"a", text(b"1"), None);
-        slot.put(Position(2), b"b", text(b"1"), None);
+        slot.put(Position(1), b"a", text(b"1"), None, 0);
+        slot.put(Position(2), b"b", text(b"1"), None, 0);
         assert_eq!((slot.version(), slot.last_removal_version()), (2, 0));
         slot.remove(Position(1), b"a");
         assert_eq!((slot.version(), slot.last_removal_version()), (3, 3));
@@ -224,8 +234,8 @@ mod tests {
     #[test]
     fn sums_return_to_zero() {
         let mut slot = SlotData::new(Epoch(1));
-        slot.put(Position(1), b"a", text(&[b'x'; 100]), at(5));
-        slot.put(Position(1), b"a", text(&[b'x'; 5000]), None);
+        slot.put(Position(1), b"a", text(&[b'x'; 100]), at(5), 0);
+        slot.put(Position(1), b"a", text(&[b'x'; 5000]), None, 0);
         slot.edit(Position(1), b"a", |value| {
             let Value::String(text) = value;
             text.edit(|bytes| bytes.push(b'y'));

@@ -91,6 +91,11 @@ impl Keyspace {
         self.slot(slot).map(|data| data.epoch)
     }
 
+    /// Whether the slot is owned.
+    pub(super) fn has(&self, slot: Slot) -> bool {
+        self.owned.contains(slot)
+    }
+
     /// The slots owned.
     pub const fn owned(&self) -> &SlotSet {
         &self.owned
@@ -157,17 +162,19 @@ impl Keyspace {
         self.slot(slot)?.find(self.position(key), key)
     }
 
+    /// Whether a key expires after log time and at or before `now_ms`.
+    pub(super) fn is_unsettled(&self, key: &[u8], now_ms: u64) -> bool {
+        let log_time_ms = self.log_time.get();
+        now_ms > log_time_ms
+            && self.timers.first().is_some_and(|(at, _)| at.get() <= now_ms)
+            && self.peek(key).is_some_and(|record| record.is_expired(now_ms) && !record.is_expired(log_time_ms))
+    }
+
     /// Sets a key of an owned slot, whatever it was before.
     pub(super) fn put(&mut self, key: &[u8], value: Value, expire_at: Option<ExpireAt>) {
         let position = self.position(key);
         let now_ms = self.log_time.get();
-        let old = self.change(Slot::of_key(key), |data| {
-            let old = data.put(position, key, value, expire_at);
-            if let Some(record) = data.find(position, key) {
-                record.touch(now_ms);
-            }
-            old
-        });
+        let old = self.change(Slot::of_key(key), |data| data.put(position, key, value, expire_at, now_ms));
         old.into_iter().for_each(|value| self.discard(value));
     }
 
@@ -192,13 +199,15 @@ impl Keyspace {
 
     /// Removes a key; false: there was none.
     pub(super) fn remove(&mut self, key: &[u8]) -> bool {
-        if self.peek(key).is_none() {
-            return false;
-        }
+        self.take(key).map(|record| self.discard(record.value)).is_some()
+    }
+
+    /// Takes a key out.
+    pub(super) fn take(&mut self, key: &[u8]) -> Option<Record> {
+        // A slot is not copied for a key that is not there.
+        self.peek(key)?;
         let position = self.position(key);
-        let removed = self.change(Slot::of_key(key), |data| data.remove(position, key));
-        removed.into_iter().for_each(|record| self.discard(record.value));
-        true
+        self.change(Slot::of_key(key), |data| data.remove(position, key))
     }
 
     /// Removes a key if it is expired.

@@ -15,7 +15,7 @@ use generate::Generator;
 use redis_server::RedisServer;
 use replay::Replay;
 
-const COMMANDS: usize = 200_000;
+const COMMANDS: usize = 120_000;
 const BATCH_COMMANDS: usize = 400;
 /// How many differences are shown.
 const SHOWN_MAX: usize = 40;

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::super::call::{CommandError, CommandResult, ReadCall, integer};
+use super::super::call::{CommandError, CommandResult, ReadCall, Word, integer};
 use crate::protocol::errors;
 use crate::protocol::request::Args;
 
@@ -11,7 +11,7 @@ fn counts_bits(args: Args<'_>, position: usize) -> Result<bool, CommandError> {
     if position >= args.len() {
         return Ok(false);
     }
-    match args.get(position).to_ascii_uppercase().as_slice() {
+    match Word::of(args.get(position)).as_slice() {
         b"BIT" => Ok(true),
         b"BYTE" => Ok(false),
         _ => Err(errors::SYNTAX.into()),

@@ -1,6 +1,6 @@
 //! BITFIELD and BITFIELD_RO: integers of 1 to 64 bits anywhere in a string.
 
-use super::super::call::{CommandError, CommandResult, ReadCall, WriteCall, integer, text_of};
+use super::super::call::{CommandError, CommandResult, ReadCall, Word, WriteCall, integer, text_of};
 use super::super::limits::Limits;
 use super::super::value::Text;
 use super::offset;
@@ -77,7 +77,7 @@ fn parse(args: Args<'_>, limits: Limits) -> Result<Vec<Step>, CommandError> {
     let (mut steps, mut overflow, mut position) = (Vec::new(), Overflow::Wrap, 2);
     while position < args.len() {
         let rest = args.len() - position - 1;
-        let word = args.get(position).to_ascii_uppercase();
+        let word = Word::of(args.get(position));
         match word.as_slice() {
             b"GET" if rest >= 2 => {
                 steps.push((Field::parse(args, position + 1, limits)?, Action::Get));
@@ -91,7 +91,7 @@ fn parse(args: Args<'_>, limits: Limits) -> Result<Vec<Step>, CommandError> {
                 position += 4;
             }
             b"OVERFLOW" if rest >= 1 => {
-                overflow = match args.get(position + 1).to_ascii_uppercase().as_slice() {
+                overflow = match Word::of(args.get(position + 1)).as_slice() {
                     b"WRAP" => Overflow::Wrap,
                     b"SAT" => Overflow::Saturate,
                     b"FAIL" => Overflow::Fail,

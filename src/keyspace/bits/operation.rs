@@ -1,12 +1,12 @@
 //! BITOP.
 
-use super::super::call::{CommandResult, WriteCall};
+use super::super::call::{CommandResult, Word, WriteCall};
 use super::super::value::{INTEGER_TEXT_BYTES_MAX, Text, Value};
 use crate::protocol::errors;
 
 pub fn bitop(call: &mut WriteCall<'_>) -> CommandResult {
     let args = call.args;
-    let combine: fn(u8, u8) -> u8 = match args.get(1).to_ascii_uppercase().as_slice() {
+    let combine: fn(u8, u8) -> u8 = match Word::of(args.get(1)).as_slice() {
         b"AND" => |a, b| a & b,
         b"OR" => |a, b| a | b,
         b"XOR" => |a, b| a ^ b,

@@ -1,6 +1,6 @@
 //! EXPIRE, TTL and their relatives.
 
-use super::super::call::{CommandError, CommandResult, ReadCall, WriteCall, integer};
+use super::super::call::{CommandError, CommandResult, ReadCall, Word, WriteCall, integer};
 use super::super::record::ExpireAt;
 use crate::protocol::errors;
 use crate::protocol::request::Args;
@@ -50,7 +50,7 @@ impl Conditions {
     fn parse(args: Args<'_>) -> Result<Self, CommandError> {
         let mut conditions = Self::default();
         for word in args.from(3) {
-            match word.to_ascii_uppercase().as_slice() {
+            match Word::of(word).as_slice() {
                 b"NX" => conditions.none_yet = true,
                 b"XX" => conditions.has_one = true,
                 b"GT" => conditions.later = true,

@@ -1,6 +1,6 @@
 //! Whether keys are there, what they are, and away with them: EXISTS, TOUCH, TYPE, OBJECT, MEMORY USAGE, DEL, UNLINK.
 
-use super::super::call::{CommandResult, ReadCall, WriteCall, integer};
+use super::super::call::{CommandResult, ReadCall, Word, WriteCall, integer};
 use super::super::record::Record;
 use super::super::value::{Encoding, Value};
 use crate::protocol::errors;
@@ -50,12 +50,11 @@ pub fn type_of(call: &mut ReadCall<'_>) -> CommandResult {
 }
 
 pub fn object(call: &mut ReadCall<'_>) -> CommandResult {
-    let answer: fn(&mut ReadCall<'_>, &Record) -> CommandResult = match call.args.get(1).to_ascii_lowercase().as_slice()
-    {
-        b"encoding" => encoding,
-        b"refcount" => refcount,
-        b"idletime" => idletime,
-        b"freq" => freq,
+    let answer: fn(&mut ReadCall<'_>, &Record) -> CommandResult = match Word::of(call.args.get(1)).as_slice() {
+        b"ENCODING" => encoding,
+        b"REFCOUNT" => refcount,
+        b"IDLETIME" => idletime,
+        b"FREQ" => freq,
         _ => {
             call.reply.array(OBJECT_HELP.len());
             OBJECT_HELP.iter().for_each(|line| call.reply.simple(line));

@@ -4,7 +4,7 @@
 //! position are returned together, so a key that is there during the whole walk is returned exactly once. The walk ends
 //! at the first slot that this shard does not own: the proxy takes the cursor to that slot's owner (DESIGN.md, R15).
 
-use super::super::call::{CommandError, CommandResult, ReadCall, integer};
+use super::super::call::{CommandError, CommandResult, ReadCall, Word, integer};
 use super::super::record::{Position, Record};
 use super::super::slot_data::at_or_after;
 use crate::protocol::request::Args;
@@ -69,7 +69,7 @@ impl<'a> Options<'a> {
             if position + 1 == args.len() {
                 return Err(errors::SYNTAX.into());
             }
-            match args.get(position).to_ascii_uppercase().as_slice() {
+            match Word::of(args.get(position)).as_slice() {
                 b"COUNT" => {
                     let count = integer(args, position + 1)?;
                     options.count = u64::try_from(count).ok().filter(|&count| count > 0).ok_or(errors::SYNTAX)?;

@@ -82,6 +82,10 @@ impl Pieces {
     }
 
     fn slot(&mut self, piece: &mut Vec<u8>, from: usize) {
+        // A slot that is written is let go, so that from here on its writers need not copy.
+        if let Some(written) = from.checked_sub(1) {
+            self.frozen.slots[written] = None;
+        }
         let Some(slot) = (from..self.frozen.slots.len()).find(|&slot| self.frozen.slots[slot].is_some()) else {
             self.at = Place::End;
             return;

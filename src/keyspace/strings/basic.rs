@@ -47,11 +47,13 @@ pub fn set(call: &mut WriteCall<'_>) -> CommandResult {
         ExpiryOption::Keep => call.find(key).and_then(|record| record.expire_at),
         ExpiryOption::Unsaid | ExpiryOption::Persist => None,
     };
-    let found = if options.get { reply_old(call)? } else { call.keyspace.peek(key).is_some() };
+    if options.get {
+        reply_old(call)?;
+    }
     let refused = match options.condition {
         Condition::Always => false,
-        Condition::Absent => found,
-        Condition::Present => !found,
+        Condition::Absent => call.find(key).is_some(),
+        Condition::Present => call.find(key).is_none(),
     };
     if !refused {
         store(call, key, value, expire_at);

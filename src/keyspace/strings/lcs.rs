@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::super::call::{CommandError, CommandResult, ReadCall, integer};
+use super::super::call::{CommandError, CommandResult, ReadCall, Word, integer};
 use crate::protocol::errors;
 use crate::protocol::reply::ReplyWriter;
 use crate::protocol::request::Args;
@@ -20,7 +20,7 @@ impl Options {
         let mut options = Self::default();
         let mut position = 3;
         while position < args.len() {
-            let word = args.get(position).to_ascii_uppercase();
+            let word = Word::of(args.get(position));
             match word.as_slice() {
                 b"IDX" => options.indexes = true,
                 b"LEN" => options.length = true,

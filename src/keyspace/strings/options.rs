@@ -1,6 +1,6 @@
 //! The options that SET and GETEX share.
 
-use super::super::call::{CommandError, CommandResult};
+use super::super::call::{CommandError, CommandResult, Word};
 use super::super::record::ExpireAt;
 use crate::protocol::errors;
 use crate::protocol::numbers::parse_i64;
@@ -91,7 +91,7 @@ impl<'a> Options<'a> {
         let mut options = Self::default();
         let mut position = from;
         while position < args.len() {
-            let word = args.get(position).to_ascii_uppercase();
+            let word = Word::of(args.get(position));
             match word.as_slice() {
                 b"NX" if is_set && options.condition != Condition::Present => options.condition = Condition::Absent,
                 b"XX" if is_set && options.condition != Condition::Absent => options.condition = Condition::Present,
