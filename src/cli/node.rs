@@ -22,11 +22,15 @@ pub async fn run(args: &NodeArgs) -> Result<()> {
         name: args.name.clone(),
         data: args.data.clone(),
         listen: args.listen,
+        admin_listen: args.admin_listen,
         config,
         config_path: Some(args.config.clone()),
         engine,
     })?;
     let _ = writeln!(std::io::stdout(), "node {} listens on {}", handle.name, handle.address);
+    if let Some(address) = handle.admin_address {
+        let _ = writeln!(std::io::stdout(), "metrics on http://{address}/metrics");
+    }
     tokio::select! {
         () = signals::stop() => handle.stop(),
         ended = handle.ended() => ended?,

@@ -1,5 +1,6 @@
 //! What the cluster looks like now, as one process sees it.
 
+pub mod admin;
 pub mod config_file;
 pub mod health;
 pub mod operator;

@@ -8,6 +8,7 @@ use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::Duration;
 
+use super::figures::Figures;
 use crate::net::Clock;
 use crate::storage::{SegmentLog, StorageError, WriteBatch};
 
@@ -57,7 +58,7 @@ pub fn start(
     name: &str,
     mut log: SegmentLog,
     clock: Clock,
-    times: Arc<SyncTimes>,
+    figures: Arc<Figures>,
     done: impl Fn(Written) + Send + 'static,
 ) -> (mpsc::Sender<WriteBatch>, thread::JoinHandle<()>) {
     let (sender, batches) = mpsc::channel::<WriteBatch>();
@@ -65,7 +66,7 @@ pub fn start(
         while let Ok(mut batch) = batches.recv() {
             let began = clock.now();
             let result = log.write(&mut batch).and_then(|()| log.sync());
-            times.add(clock.now().since(began));
+            figures.sync_times.add(clock.now().since(began));
             let pinned_by = if log.usage().live_segments > PINNED_SEGMENTS { log.pinned_by() } else { Vec::new() };
             done(Written { batch, result, pinned_by });
         }

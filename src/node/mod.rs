@@ -19,6 +19,7 @@ mod cluster;
 mod connections;
 mod control;
 pub mod engine;
+mod figures;
 mod handshake;
 pub mod home;
 mod leader_time;

@@ -62,6 +62,17 @@ struct WaitingWrite {
     deadline: Moment,
 }
 
+/// Requests by how they ended.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Counts {
+    /// Reads answered.
+    pub reads: u64,
+    /// Writes answered.
+    pub writes: u64,
+    /// Requests refused.
+    pub refusals: u64,
+}
+
 /// A replica on this node.
 pub struct Replica {
     /// The group.
@@ -86,6 +97,8 @@ pub struct Replica {
     pub snapshotting: bool,
     /// Snapshots written since the start.
     pub snapshots_written: u64,
+    /// What was answered since the start.
+    pub counts: Counts,
     /// Whether the log has nothing of the group that fits its state, and must be told where it starts.
     pub log_starts_afresh: bool,
     /// Whether the replica is in the engine's list of those with something to do.
@@ -118,6 +131,7 @@ impl Replica {
             snapshot_bytes,
             snapshotting: false,
             snapshots_written: 0,
+            counts: Counts::default(),
             log_starts_afresh: false,
             dirty: true,
             written: None,
@@ -224,7 +238,10 @@ impl Replica {
             Err(_) => None,
         };
         match read {
-            Some(Read::Answered) => turn.answers.reply(ticket, self.applied(), turn.scratch),
+            Some(Read::Answered) => {
+                self.counts.reads += 1;
+                turn.answers.reply(ticket, self.applied(), turn.scratch);
+            }
             Some(Read::NotOwner(_)) => self.refuse(ticket, RefusalReason::NotOwner, turn),
             Some(Read::Unsettled) if self.group.leads_surely() => {
                 // The tick goes into the log first; the read then follows it.
@@ -290,7 +307,9 @@ impl Replica {
                     ProposeError::NotLeader => RefusalReason::NotLeader,
                     ProposeError::Full => RefusalReason::Busy,
                 };
-                proposals.iter().filter_map(|p| p.ticket).for_each(|ticket| self.refuse(ticket, reason, turn));
+                for proposal in proposals {
+                    proposal.ticket.into_iter().for_each(|ticket| self.refuse(ticket, reason, turn));
+                }
                 return;
             }
         };
@@ -335,6 +354,7 @@ impl Replica {
             } else if self.failed.is_some() {
                 self.refuse(write.ticket, RefusalReason::Unknown, turn);
             } else {
+                self.counts.writes += 1;
                 match outcome {
                     Outcome::Reply => turn.answers.reply(write.ticket, entry.index, turn.scratch),
                     Outcome::Refused(reason) => self.refuse(write.ticket, reason, turn),
@@ -498,7 +518,8 @@ impl Replica {
         self.group.applied().clone()
     }
 
-    fn refuse(&self, ticket: Ticket, reason: RefusalReason, turn: &mut Turn<'_>) {
+    fn refuse(&mut self, ticket: Ticket, reason: RefusalReason, turn: &mut Turn<'_>) {
+        self.counts.refusals += 1;
         turn.answers.refuse(ticket, reason, self.group.leader());
     }
 }

@@ -14,10 +14,12 @@ use tokio::task::{LocalSet, spawn_local};
 use super::cluster;
 use super::connections::Connections;
 use super::engine::{Engine, EngineOptions};
+use super::figures::Figures;
 use super::home::{Home, HomeError};
-use super::log_thread::{self, SyncTimes, Written};
+use super::log_thread::{self, Written};
 use super::peer_link::Links;
 use super::server::{self, Node, Shared};
+use crate::control::admin;
 use crate::control::reload::Reload;
 use crate::net::{Clock, Entropy};
 use crate::storage::{Disk, SegmentLog};
@@ -32,6 +34,8 @@ pub struct NodeOptions {
     pub data: PathBuf,
     /// Where it listens, when that is not its address in `shards.toml`.
     pub listen: Option<SocketAddr>,
+    /// Where metrics are served.
+    pub admin_listen: Option<SocketAddr>,
     /// `shards.toml` as it was read.
     pub config: ShardsConfig,
     /// Where `shards.toml` is, to watch it; none: it is not watched.
@@ -70,6 +74,8 @@ pub struct NodeHandle {
     pub name: NodeName,
     /// Where it listens.
     pub address: SocketAddr,
+    /// Where metrics are served.
+    pub admin_address: Option<SocketAddr>,
     stop: Option<oneshot::Sender<()>>,
     ended: Option<oneshot::Receiver<Result<(), NodeError>>>,
     thread: Option<thread::JoinHandle<()>>,
@@ -94,6 +100,9 @@ impl NodeHandle {
     }
 }
 
+/// Where a node listens, and where it serves metrics.
+type Addresses = (SocketAddr, Option<SocketAddr>);
+
 /// Starts a node on a thread of its own. When this returns, it has its data and listens.
 ///
 /// # Errors
@@ -114,8 +123,9 @@ pub fn start(options: NodeOptions) -> Result<NodeHandle, NodeError> {
     let thread = thread::Builder::new().name(format!("node-{name}")).spawn(work);
     let thread = thread.expect("the operating system starts a thread");
     match ready.recv() {
-        Ok(Ok(address)) => {
-            Ok(NodeHandle { name, address, stop: Some(stop_sender), ended: Some(ended), thread: Some(thread) })
+        Ok(Ok((address, admin_address))) => {
+            let (stop, ended, thread) = (Some(stop_sender), Some(ended), Some(thread));
+            Ok(NodeHandle { name, address, admin_address, stop, ended, thread })
         }
         Ok(Err(error)) => Err(error),
         Err(_) => Err(NodeError::Stopped(format!("node `{name}` ended while it started"))),
@@ -124,10 +134,10 @@ pub fn start(options: NodeOptions) -> Result<NodeHandle, NodeError> {
 
 async fn run(
     options: NodeOptions,
-    ready: &std_mpsc::Sender<Result<SocketAddr, NodeError>>,
+    ready: &std_mpsc::Sender<Result<Addresses, NodeError>>,
     stop: oneshot::Receiver<()>,
 ) -> Result<(), NodeError> {
-    let (shared, listener) = match open(&options).await {
+    let (shared, listener, admin) = match open(&options).await {
         Ok(opened) => opened,
         Err(error) => {
             drop(ready.send(Err(error)));
@@ -137,6 +147,11 @@ async fn run(
     let ended = Rc::clone(&shared.borrow().ended);
     let address = listener.local_addr().unwrap_or(SocketAddr::from(([0, 0, 0, 0], 0)));
     spawn_local(server::run_turns(Rc::clone(&shared)));
+    let admin_address = admin.as_ref().and_then(|a| a.local_addr().ok());
+    if let Some(admin) = admin {
+        let figures = Arc::clone(&shared.borrow().figures);
+        tokio::spawn(admin::serve(admin, figures));
+    }
     spawn_local(server::accept(Rc::clone(&shared), listener));
     spawn_local(cluster::follow(Rc::clone(&shared)));
     spawn_local(cluster::hear(Rc::clone(&shared), options.config.clone()));
@@ -148,7 +163,7 @@ async fn run(
             Err(error) => tracing::error!(file = %path.display(), "the file cannot be watched: {error}"),
         }
     }
-    drop(ready.send(Ok(address)));
+    drop(ready.send(Ok((address, admin_address))));
     tokio::select! {
         _ = stop => Ok(()),
         () = ended.notified() => {
@@ -158,7 +173,7 @@ async fn run(
     }
 }
 
-async fn open(options: &NodeOptions) -> Result<(Shared, TcpListener), NodeError> {
+async fn open(options: &NodeOptions) -> Result<(Shared, TcpListener, Option<TcpListener>), NodeError> {
     let name = &options.name;
     let record = options.config.nodes.iter().find(|n| n.name == *name);
     let record = record.ok_or_else(|| NodeError::UnknownName(name.clone()))?;
@@ -167,6 +182,14 @@ async fn open(options: &NodeOptions) -> Result<(Shared, TcpListener), NodeError>
     let (mut home, log) = Home::open(&Disk::system(), &options.data, name, &entropy)?;
     let listen = |error| NodeError::Listen { name: name.clone(), addr: addr.clone(), error };
     let listener = TcpListener::bind(&addr).await.map_err(listen)?;
+    let admin = match options.admin_listen {
+        Some(address) => Some(TcpListener::bind(address).await.map_err(|error| NodeError::Listen {
+            name: name.clone(),
+            addr: address.to_string(),
+            error,
+        })?),
+        None => None,
+    };
     let catalog = home.catalog()?;
     let replicas = home.restore_all(catalog.as_ref())?;
     let mut engine = Engine::new(name.clone(), options.engine, entropy.next());
@@ -174,8 +197,8 @@ async fn open(options: &NodeOptions) -> Result<(Shared, TcpListener), NodeError>
         engine.adopt_catalog(Arc::new(catalog));
     }
     replicas.into_iter().for_each(|replica| engine.add_replica(replica));
-    let times = Arc::new(SyncTimes::default());
-    let (log, returned) = start_log(name, log, &clock, &times);
+    let figures = Arc::new(Figures::default());
+    let (log, returned) = start_log(name, log, &clock, &figures);
     let node = Node {
         engine,
         connections: Connections::default(),
@@ -184,6 +207,7 @@ async fn open(options: &NodeOptions) -> Result<(Shared, TcpListener), NodeError>
         clock,
         name: name.clone(),
         log,
+        figures,
         desk: Rc::default(),
         clients: 0,
         wake: Rc::new(Notify::new()),
@@ -194,7 +218,7 @@ async fn open(options: &NodeOptions) -> Result<(Shared, TcpListener), NodeError>
     node.wake.notify_one();
     let shared = Rc::new(RefCell::new(node));
     spawn_local(take_back(Rc::clone(&shared), returned));
-    Ok((shared, listener))
+    Ok((shared, listener, admin))
 }
 
 type Batches = std_mpsc::Sender<crate::storage::WriteBatch>;
@@ -203,12 +227,12 @@ fn start_log(
     name: &NodeName,
     log: SegmentLog,
     clock: &Clock,
-    times: &Arc<SyncTimes>,
+    figures: &Arc<Figures>,
 ) -> (Batches, mpsc::UnboundedReceiver<Written>) {
     // At most one batch is on its way, so the channel holds at most one.
     let (done, returned) = mpsc::unbounded_channel();
     let give_back = move |written| drop(done.send(written));
-    let (batches, _) = log_thread::start(name.as_str(), log, clock.clone(), Arc::clone(times), give_back);
+    let (batches, _) = log_thread::start(name.as_str(), log, clock.clone(), Arc::clone(figures), give_back);
     (batches, returned)
 }
 

@@ -7,7 +7,7 @@ use std::cell::RefCell;
 use std::io;
 use std::ops::ControlFlow;
 use std::rc::Rc;
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
@@ -16,6 +16,7 @@ use tokio::task::spawn_local;
 use super::connections::{Connections, Dialect};
 use super::control;
 use super::engine::{Engine, Event, TICK};
+use super::figures::Figures;
 use super::home::Home;
 use super::log_thread::Written;
 use super::peer_link::Links;
@@ -30,6 +31,8 @@ use crate::protocol::frame::{
 use crate::storage::WriteBatch;
 use crate::topology::{Catalog, NodeName, ShardId};
 
+/// Ticks between two publications of the figures.
+const PUBLISH_TICKS: u64 = 10;
 /// Bytes that one read takes off a socket.
 const READ_BYTES: usize = 256 * 1024;
 /// How long a connection that is being closed may take to read what was written to it.
@@ -53,6 +56,8 @@ pub struct Node {
     pub name: NodeName,
     /// Where batches for the log go.
     pub log: mpsc::Sender<WriteBatch>,
+    /// What machines are told.
+    pub figures: Arc<Figures>,
     /// What plain RESP clients share.
     pub desk: Rc<Desk>,
     /// Plain RESP clients since the start.
@@ -141,8 +146,8 @@ impl Node {
         }
     }
 
-    fn catalog_is(&mut self, catalog: std::sync::Arc<Catalog>) {
-        self.connections.catalog = Some(std::sync::Arc::clone(&catalog));
+    fn catalog_is(&mut self, catalog: Arc<Catalog>) {
+        self.connections.catalog = Some(Arc::clone(&catalog));
         if let Err(error) = self.home.keep_catalog(&catalog) {
             self.fail(error.to_string());
         }
@@ -240,6 +245,7 @@ pub fn batch_written(shared: &Shared, written: Written) {
 pub async fn run_turns(shared: Shared) {
     let wake = Rc::clone(&shared.borrow().wake);
     let mut ticks = tokio::time::interval(TICK);
+    let mut ticked = 0_u64;
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         tokio::select! {
@@ -249,6 +255,10 @@ pub async fn run_turns(shared: Shared) {
                 let node = &mut *shared.borrow_mut();
                 let (now, wall) = (node.clock.now(), node.clock.wall());
                 node.engine.tick(now, wall, &mut node.connections);
+                ticked += 1;
+                if ticked % PUBLISH_TICKS == 1 {
+                    node.figures.publish(&node.engine, node.connections.len(), now);
+                }
             }
         }
         let node = &mut *shared.borrow_mut();

@@ -12,10 +12,25 @@ use prometheus_client::registry::Registry;
 
 use super::metrics::{BUCKETS_US, CommandClass, Figure, Outcome, WorkerStats};
 use super::process::Process;
+use crate::control::admin::Exposed;
 use crate::protocol::frame::RefusalReason;
 
+/// A process as machines see it; shared with the collector that is made for each look.
+#[derive(Debug)]
+pub struct Shown(pub Arc<Process>);
+
+impl Exposed for Shown {
+    fn metrics(&self) -> String {
+        text(&self.0)
+    }
+
+    fn not_ready(&self) -> Option<String> {
+        (!self.0.is_ready()).then(|| "a shard has no leader that can be reached".to_owned())
+    }
+}
+
 /// All metrics in the text format.
-pub fn text(process: &Arc<Process>) -> String {
+fn text(process: &Arc<Process>) -> String {
     let mut registry = Registry::with_prefix("pontoon_proxy");
     registry.register_collector(Box::new(Exposition(process.clone())));
     let mut text = String::new();

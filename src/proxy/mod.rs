@@ -3,7 +3,6 @@
 //! [`engine`] decides and is free of IO; [`worker`] is a thread that gives it sockets; [`start`] runs as many as asked
 //! for and what they share: the file's watcher, metrics, the end. `ARCHITECTURE.md` has the measured reasons.
 
-mod admin;
 pub mod engine;
 mod exposition;
 pub mod limits;

@@ -10,12 +10,13 @@ use arc_swap::ArcSwapOption;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::sync::{mpsc, oneshot};
 
-use super::admin;
 use super::engine::{Settings, Shared};
+use super::exposition::Shown;
 use super::limits::WorkerLimits;
 use super::metrics::WorkerStats;
 use super::process::Process;
 use super::worker::{self, Mail, WorkerOptions};
+use crate::control::admin;
 use crate::control::health::HealthTimes;
 use crate::control::os_reason;
 use crate::control::reload::Reload;
@@ -227,7 +228,7 @@ fn supervise(
     std::thread::Builder::new().name("pontoon-proxy".to_owned()).spawn(move || {
         runtime.block_on(async move {
             if let Some(admin) = admin {
-                tokio::spawn(admin::serve(admin, process));
+                tokio::spawn(admin::serve(admin, Arc::new(Shown(process))));
             }
             tokio::spawn(reload.run());
             // Ends with the proxy, whether it says so or is dropped.

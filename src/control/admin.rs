@@ -8,8 +8,13 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
-use super::exposition;
-use super::process::Process;
+/// What a process shows to machines.
+pub trait Exposed: Send + Sync + 'static {
+    /// All metrics, as Prometheus text.
+    fn metrics(&self) -> String;
+    /// Why it cannot serve now; none when it can.
+    fn not_ready(&self) -> Option<String>;
+}
 
 /// Connections that are served at a time; more wait.
 const CONNECTIONS_MAX: usize = 32;
@@ -21,7 +26,7 @@ const EXCHANGE_MAX: Duration = Duration::from_secs(5);
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Serves until it is dropped.
-pub async fn serve(listener: TcpListener, process: Arc<Process>) {
+pub async fn serve(listener: TcpListener, process: Arc<dyn Exposed>) {
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     loop {
         let place = places.clone().acquire_owned().await.expect("it is never closed");
@@ -39,7 +44,7 @@ pub async fn serve(listener: TcpListener, process: Arc<Process>) {
     }
 }
 
-async fn exchange(mut stream: TcpStream, process: &Arc<Process>) -> std::io::Result<()> {
+async fn exchange(mut stream: TcpStream, process: &Arc<dyn Exposed>) -> std::io::Result<()> {
     let mut head = Vec::new();
     while !head.windows(4).any(|w| w == b"\r\n\r\n") && head.len() < HEAD_BYTES_MAX {
         if stream.read_buf(&mut head).await? == 0 {
@@ -47,24 +52,24 @@ async fn exchange(mut stream: TcpStream, process: &Arc<Process>) -> std::io::Res
         }
     }
     let line = head.split(|b| *b == b'\r').next().unwrap_or_default();
-    let answer = answer(&String::from_utf8_lossy(line), process);
+    let answer = answer(&String::from_utf8_lossy(line), &**process);
     stream.write_all(answer.as_bytes()).await?;
     stream.shutdown().await
 }
 
-fn answer(line: &str, process: &Arc<Process>) -> String {
+fn answer(line: &str, process: &dyn Exposed) -> String {
     let mut words = line.split(' ');
     let (method, target) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
     let path = target.split('?').next().unwrap_or_default();
     let (status, kind, body) = match (method, path) {
         ("GET" | "HEAD", "/metrics") => {
-            ("200 OK", "application/openmetrics-text; version=1.0.0; charset=utf-8", exposition::text(process))
+            ("200 OK", "application/openmetrics-text; version=1.0.0; charset=utf-8", process.metrics())
         }
         ("GET" | "HEAD", "/healthz") => ("200 OK", "text/plain", "alive\n".to_owned()),
-        ("GET" | "HEAD", "/readyz") if process.is_ready() => ("200 OK", "text/plain", "ready\n".to_owned()),
-        ("GET" | "HEAD", "/readyz") => {
-            ("503 Service Unavailable", "text/plain", "a shard has no leader that can be reached\n".to_owned())
-        }
+        ("GET" | "HEAD", "/readyz") => match process.not_ready() {
+            None => ("200 OK", "text/plain", "ready\n".to_owned()),
+            Some(reason) => ("503 Service Unavailable", "text/plain", format!("{reason}\n")),
+        },
         ("GET" | "HEAD", _) => ("404 Not Found", "text/plain", "try /metrics, /healthz or /readyz\n".to_owned()),
         _ => ("405 Method Not Allowed", "text/plain", "only GET and HEAD\n".to_owned()),
     };
@@ -76,22 +81,30 @@ fn answer(line: &str, process: &Arc<Process>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::frontend::Facts;
-    use crate::net::Clock;
-    use crate::proxy::metrics::WorkerStats;
+
+    struct Process(Option<&'static str>);
+
+    impl Exposed for Process {
+        fn metrics(&self) -> String {
+            "answer 42\n".to_owned()
+        }
+
+        fn not_ready(&self) -> Option<String> {
+            self.0.map(str::to_owned)
+        }
+    }
 
     #[test]
     fn each_path_and_method_has_its_answer() {
-        let worker = Arc::new(WorkerStats::default());
-        let process = Arc::new(Process::new(vec![worker.clone()], Facts::default(), Clock::system()));
-        let status = |line: &str| answer(line, &process).split("\r\n").next().unwrap().to_owned();
+        let (ready, waiting) = (Process(None), Process(Some("a shard has no leader")));
+        let status = |line: &str| answer(line, &ready).split("\r\n").next().unwrap().to_owned();
         assert_eq!(status("GET /healthz HTTP/1.1"), "HTTP/1.1 200 OK");
-        assert_eq!(status("GET /readyz HTTP/1.1"), "HTTP/1.1 503 Service Unavailable");
-        worker.ready.set(1);
         assert_eq!(status("GET /readyz?x=1 HTTP/1.1"), "HTTP/1.1 200 OK");
         assert_eq!(status("GET /nope HTTP/1.1"), "HTTP/1.1 404 Not Found");
         assert_eq!(status("POST /metrics HTTP/1.1"), "HTTP/1.1 405 Method Not Allowed");
         assert_eq!(status(""), "HTTP/1.1 405 Method Not Allowed");
-        assert!(answer("GET /metrics HTTP/1.1", &process).contains("pontoon_proxy_workers 1\n"));
+        assert!(answer("GET /metrics HTTP/1.1", &ready).ends_with("\r\n\r\nanswer 42\n"));
+        let refused = answer("GET /readyz HTTP/1.1", &waiting);
+        assert!(refused.starts_with("HTTP/1.1 503") && refused.ends_with("a shard has no leader\n"));
     }
 }

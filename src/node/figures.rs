@@ -1,0 +1,183 @@
+//! What a node tells machines about itself: Prometheus text, made when somebody asks from what the node's thread last
+//! published.
+
+use std::fmt::Error;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use arc_swap::ArcSwap;
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::encoding::{DescriptorEncoder, NoLabelSet};
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::{MetricType, counter::Counter};
+use prometheus_client::registry::Registry;
+
+use super::engine::Engine;
+use super::log_thread::{SYNC_BUCKETS, SyncTimes};
+use crate::control::admin::Exposed;
+use crate::protocol::frame::Role;
+
+type Labels = Vec<(&'static str, String)>;
+
+/// A node's figures: one writer, any readers.
+#[derive(Debug, Default)]
+pub struct Figures {
+    /// The log's thread counts here.
+    pub sync_times: SyncTimes,
+    published: ArcSwap<Published>,
+}
+
+#[derive(Debug, Default)]
+struct Published {
+    revision: u64,
+    connections: usize,
+    replicas: Vec<PublishedReplica>,
+}
+
+#[derive(Debug)]
+struct PublishedReplica {
+    shard: String,
+    leads: bool,
+    readable: bool,
+    has_leader: bool,
+    gauges: [(&'static str, &'static str, u64); 9],
+    counters: [(&'static str, &'static str, u64); 4],
+}
+
+impl Figures {
+    /// Publishes the present state of the node.
+    pub fn publish(&self, engine: &Engine, connections: usize, now: crate::net::Moment) {
+        let catalog = engine.catalog();
+        let replicas = engine.replicas().map(|replica| {
+            let status = replica.status(now);
+            let shard = catalog.and_then(|c| c.shard(replica.shard));
+            let ((keys, bytes), (writes, reads)) = (replica.machine.usage(), replica.waiting());
+            PublishedReplica {
+                shard: shard.map_or_else(|| replica.shard.to_string(), |s| s.name.to_string()),
+                leads: status.role == Role::Leader,
+                readable: status.readable,
+                has_leader: status.leader.is_some(),
+                gauges: [
+                    ("term", "Raft term", status.term.0),
+                    ("committed_index", "Highest log index known to be committed", status.committed.0),
+                    ("applied_index", "Highest log index in the state", status.applied.0),
+                    ("apply_lag", "Committed entries that are not applied", status.committed.0 - status.applied.0),
+                    ("keys", "Keys", keys),
+                    ("data_bytes", "Bytes of keys and values", bytes),
+                    ("log_window_bytes", "Bytes of log entries in memory", replica.group.window_bytes() as u64),
+                    ("writes_waiting", "Writes that wait for their entries", writes as u64),
+                    ("reads_waiting", "Reads that wait for an index", reads as u64),
+                ],
+                counters: [
+                    ("reads", "Reads answered", replica.counts.reads),
+                    ("writes", "Writes answered", replica.counts.writes),
+                    ("refusals", "Requests refused", replica.counts.refusals),
+                    ("snapshots_written", "Snapshots written to disk", replica.snapshots_written),
+                ],
+            }
+        });
+        let replicas = replicas.collect();
+        self.published.store(Arc::new(Published { revision: engine.revision().0, connections, replicas }));
+    }
+}
+
+impl Exposed for Figures {
+    fn metrics(&self) -> String {
+        let published = self.published.load();
+        let mut registry = Registry::with_prefix("pontoon_node");
+        gauge(&mut registry, "catalog_revision", "Revision of the catalog", published.revision);
+        gauge(
+            &mut registry,
+            "connections",
+            "Open connections of proxies, nodes, clients",
+            published.connections as u64,
+        );
+        let mut gauges = Vec::new();
+        let mut counters = Vec::new();
+        for replica in &published.replicas {
+            let labels: Labels = vec![("shard", replica.shard.clone())];
+            let flags = [
+                ("leads", "Whether the replica leads its shard", u64::from(replica.leads)),
+                ("readable", "Whether the replica can be read", u64::from(replica.readable)),
+            ];
+            gauges.extend(replica.gauges.iter().chain(&flags).map(|g| (*g, labels.clone())));
+            counters.extend(replica.counters.iter().map(|c| (*c, labels.clone())));
+        }
+        families(&mut registry, gauges, |family: &Family<Labels, Gauge>, labels, value| {
+            family.get_or_create(labels).set(i64::try_from(value).unwrap_or(i64::MAX));
+        });
+        families(&mut registry, counters, |family: &Family<Labels, Counter>, labels, value| {
+            family.get_or_create(labels).inc_by(value);
+        });
+        registry.register_collector(Box::new(SyncHistogram(self.sync_times.read())));
+        let mut text = String::new();
+        // Only a writer that fails makes an error, and a String does not.
+        encode(&mut text, &registry).expect("a String takes all text");
+        text
+    }
+
+    fn not_ready(&self) -> Option<String> {
+        let published = self.published.load();
+        let stuck = published.replicas.iter().find(|r| !r.readable || !r.has_leader);
+        match stuck {
+            _ if published.revision == 0 => Some("the node belongs to no cluster yet".to_owned()),
+            Some(replica) => Some(format!("the replica of shard {} has no leader or no state", replica.shard)),
+            None => None,
+        }
+    }
+}
+
+fn gauge(registry: &mut Registry, name: &str, help: &str, value: u64) {
+    let gauge: Gauge = Gauge::default();
+    gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
+    registry.register(name, help, gauge);
+}
+
+/// Registers one family for each name, in the order of the names.
+fn families<M>(
+    registry: &mut Registry,
+    values: Vec<((&'static str, &'static str, u64), Labels)>,
+    set: impl Fn(&Family<Labels, M>, &Labels, u64),
+) where
+    M: prometheus_client::encoding::EncodeMetric
+        + prometheus_client::metrics::TypedMetric
+        + Default
+        + std::fmt::Debug
+        + Send
+        + Sync
+        + 'static,
+{
+    let mut made: std::collections::BTreeMap<&str, Family<Labels, M>> = std::collections::BTreeMap::new();
+    for ((name, help, value), labels) in values {
+        let family = made.entry(name).or_insert_with(|| {
+            let family = Family::<Labels, M>::default();
+            registry.register(name, help, family.clone());
+            family
+        });
+        set(family, &labels, value);
+    }
+}
+
+/// The times of the log's batches at one moment.
+#[derive(Debug)]
+struct SyncHistogram((Vec<u64>, f64));
+
+impl Collector for SyncHistogram {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), Error> {
+        let (buckets, sum) = &self.0;
+        let help = "From a batch's arrival at the log's thread to its being on disk";
+        let mut metric = encoder.encode_descriptor("log_sync_seconds", help, None, MetricType::Histogram)?;
+        let bounds = SYNC_BUCKETS.iter().map(std::time::Duration::as_secs_f64).chain([f64::MAX]);
+        let pairs: Vec<_> = bounds.zip(buckets.iter().copied()).collect();
+        metric.encode_histogram::<NoLabelSet>(*sum, buckets.iter().sum(), &pairs, None)
+    }
+}
+
+impl SyncTimes {
+    fn read(&self) -> (Vec<u64>, f64) {
+        let buckets = self.buckets.iter().map(|b| b.load(Ordering::Relaxed)).collect();
+        (buckets, self.sum_us.load(Ordering::Relaxed) as f64 / 1e6)
+    }
+}
