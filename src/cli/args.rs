@@ -27,6 +27,8 @@ pub struct CommandLine {
 /// The subcommands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Run a whole cluster in this process, to try it out
+    Dev(DevArgs),
     /// Run one node of a cluster
     Node(NodeArgs),
     /// Create the cluster of a shards.toml, once

@@ -19,7 +19,7 @@ use super::{print, print_json};
 use crate::control::config_file;
 use crate::control::operator::{Operator, Target};
 use crate::net::Entropy;
-use crate::protocol::control::{ControlReply, ControlRequest};
+use crate::protocol::control::{ControlReply, ControlRequest, Welcome};
 use crate::topology::{Catalog, ClusterId, Incarnation, NodeName, ShardsConfig};
 
 /// How long the shards may take to elect their leaders.
@@ -38,21 +38,32 @@ struct Created {
 pub async fn run(args: &InitArgs) -> anyhow::Result<()> {
     let config = config_file::load(&args.config)?;
     let incarnations = identify(&config).await?;
-    let entropy = Entropy::system();
-    let catalog = Catalog::found(ClusterId(entropy.next_u128()), entropy.next(), &config, &incarnations);
-    create(&config, &catalog).await?;
-    await_leaders(&config, catalog.cluster).await?;
-    let created = Created {
-        cluster: catalog.cluster,
-        version: config.version,
-        nodes: config.nodes.len(),
-        shards: config.shards.len(),
-    };
+    let cluster = found(&config, &incarnations).await?;
+    let created = Created { cluster, version: config.version, nodes: config.nodes.len(), shards: config.shards.len() };
     if args.json {
         return print_json(&created);
     }
     let Created { cluster, version, nodes, shards } = created;
     print(&format!("created cluster {cluster}: version {version}, {nodes} nodes, {shards} shards, all with a leader"))
+}
+
+/// Creates the cluster of these nodes, unless one of them belongs to one already; then only waits for its leaders.
+pub async fn found_if_new(config: &ShardsConfig) -> anyhow::Result<()> {
+    for answer in operator().ask_all(&Target::of_config(config), &ControlRequest::Identify).await {
+        if let ControlReply::Identity(Welcome { cluster: Some(cluster), .. }) = answer? {
+            return await_leaders(config, cluster).await;
+        }
+    }
+    let incarnations = identify(config).await?;
+    found(config, &incarnations).await.map(drop)
+}
+
+async fn found(config: &ShardsConfig, incarnations: &BTreeMap<NodeName, Incarnation>) -> anyhow::Result<ClusterId> {
+    let entropy = Entropy::system();
+    let catalog = Catalog::found(ClusterId(entropy.next_u128()), entropy.next(), config, incarnations);
+    create(config, &catalog).await?;
+    await_leaders(config, catalog.cluster).await?;
+    Ok(catalog.cluster)
 }
 
 /// The incarnations of all nodes, none of which belongs to a cluster.

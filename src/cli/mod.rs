@@ -8,6 +8,7 @@
 
 pub mod args;
 mod check;
+mod dev;
 mod gather;
 mod init;
 mod locate;
@@ -47,6 +48,7 @@ pub fn run(command_line: impl IntoIterator<Item = OsString>) -> ExitCode {
 
 fn dispatch(command: Command) -> anyhow::Result<()> {
     match command {
+        Command::Dev(args) => block_on(dev::run(&args)),
         Command::Node(args) => block_on(node::run(&args)),
         Command::Init(args) => block_on(init::run(&args)),
         Command::Proxy(args) => block_on(proxy::run(args)),
