@@ -1,0 +1,213 @@
+//! Nodes die, hang and come back; what was acknowledged stays.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use crate::harness::{Cluster, until};
+
+const ALL: &[usize] = &[1, 2, 3];
+
+fn check_all(cluster: &Cluster, written: &BTreeMap<String, Vec<u32>>) {
+    let mut connection = cluster.connect();
+    for (prefix, numbers) in written {
+        for chunk in numbers.chunks(500) {
+            let keys: Vec<String> = chunk.iter().map(|number| format!("{prefix}:{number}")).collect();
+            let found: Vec<Option<u32>> = redis::cmd("MGET").arg(&keys).query(&mut connection).unwrap();
+            let lost: Vec<_> = chunk.iter().zip(&found).filter(|(n, f)| Some(**n) != **f).collect();
+            assert!(lost.is_empty(), "{prefix}: acknowledged and lost: {lost:?}");
+        }
+    }
+}
+
+/// Lets four writers write while `faults` happen.
+fn under_load(cluster: &mut Cluster, faults: impl FnOnce(&mut Cluster)) -> BTreeMap<String, Vec<u32>> {
+    let stop = AtomicBool::new(false);
+    let mut written = BTreeMap::new();
+    let address = cluster.proxies[0].address.clone();
+    std::thread::scope(|scope| {
+        let writers: Vec<_> = (0..4)
+            .map(|writer| {
+                let (stop, address) = (&stop, address.clone());
+                scope.spawn(move || {
+                    let prefix = format!("w{writer}-{}", std::process::id());
+                    let result = write_with(&address, &prefix, stop);
+                    (prefix, result)
+                })
+            })
+            .collect();
+        faults(cluster);
+        stop.store(true, Ordering::Relaxed);
+        for writer in writers {
+            let (prefix, (acknowledged, unknown)) = writer.join().unwrap();
+            assert!(acknowledged.len() > 10, "{prefix}: hardly any write was acknowledged");
+            assert!(unknown <= 4, "{prefix}: {unknown} writes of unknown outcome, more than one per fault");
+            written.insert(prefix, acknowledged);
+        }
+    });
+    written
+}
+
+/// Writes `prefix:0`, `prefix:1`, ... until told to stop. Returns the acknowledged ones, and how many ended as unknown.
+fn write_with(address: &str, prefix: &str, stop: &AtomicBool) -> (Vec<u32>, u32) {
+    let client = redis::Client::open(format!("redis://{address}/")).unwrap();
+    let mut connection = client.get_connection().unwrap();
+    connection.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    let (mut acknowledged, mut unknown) = (Vec::new(), 0);
+    for number in 0.. {
+        if stop.load(Ordering::Relaxed) {
+            break;
+        }
+        let key = format!("{prefix}:{number}");
+        match redis::cmd("SET").arg(key).arg(number).query::<String>(&mut connection) {
+            Ok(_) => acknowledged.push(number),
+            Err(error) => {
+                assert_eq!(error.code(), Some("TIMEOUT"), "{error}");
+                unknown += 1;
+            }
+        }
+    }
+    (acknowledged, unknown)
+}
+
+/// Waits until somebody else leads the shard.
+fn await_other_leader(cluster: &Cluster, shard: &str, old: &str) {
+    until("another leader", || {
+        let found = cluster.shard(shard);
+        if found["leader"].is_string() && found["leader"] != old { Ok(()) } else { Err(found.to_string()) }
+    });
+}
+
+#[test]
+fn acknowledged_writes_survive_the_death_of_a_leader_and_of_a_follower() {
+    let mut cluster = Cluster::start(3, &[ALL, ALL], &[]);
+    let written = under_load(&mut cluster, |cluster| {
+        let leader = cluster.leader("a");
+        cluster.nodes.get_mut(&leader).unwrap().kill();
+        await_other_leader(cluster, "a", &leader);
+        cluster.start_node(&leader);
+        cluster.await_health();
+        let leader = cluster.leader("b");
+        let follower = ["n1", "n2", "n3"].into_iter().find(|n| **n != *leader).unwrap();
+        cluster.nodes.get_mut(follower).unwrap().kill();
+        cluster.start_node(follower);
+        cluster.await_health();
+    });
+    check_all(&cluster, &written);
+    // Each replica in turn holds all of it.
+    for gone in ["n1", "n2", "n3"] {
+        cluster.nodes.get_mut(gone).unwrap().kill();
+        check_all(&cluster, &written);
+        cluster.start_node(gone);
+        cluster.await_health();
+    }
+}
+
+#[test]
+fn everything_is_there_after_all_nodes_were_killed_at_once() {
+    let mut cluster = Cluster::start(3, &[ALL, ALL], &["--snapshot-entries", "100"]);
+    let written = under_load(&mut cluster, |cluster| {
+        until("snapshots on disk", || {
+            let count = std::fs::read_dir(cluster.data("n1").join("snapshots")).map_or(0, Iterator::count);
+            if count >= 2 { Ok(()) } else { Err(format!("{count}")) }
+        });
+        for name in ["n1", "n2", "n3"] {
+            cluster.nodes.get_mut(name).unwrap().kill();
+        }
+        for name in ["n1", "n2", "n3"] {
+            cluster.start_node(name);
+        }
+        cluster.await_health();
+    });
+    check_all(&cluster, &written);
+}
+
+#[test]
+fn a_replica_that_is_far_behind_catches_up_by_a_snapshot() {
+    let mut cluster = Cluster::start(3, &[ALL], &[]);
+    let follower = ["n1", "n2", "n3"].into_iter().find(|n| **n != *cluster.leader("a")).unwrap();
+    cluster.nodes.get_mut(follower).unwrap().kill();
+    let mut connection = cluster.connect();
+    let value = vec![b'v'; 1 << 20];
+    for number in 0..80 {
+        let key = format!("big:{number}");
+        redis::cmd("SET").arg(key).arg(&value).query::<String>(&mut connection).unwrap();
+    }
+    cluster.start_node(follower);
+    cluster.await_health();
+    assert!(cluster.log(follower).contains("state received"), "{}", cluster.log(follower));
+    // With one more gone, the majority needs the one that caught up.
+    let other = ["n1", "n2", "n3"].into_iter().find(|n| *n != follower && **n != *cluster.leader("a")).unwrap();
+    cluster.nodes.get_mut(other).unwrap().kill();
+    redis::cmd("SET").arg("after").arg("1").query::<String>(&mut connection).unwrap();
+    let lengths: Vec<usize> =
+        (0..80).map(|n| redis::cmd("STRLEN").arg(format!("big:{n}")).query(&mut connection).unwrap()).collect();
+    assert!(lengths.iter().all(|l| *l == 1 << 20));
+}
+
+#[test]
+fn a_hanging_leader_costs_a_pause_and_no_error_to_readers() {
+    let cluster = Cluster::start(3, &[ALL], &[]);
+    let mut connection = cluster.connect();
+    redis::cmd("SET").arg("k").arg("1").query::<String>(&mut connection).unwrap();
+    let leader = cluster.leader("a");
+    cluster.nodes[&leader].signal("STOP");
+    let began = Instant::now();
+    let value: String = redis::cmd("GET").arg("k").query(&mut connection).unwrap();
+    assert_eq!(value, "1");
+    // The first write may have been on its way to the leader that hangs.
+    let first = redis::cmd("SET").arg("k").arg("2").query::<String>(&mut cluster.connect());
+    assert!(first.is_ok() || first.unwrap_err().code() == Some("TIMEOUT"));
+    redis::cmd("SET").arg("k").arg("3").query::<String>(&mut cluster.connect()).unwrap();
+    let paused = began.elapsed();
+    cluster.nodes[&leader].signal("CONT");
+    assert!(paused < Duration::from_secs(12), "{paused:?}");
+    cluster.await_health();
+    redis::cmd("CLIENT").arg("READS").arg("strong").query::<String>(&mut connection).unwrap();
+    let value: String = redis::cmd("GET").arg("k").query(&mut connection).unwrap();
+    assert_eq!(value, "3");
+}
+
+#[test]
+fn the_death_of_a_leader_pauses_its_shard_only() {
+    let mut cluster = Cluster::start(4, &[&[1, 2, 3], &[4]], &[]);
+    let mut connection = cluster.connect();
+    let key_of = |shard: &str| {
+        (0..).map(|n| format!("key{n}")).find(|key| {
+            let output = cluster.run(&["where", key, "--json"]);
+            let found: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+            found["shard"] == shard
+        })
+    };
+    let (in_a, in_b) = (key_of("a").unwrap(), key_of("b").unwrap());
+    let leader = cluster.leader("a");
+    cluster.nodes.get_mut(&leader).unwrap().kill();
+    let began = Instant::now();
+    for _ in 0..100 {
+        redis::cmd("SET").arg(&in_b).arg("1").query::<String>(&mut connection).unwrap();
+    }
+    assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
+    redis::cmd("SET").arg(&in_a).arg("1").query::<String>(&mut connection).unwrap();
+}
+
+#[test]
+fn a_damaged_log_is_refused_with_its_place() {
+    let mut cluster = Cluster::start(3, &[ALL], &[]);
+    let mut connection = cluster.connect();
+    for number in 0..200 {
+        redis::cmd("SET").arg(number).arg(vec![b'x'; 1000]).query::<String>(&mut connection).unwrap();
+    }
+    cluster.await_health();
+    cluster.nodes.get_mut("n2").unwrap().kill();
+    let segment = std::fs::read_dir(cluster.data("n2").join("log")).unwrap().map(|e| e.unwrap().path()).min().unwrap();
+    let mut bytes = std::fs::read(&segment).unwrap();
+    let middle = 60_000;
+    bytes[middle] ^= 0x10;
+    std::fs::write(&segment, &bytes).unwrap();
+    let error = cluster.try_start_node("n2").err().expect("a node with a damaged log must not start");
+    assert!(error.contains(segment.to_str().unwrap()), "{error}");
+    bytes[middle] ^= 0x10;
+    std::fs::write(&segment, &bytes).unwrap();
+    cluster.start_node("n2");
+    cluster.await_health();
+}

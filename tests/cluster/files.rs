@@ -1,0 +1,97 @@
+//! `shards.toml` is edited while everything runs.
+
+use std::fs;
+
+use crate::harness::{Cluster, free_ports, until};
+
+const ALL: &[usize] = &[1, 2, 3];
+
+fn await_version(cluster: &Cluster, version: u64) {
+    until("the new version", || {
+        let status = cluster.status();
+        if status["version"] == version { Ok(()) } else { Err(status.to_string()) }
+    });
+}
+
+fn set(connection: &mut redis::Connection) {
+    redis::cmd("SET").arg("k").arg("v").query::<String>(connection).unwrap();
+}
+
+#[test]
+fn edits_take_effect_without_dropping_a_connection() {
+    let mut cluster = Cluster::start(3, &[ALL], &[]);
+    let mut connection = cluster.connect();
+    set(&mut connection);
+    let first = fs::read_to_string(cluster.config()).unwrap();
+
+    // A zone, by rename as editors do.
+    let second = first.replace("version = 1", "version = 2").replace("name = \"n1\"", "name = \"n1\"\nzone = \"z\"");
+    fs::write(cluster.dir.path().join("new"), &second).unwrap();
+    fs::rename(cluster.dir.path().join("new"), cluster.config()).unwrap();
+    await_version(&cluster, 2);
+    set(&mut connection);
+
+    // A node and a shard, in place.
+    let port = free_ports(1)[0];
+    let third = second.replace("version = 2", "version = 3")
+        + &format!(
+            "[[node]]\nname = \"n4\"\naddr = \"127.0.0.1:{port}\"\n[[shard]]\nname = \"b\"\nnodes = [\"n4\", \"n1\"]\n"
+        );
+    fs::write(cluster.config(), &third).unwrap();
+    await_version(&cluster, 3);
+    cluster.start_node("n4");
+    cluster.await_health();
+    assert_eq!(cluster.shard("b")["slots"], 0, "a new shard starts empty");
+    set(&mut connection);
+
+    // Gone and back.
+    fs::remove_file(cluster.config()).unwrap();
+    set(&mut connection);
+    fs::write(cluster.config(), third.replace("version = 3", "version = 4")).unwrap();
+    await_version(&cluster, 4);
+    set(&mut connection);
+}
+
+#[test]
+fn a_node_moves_to_another_address() {
+    let mut cluster = Cluster::start(3, &[ALL], &[]);
+    let mut connection = cluster.connect();
+    set(&mut connection);
+    let old = cluster.nodes["n3"].address.clone();
+    let new = format!("127.0.0.1:{}", free_ports(1)[0]);
+    cluster.nodes.get_mut("n3").unwrap().kill();
+    let text = fs::read_to_string(cluster.config()).unwrap();
+    fs::write(cluster.config(), text.replace("version = 1", "version = 2").replace(&old, &new)).unwrap();
+    await_version(&cluster, 2);
+    cluster.start_node("n3");
+    cluster.await_health();
+    set(&mut connection);
+}
+
+#[test]
+fn what_cannot_be_is_told_and_changes_nothing() {
+    let cluster = Cluster::start(3, &[ALL, ALL], &[]);
+    let mut connection = cluster.connect();
+    let first = fs::read_to_string(cluster.config()).unwrap();
+    let logged = |what: &str| {
+        until(what, || {
+            let logs: String = ["n1", "n2", "n3", "proxy0"].iter().map(|p| cluster.log(p)).collect();
+            if logs.contains(what) { Ok(()) } else { Err(logs) }
+        });
+        assert_eq!(cluster.status()["version"], 1);
+    };
+    fs::write(cluster.config(), first.replace("version = 1", "version = 2\nshard = 7")).unwrap();
+    logged("shards.toml:2:");
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_pontoon")).arg("check").arg(cluster.config()).output();
+    let output = output.unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("shards.toml:2:"));
+
+    let fewer = first.replace("version = 1", "version = 3").replace("[\"n1\", \"n2\", \"n3\"]", "[\"n1\", \"n2\"]");
+    fs::write(cluster.config(), fewer).unwrap();
+    logged("which this version cannot do yet");
+    set(&mut connection);
+
+    let again = cluster.run(&["init"]);
+    assert_eq!(again.status.code(), Some(1), "a second init");
+}

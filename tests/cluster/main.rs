@@ -1,0 +1,8 @@
+//! Real processes, real clients, real faults.
+
+mod harness;
+
+mod commands;
+mod dev;
+mod failover;
+mod files;
