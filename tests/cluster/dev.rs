@@ -54,8 +54,9 @@ fn what_stands_in_its_way_is_one_clear_error() {
     assert!(error.contains("exit status: 1"), "{error}");
     let left: Vec<_> = std::fs::read_dir(foreign.path().join("data")).unwrap().collect();
     assert_eq!(left.len(), 1, "nothing was added");
-    let output = Command::new(env!("CARGO_BIN_EXE_pontoon")).args(["dev", "--data", "/proc/nowhere", "--listen"]);
-    let output = { output }.arg(format!("127.0.0.1:{}", ports[1])).output().unwrap();
+    let mut unwritable = Command::new(env!("CARGO_BIN_EXE_pontoon"));
+    unwritable.args(["dev", "--data", "/proc/nowhere", "--listen"]).arg(format!("127.0.0.1:{}", ports[1]));
+    let output = unwritable.output().unwrap();
     assert_eq!(output.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&output.stderr).contains("/proc/nowhere"));
 }

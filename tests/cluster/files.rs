@@ -80,7 +80,7 @@ fn what_cannot_be_is_told_and_changes_nothing() {
         });
         assert_eq!(cluster.status()["version"], 1);
     };
-    fs::write(cluster.config(), first.replace("version = 1", "version = 2\nshard = 7")).unwrap();
+    fs::write(cluster.config(), first.replace("version = 1", "version = 2\ncolour = 7")).unwrap();
     logged("shards.toml:2:");
     let output = std::process::Command::new(env!("CARGO_BIN_EXE_pontoon")).arg("check").arg(cluster.config()).output();
     let output = output.unwrap();
