@@ -1,5 +1,7 @@
 //! Real processes, real clients, real faults.
 
+#![allow(clippy::disallowed_methods, reason = "black-box tests live in real time and on a real disk")]
+
 mod harness;
 
 mod commands;
