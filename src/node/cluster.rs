@@ -12,9 +12,11 @@ use crate::protocol::frame::{Assembler, Heartbeat, Kind, split_frame, split_numb
 use crate::topology::{Catalog, CatalogOutcome, NodeName, ShardId, ShardsConfig};
 
 /// Between two heartbeats to a member of the catalog.
-const HEARTBEAT: Duration = Duration::from_millis(500);
+const HEARTBEAT: Duration = Duration::from_millis(250);
 /// Before something that failed is tried again.
-const RETRY: Duration = Duration::from_millis(500);
+const RETRY: Duration = Duration::from_millis(100);
+/// Heartbeats without anything learned after which another node is asked.
+const SILENT_HEARTBEATS_MAX: u32 = 2;
 /// The longest catalog.
 const CATALOG_BYTES_MAX: usize = 64 << 20;
 
@@ -110,7 +112,7 @@ pub async fn hear(shared: Shared, config: ShardsConfig) {
             let is_member = node.engine.replica(ShardId::CATALOG).is_some_and(|r| r.machine.is_readable());
             match (is_member, node.engine.catalog()) {
                 (true, _) => Vec::new(),
-                (false, Some(catalog)) => Target::of_catalog(catalog),
+                (false, Some(catalog)) => members(catalog),
                 (false, None) => Target::of_config(&config),
             }
         };
@@ -126,13 +128,20 @@ pub async fn hear(shared: Shared, config: ShardsConfig) {
     }
 }
 
+/// The nodes of the catalog's group.
+fn members(catalog: &Catalog) -> Vec<Target> {
+    let keeps = |target: &Target| catalog.catalog_shard().replica_on(&target.node).is_some();
+    Target::of_catalog(catalog).into_iter().filter(keeps).collect()
+}
+
+/// Ends when the other node falls silent, or knows as little as this one: another may know more.
 async fn hear_from(shared: &Shared, target: &Target) -> std::io::Result<()> {
     let hello = peer_link::hello(shared, Some(target.node.clone()));
     let (stream, _, mut unread) = handshake::connect(&target.addr, &hello).await?;
     let mut assembler = Assembler::new(CATALOG_BYTES_MAX);
     let mut out = Vec::new();
     let mut silent = 0;
-    while silent < 4 {
+    while silent < SILENT_HEARTBEATS_MAX {
         out.clear();
         Heartbeat { sequence: 1, revision: shared.borrow().engine.revision() }.put(&mut out);
         handshake::write_all(&stream, &out).await?;
@@ -149,7 +158,9 @@ async fn hear_from(shared: &Shared, target: &Target) -> std::io::Result<()> {
                 Err(e) if e.kind() == std::io::ErrorKind::WouldBlock => continue,
                 other => other?,
             };
-            silent = 0;
+            if shared.borrow().engine.catalog().is_some() {
+                silent = 0;
+            }
             let mut consumed = 0;
             while let Some(frame) = split_frame(&unread[consumed..]).map_err(std::io::Error::other)? {
                 consumed += frame.consumed;

@@ -19,6 +19,7 @@ use super::replica::{Replica, Turn};
 use crate::consensus::{
     Effects, HardState, Held, Message, SnapshotPoint, decode_message, encode_message, snapshot_point,
 };
+use crate::keyspace::Garbage;
 use crate::net::Moment;
 use crate::protocol::frame::{Kind, NodeStatus, RefusalReason, RequestHead, put_message};
 use crate::protocol::request::Span;
@@ -84,6 +85,8 @@ pub enum Event {
         /// The state.
         state: FrozenMachine,
     },
+    /// Free this on another thread.
+    Garbage(Garbage),
     /// The catalog has a new revision.
     CatalogChanged(Arc<Catalog>),
     /// Tell the proxies: a replica's role changed.
@@ -498,6 +501,7 @@ impl Engine {
         if !effects.committed.is_empty() {
             replica.apply(&effects.committed, turn);
             effects.committed.clear();
+            self.events.extend(replica.machine.take_garbage().map(Event::Garbage));
             self.catalog_applied(replica);
         }
     }

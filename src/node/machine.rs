@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::keyspace::{Applied, Entry, Frozen, Keyspace, Loader, Read, ReadAt};
+use crate::keyspace::{Applied, Entry, Frozen, Garbage, Keyspace, Loader, Read, ReadAt};
 use crate::protocol::control::ControlReply;
 use crate::protocol::frame::RefusalReason;
 use crate::protocol::request::Args;
@@ -82,6 +82,14 @@ impl Machine {
         match self {
             Self::Data(keyspace) => keyspace.log_time(),
             Self::Empty | Self::Catalog(_) => LogTime(0),
+        }
+    }
+
+    /// What was dropped from the state and is expensive to free.
+    pub fn take_garbage(&mut self) -> Option<Garbage> {
+        match self {
+            Self::Data(keyspace) => keyspace.take_garbage(),
+            Self::Empty | Self::Catalog(_) => None,
         }
     }
 

@@ -140,6 +140,7 @@ impl Node {
                 Event::WriteSnapshot { shard, point, state } => {
                     transfer::write(self, shared, shard, point, state);
                 }
+                Event::Garbage(garbage) => drop(tokio::task::spawn_blocking(move || drop(garbage))),
                 Event::CatalogChanged(catalog) => self.catalog_is(catalog),
                 Event::StatusChanged => self.push_status(now),
             }
