@@ -16,6 +16,7 @@ use anyhow::{Context, Result, bail};
 use super::args::DevArgs;
 use super::{init, print, signals};
 use crate::control::config_file;
+use crate::net::Entropy;
 use crate::node::engine::EngineOptions;
 use crate::node::{self, NodeHandle, NodeOptions};
 use crate::proxy::{self, ProxyOptions};
@@ -112,8 +113,11 @@ fn shard_name(number: usize) -> String {
     }
 }
 
+/// Free ports from a random place on, so that clusters that never met do not meet later.
 fn free_ports(count: usize) -> Result<Vec<u16>> {
-    let free = PORTS.filter(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok());
+    let start = (Entropy::system().next() % PORTS.len() as u64) as usize;
+    let order = PORTS.cycle().skip(start).take(PORTS.len());
+    let free = order.filter(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok());
     let found: Vec<u16> = free.take(count).collect();
     if found.len() < count {
         bail!("no {count} free ports between {} and {} for the nodes", PORTS.start, PORTS.end);

@@ -109,7 +109,9 @@ impl Cluster {
     /// `nodes` nodes, and for each shard the numbers of its nodes; one proxy. Ready to serve.
     pub fn start(nodes: usize, shards: &[&[usize]], node_args: &[&str]) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        std::fs::write(dir.path().join("shards.toml"), config_text(1, &free_ports(nodes), shards)).unwrap();
+        let text = config_text(1, &free_ports(nodes), shards);
+        std::fs::write(dir.path().join("shards.toml"), &text).unwrap();
+        std::fs::write(dir.path().join("operators.toml"), &text).unwrap();
         let node_args = node_args.iter().map(|a| (*a).to_owned()).collect();
         let mut cluster = Self { dir, nodes: BTreeMap::new(), proxies: Vec::new(), node_args };
         (1..=nodes).for_each(|number| cluster.start_node(&format!("n{number}")));
@@ -158,10 +160,10 @@ impl Cluster {
         self.proxies.push(Process::start(&all, &log).unwrap_or_else(|error| panic!("proxy: {error}")));
     }
 
-    /// Runs an operator's command.
+    /// Runs an operator's command, with the operator's own copy of the first file.
     pub fn run(&self, args: &[&str]) -> Output {
         let mut command = Command::new(env!("CARGO_BIN_EXE_pontoon"));
-        command.args(args).arg("--config").arg(self.config()).output().unwrap()
+        command.args(args).arg("--config").arg(self.dir.path().join("operators.toml")).output().unwrap()
     }
 
     /// `pontoon status --json`.
