@@ -111,6 +111,8 @@ pub struct Group {
     lease_ticks: usize,
     boot_nonce: u64,
     unpersisted: VecDeque<u64>,
+    /// A snapshot that was accepted, and the part that must be on disk before the library counts it as applied.
+    installing: Option<(u64, LogIndex)>,
     /// Changes of members that are in the log and not applied.
     member_change_at: Option<LogIndex>,
 }
@@ -157,11 +159,22 @@ impl Group {
         let logger = slog::Logger::root(slog::Discard, slog::o!());
         let raw = RawNode::new(&config, window, &logger).map_err(|e| RestoreError::Rejected(e.to_string()))?;
         let GroupOptions { lease_ticks, boot_nonce, .. } = options;
-        Ok(Self { raw, lease_ticks, boot_nonce, unpersisted: VecDeque::new(), member_change_at: None })
+        Ok(Self {
+            raw,
+            lease_ticks,
+            boot_nonce,
+            unpersisted: VecDeque::new(),
+            installing: None,
+            member_change_at: None,
+        })
     }
 
     /// Lets one tick of time pass.
     pub fn tick(&mut self) {
+        // Until a snapshot is on disk the library looks for the entries before it when it stands for election.
+        if self.installing.is_some() {
+            return;
+        }
         // A group of one leads without asking anybody, so nothing orders its election after its own pending writes.
         if self.unpersisted.is_empty() || !self.votes_alone() || self.raw.raft.state == StateRole::Leader {
             self.raw.tick();
@@ -188,7 +201,13 @@ impl Group {
 
     /// Takes a message of another replica. A message that makes no sense is dropped, as a lost one would be.
     pub fn step(&mut self, message: Message) {
-        if message.get_msg_type() == MessageType::MsgSnapshot && !self.accepts(&message) {
+        let refused = match message.get_msg_type() {
+            MessageType::MsgSnapshot => !self.accepts(&message),
+            // To be elected at once: as in `tick`.
+            MessageType::MsgTimeoutNow => self.installing.is_some(),
+            _ => false,
+        };
+        if refused {
             return;
         }
         let _ = self.raw.step(message);
@@ -259,6 +278,7 @@ impl Group {
             let members = Members::of_conf_state(meta.get_conf_state());
             let point = SnapshotPoint { index: LogIndex(meta.index), term: Term(meta.term), members };
             self.raw.mut_store().install(point.clone());
+            self.installing = Some((ready.number(), point.index));
             effects.entries.clear();
             effects.snapshot = Some(point);
         }
@@ -291,6 +311,14 @@ impl Group {
             self.unpersisted.pop_front();
         }
         self.raw.on_persist_ready(number);
+        if let Some((_, index)) = self.installing.take_if(|(part, _)| *part <= number) {
+            self.raw.advance_apply_to(index.0);
+        }
+    }
+
+    /// Whether a snapshot up to `index` was accepted and not yet collected.
+    pub fn takes_snapshot(&self, index: LogIndex) -> bool {
+        self.raw.raft.snap().is_some_and(|snapshot| snapshot.get_metadata().index == index.0)
     }
 
     /// Forgets entries so that at most `bytes_max` of them stay, none that is not applied, and, unless that would keep
@@ -356,6 +384,11 @@ impl Group {
     /// The members at the applied point.
     pub fn members(&self) -> &Members {
         &self.applied().members
+    }
+
+    /// The entry at `index`, as long as it is in memory.
+    pub fn entry(&self, index: LogIndex) -> Option<(Term, Bytes)> {
+        self.raw.store().entry(index)
     }
 
     /// Bytes of entries in memory.

@@ -100,6 +100,11 @@ impl LogWindow {
         self.start.index.0 + self.entries.len() as u64
     }
 
+    pub(super) fn entry(&self, index: LogIndex) -> Option<(Term, Bytes)> {
+        let place = index.0.checked_sub(self.start.index.0 + 1)?;
+        self.entries.get(usize::try_from(place).ok()?).map(|entry| (Term(entry.term), entry.data.clone()))
+    }
+
     /// The lowest index to keep so that at most `bytes_max` of entries stay.
     pub(super) fn cut_for(&self, bytes_max: usize) -> LogIndex {
         let mut bytes = self.entries_bytes;
