@@ -7,7 +7,7 @@
 //!
 //! Invariant: at most one batch is with the log; the next one gathers meanwhile.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -114,9 +114,9 @@ pub struct Engine {
     replicas: BTreeMap<ShardId, Replica>,
     dirty: Vec<ShardId>,
     catalog: Option<Arc<Catalog>>,
-    homes: HashMap<ReplicaId, NodeName>,
-    peers: HashMap<NodeName, PeerOutbox>,
-    lost_peers: HashMap<NodeName, Hurry>,
+    homes: BTreeMap<ReplicaId, NodeName>,
+    peers: BTreeMap<NodeName, PeerOutbox>,
+    lost_peers: BTreeMap<NodeName, Hurry>,
     batch: WriteBatch,
     parts: Vec<(ShardId, Held)>,
     in_flight: Option<Vec<(ShardId, Held)>>,
@@ -137,9 +137,9 @@ impl Engine {
             replicas: BTreeMap::new(),
             dirty: Vec::new(),
             catalog: None,
-            homes: HashMap::new(),
-            peers: HashMap::new(),
-            lost_peers: HashMap::new(),
+            homes: BTreeMap::new(),
+            peers: BTreeMap::new(),
+            lost_peers: BTreeMap::new(),
             batch: WriteBatch::default(),
             parts: Vec::new(),
             in_flight: None,
@@ -391,12 +391,41 @@ impl Engine {
         }
     }
 
+    /// Whether a state that stands for `point` is of use to a shard's replica. Returns the replica, if so.
+    ///
+    /// # Errors
+    /// It is of no use, and why.
+    pub fn begin_receiving(&mut self, shard: ShardId, point: &SnapshotPoint) -> Result<ReplicaId, &'static str> {
+        let replica = self.replicas.get_mut(&shard).ok_or("no replica of that shard here")?;
+        if replica.applied() >= point.index || replica.failed.is_some() {
+            return Err("the replica has no use for it");
+        }
+        // Two of the same index would be written to one file.
+        if replica.receiving || replica.snapshotting {
+            return Err("the replica is writing another state");
+        }
+        replica.receiving = true;
+        Ok(replica.id)
+    }
+
+    /// A state that [`begin_receiving`](Self::begin_receiving) let in did not come to its end.
+    pub fn stop_receiving(&mut self, shard: ShardId) {
+        if let Some(replica) = self.replicas.get_mut(&shard) {
+            replica.receiving = false;
+        }
+    }
+
     /// A state from another node is on disk and in memory; the message says where it stands.
     pub fn snapshot_received(&mut self, shard: ShardId, message: Message, state: Machine, bytes: u64) {
         let Some(replica) = self.replicas.get_mut(&shard) else { return };
-        replica.staged = Some(state);
-        replica.snapshot_bytes = bytes;
+        replica.receiving = false;
+        let point = snapshot_point(&message);
         replica.group.step(message);
+        // The group may have no use for it any more; it is on disk for the next start all the same.
+        if let Some(point) = point.filter(|p| replica.group.takes_snapshot(p.index)) {
+            replica.staged = Some((point.index, state));
+            replica.snapshot_bytes = bytes;
+        }
         self.mark(shard);
     }
 
@@ -411,7 +440,7 @@ impl Engine {
     /// Writes the state of a shard as a snapshot, if it is not being written already.
     pub fn snapshot(&mut self, shard: ShardId) {
         let Some(replica) = self.replicas.get_mut(&shard) else { return };
-        if replica.snapshotting || replica.failed.is_some() {
+        if replica.snapshotting || replica.receiving || replica.failed.is_some() {
             return;
         }
         let Some(state) = replica.machine.freeze() else { return };
@@ -482,7 +511,7 @@ impl Engine {
             self.batch.reset(shard.0, point.index.0, point.term.0);
         }
         if let Some(first) = effects.entries.first() {
-            replica.overwritten(first.index, first.term, turn);
+            replica.overwritten(first.index, first.term);
         }
         let has_entries = !effects.entries.is_empty();
         for entry in effects.entries.drain(..) {
@@ -530,9 +559,10 @@ impl Engine {
     fn send(&mut self, replica: &mut Replica, message: Message) {
         let to = ReplicaId(message.to);
         let Some(node) = self.homes.get(&to) else { return };
-        if snapshot_point(&message).is_some() {
+        if let Some(point) = snapshot_point(&message) {
             let (shard, node) = (replica.shard, node.clone());
-            match replica.machine.freeze() {
+            // A message that waited for the disk, or was made while entries were applied, names another state.
+            match replica.machine.freeze().filter(|_| replica.state_index == point.index) {
                 Some(state) => self.events.push(Event::SendSnapshot { shard, to, node, message, state }),
                 None => replica.group.report_snapshot(to, false),
             }

@@ -91,9 +91,23 @@ impl Home {
     /// # Errors
     /// It belongs to another node or process, cannot be written, or is damaged.
     pub fn open(disk: &Disk, path: &Path, name: &NodeName, entropy: &Entropy) -> Result<(Self, SegmentLog), HomeError> {
+        Self::open_with(disk, path, name, entropy, LogOptions::default())
+    }
+
+    /// The same with a log of another layout. Its salt is drawn here.
+    ///
+    /// # Errors
+    /// As for [`Home::open`].
+    pub fn open_with(
+        disk: &Disk,
+        path: &Path,
+        name: &NodeName,
+        entropy: &Entropy,
+        options: LogOptions,
+    ) -> Result<(Self, SegmentLog), HomeError> {
         let dir = DataDir::open(disk, path, name, Incarnation(entropy.next_u128()))?;
         snapshot::open_directory(disk, &dir.snapshot_dir())?;
-        let options = LogOptions { salt: entropy.next(), ..LogOptions::default() };
+        let options = LogOptions { salt: entropy.next(), ..options };
         let (log, recovered) = SegmentLog::open(disk, &dir.log_dir(), options)?;
         if recovered.fresh && !dir.identity().bootstrapped.is_empty() {
             return Err(HomeError::LogLost(dir.log_dir()));

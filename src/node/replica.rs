@@ -85,8 +85,12 @@ pub struct Replica {
     pub machine: Machine,
     /// Why the replica stopped for good, if it did.
     pub failed: Option<String>,
-    /// A received state whose snapshot message is in the group's hands.
-    pub staged: Option<Machine>,
+    /// A received state whose snapshot message is in the group's hands, and the index that it stands for.
+    pub staged: Option<(LogIndex, Machine)>,
+    /// The index that the state stands at: behind the group's applied index while entries are being carried out.
+    pub state_index: LogIndex,
+    /// Whether a state for this replica is on its way from another node.
+    pub receiving: bool,
     /// Bytes of entries applied since the last snapshot on disk.
     pub applied_bytes: u64,
     /// Entries applied since the last snapshot on disk.
@@ -107,6 +111,8 @@ pub struct Replica {
     pub written: Option<crate::consensus::HardState>,
     proposals: Vec<Proposal>,
     writes: VecDeque<WaitingWrite>,
+    /// Writes whose entries are no longer in this replica's log. They may be in another's, and still be committed.
+    displaced: Vec<WaitingWrite>,
     reads: Reads,
     reads_after_proposals: Vec<(ReadLevel, WaitingRead)>,
     leading: Option<LeaderTime>,
@@ -122,10 +128,12 @@ impl Replica {
         Self {
             shard,
             id,
+            state_index: group.applied().index,
             group,
             machine,
             failed: None,
             staged: None,
+            receiving: false,
             applied_bytes: 0,
             applied_entries: 0,
             snapshot_bytes,
@@ -137,6 +145,7 @@ impl Replica {
             written: None,
             proposals: Vec::new(),
             writes: VecDeque::new(),
+            displaced: Vec::new(),
             reads: Reads::default(),
             reads_after_proposals: Vec::new(),
             leading: None,
@@ -153,7 +162,10 @@ impl Replica {
 
     /// Requests that wait: writes, reads.
     pub fn waiting(&self) -> (usize, usize) {
-        (self.writes.len() + self.proposals.len(), self.reads.len() + self.reads_after_proposals.len())
+        (
+            self.writes.len() + self.displaced.len() + self.proposals.len(),
+            self.reads.len() + self.reads_after_proposals.len(),
+        )
     }
 
     /// Takes a request of a proxy or a client.
@@ -310,6 +322,10 @@ impl Replica {
                 for proposal in proposals {
                     proposal.ticket.into_iter().for_each(|ticket| self.refuse(ticket, reason, turn));
                 }
+                // What was to follow those writes must not be answered without them (R1).
+                for (_, read) in std::mem::take(&mut self.reads_after_proposals) {
+                    self.refuse(read.ticket, reason, turn);
+                }
                 return;
             }
         };
@@ -321,11 +337,11 @@ impl Replica {
         }
     }
 
-    /// Entries from `first` on were replaced by others of `term`.
-    pub fn overwritten(&mut self, first: LogIndex, term: Term, turn: &mut Turn<'_>) {
+    /// Entries from `first` on were replaced by others of `term`. That alone promises nothing: the new leader may fall
+    /// before it commits, and one of five that still has the old entries may lead next. What is committed decides.
+    pub fn overwritten(&mut self, first: LogIndex, term: Term) {
         while self.writes.back().is_some_and(|w| w.index >= first && w.term != term) {
-            let lost = self.writes.pop_back().expect("just seen");
-            self.refuse(lost.ticket, RefusalReason::Dropped, turn);
+            self.displaced.extend(self.writes.pop_back());
         }
     }
 
@@ -343,6 +359,8 @@ impl Replica {
                 }
             }
             self.answer_write(entry, outcome, turn);
+            self.answer_displaced(entry, outcome, turn);
+            self.state_index = entry.index;
         }
     }
 
@@ -351,16 +369,37 @@ impl Replica {
             let write = self.writes.pop_front().expect("just seen");
             if (write.index, write.term) != (entry.index, entry.term) {
                 self.refuse(write.ticket, RefusalReason::Dropped, turn);
-            } else if self.failed.is_some() {
-                self.refuse(write.ticket, RefusalReason::Unknown, turn);
             } else {
-                self.counts.writes += 1;
-                match outcome {
-                    Outcome::Reply => turn.answers.reply(write.ticket, entry.index, turn.scratch),
-                    Outcome::Refused(reason) => self.refuse(write.ticket, reason, turn),
-                    Outcome::Nothing => turn.answers.reply(write.ticket, entry.index, b""),
-                }
+                self.answer_applied(write.ticket, entry.index, outcome, turn);
             }
+        }
+    }
+
+    /// An entry can no longer be committed once its index is taken, or an earlier one by a later term.
+    fn answer_displaced(&mut self, entry: &Committed, outcome: Outcome, turn: &mut Turn<'_>) {
+        if self.displaced.is_empty() {
+            return;
+        }
+        for write in std::mem::take(&mut self.displaced) {
+            if (write.index, write.term) == (entry.index, entry.term) {
+                self.answer_applied(write.ticket, entry.index, outcome, turn);
+            } else if write.index <= entry.index || write.term < entry.term {
+                self.refuse(write.ticket, RefusalReason::Dropped, turn);
+            } else {
+                self.displaced.push(write);
+            }
+        }
+    }
+
+    fn answer_applied(&mut self, ticket: Ticket, index: LogIndex, outcome: Outcome, turn: &mut Turn<'_>) {
+        if self.failed.is_some() {
+            return self.refuse(ticket, RefusalReason::Unknown, turn);
+        }
+        self.counts.writes += 1;
+        match outcome {
+            Outcome::Reply => turn.answers.reply(ticket, index, turn.scratch),
+            Outcome::Refused(reason) => self.refuse(ticket, reason, turn),
+            Outcome::Nothing => turn.answers.reply(ticket, index, b""),
         }
     }
 
@@ -384,13 +423,15 @@ impl Replica {
 
     /// The state was replaced by the staged one at `point`: nobody can tell what became of the writes up to there (R12).
     pub fn installed(&mut self, point: &SnapshotPoint, turn: &mut Turn<'_>) {
-        match self.staged.take() {
-            Some(machine) => self.machine = machine,
+        match self.staged.take_if(|(index, _)| *index == point.index) {
+            Some((index, machine)) => (self.state_index, self.machine) = (index, machine),
             None => self.fail(format!("a snapshot at index {} was accepted without its state", point.index)),
         }
         (self.applied_bytes, self.applied_entries) = (0, 0);
-        for write in std::mem::take(&mut self.writes) {
-            let reason = if write.index <= point.index { RefusalReason::Unknown } else { RefusalReason::Dropped };
+        let displaced = std::mem::take(&mut self.displaced);
+        for write in std::mem::take(&mut self.writes).into_iter().chain(displaced) {
+            let surely_not = write.index > point.index && write.term < point.term;
+            let reason = if surely_not { RefusalReason::Dropped } else { RefusalReason::Unknown };
             self.refuse(write.ticket, reason, turn);
         }
     }
@@ -427,6 +468,9 @@ impl Replica {
                 std::mem::take(&mut self.writes).into_iter().partition(|w| w.deadline <= now);
             self.writes = stay;
             gone.iter().for_each(|w| self.refuse(w.ticket, RefusalReason::Unknown, turn));
+        }
+        for write in self.displaced.extract_if(.., |w| w.deadline <= now).collect::<Vec<_>>() {
+            self.refuse(write.ticket, RefusalReason::Unknown, turn);
         }
     }
 

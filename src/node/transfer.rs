@@ -136,33 +136,52 @@ async fn stream_in(shared: &Shared, stream: &TcpStream, header: &[u8], mut unrea
     let shard = ShardId(u64::from_le_bytes(*shard));
     let message = decode_message(Bytes::copy_from_slice(message)).map_err(io::Error::other)?;
     let point = snapshot_point(&message).ok_or_else(malformed)?;
-    let (snapshots, id) = wanted(&shared.borrow(), shard, &point)?;
-    let (sender, receiver) = mpsc::channel(PIECES_AHEAD);
-    let keep = spawn_blocking(move || keep_pieces(&snapshots, shard, id, &point, receiver));
-    loop {
-        let (kind, piece) = timeout(SILENCE_MAX, next_frame(stream, &mut unread)).await??;
-        if kind != Kind::Snapshot {
-            return Err(malformed());
-        }
-        let last = piece.is_empty();
-        if sender.send(piece).await.is_err() || last {
-            break;
+    let (snapshots, id) = wanted(&mut shared.borrow_mut(), shard, &point)?;
+    let received = keep_stream(stream, &mut unread, snapshots, shard, id, point).await;
+    let node = &mut *shared.borrow_mut();
+    match received {
+        Ok((state, bytes)) => node.engine.snapshot_received(shard, message, state, bytes),
+        Err(error) => {
+            node.engine.stop_receiving(shard);
+            return Err(error);
         }
     }
-    drop(sender);
-    let (state, bytes) = keep.await.map_err(io::Error::other)??;
-    let node = &mut *shared.borrow_mut();
-    node.engine.snapshot_received(shard, message, state, bytes);
     node.wake.notify_one();
     Ok(())
 }
 
-fn wanted(node: &Node, shard: ShardId, point: &SnapshotPoint) -> io::Result<(SnapshotHome, ReplicaId)> {
-    let replica = node.engine.replica(shard).ok_or_else(|| io::Error::other("no replica of that shard here"))?;
-    if replica.applied() >= point.index || replica.failed.is_some() {
-        return Err(io::Error::other("the replica has no use for it"));
+async fn keep_stream(
+    stream: &TcpStream,
+    unread: &mut Vec<u8>,
+    snapshots: SnapshotHome,
+    shard: ShardId,
+    id: ReplicaId,
+    point: SnapshotPoint,
+) -> io::Result<(Machine, u64)> {
+    let (sender, receiver) = mpsc::channel(PIECES_AHEAD);
+    let keep = spawn_blocking(move || keep_pieces(&snapshots, shard, id, &point, receiver));
+    let fed = feed(stream, unread, sender).await;
+    // Whatever came: the thread must have let go of its file before another may be let in.
+    let kept = keep.await.map_err(io::Error::other)?;
+    fed.and(kept)
+}
+
+async fn feed(stream: &TcpStream, unread: &mut Vec<u8>, pieces: mpsc::Sender<Vec<u8>>) -> io::Result<()> {
+    loop {
+        let (kind, piece) = timeout(SILENCE_MAX, next_frame(stream, unread)).await??;
+        if kind != Kind::Snapshot {
+            return Err(io::Error::other("something else came between the pieces of a snapshot"));
+        }
+        let last = piece.is_empty();
+        if pieces.send(piece).await.is_err() || last {
+            return Ok(());
+        }
     }
-    Ok((node.home.snapshots(), replica.id))
+}
+
+fn wanted(node: &mut Node, shard: ShardId, point: &SnapshotPoint) -> io::Result<(SnapshotHome, ReplicaId)> {
+    let id = node.engine.begin_receiving(shard, point).map_err(io::Error::other)?;
+    Ok((node.home.snapshots(), id))
 }
 
 /// On a thread of its own: to disk and into memory at once.
