@@ -269,8 +269,8 @@ impl Home {
         let ticks = |ms: u128| (ms / TICK.as_millis()) as usize;
         GroupOptions {
             heartbeat_ticks: ticks(50),
-            lease_ticks: ticks(300),
-            election_ticks: ticks(400) + position * ticks(100),
+            lease_ticks: ticks(450),
+            election_ticks: ticks(600) + position * ticks(100),
             append_bytes_max: 1 << 20,
             appends_in_flight_max: 256,
             uncommitted_bytes_max: 256 << 20,

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::{Arc, mpsc as std_mpsc};
 use std::thread;
+use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, mpsc, oneshot};
@@ -22,8 +23,12 @@ use super::server::{self, Node, Shared};
 use crate::control::admin;
 use crate::control::reload::Reload;
 use crate::net::{Clock, Entropy};
-use crate::storage::{Disk, SegmentLog};
+use crate::storage::{Disk, SegmentLog, StorageError};
 use crate::topology::{NodeName, ShardsConfig};
+
+/// How often a data directory that is in use is tried again, and how long after.
+const IN_USE_TRIES_MAX: u32 = 20;
+const IN_USE_PAUSE: Duration = Duration::from_millis(100);
 
 /// What a node needs to start.
 #[derive(Clone, Debug)]
@@ -179,7 +184,7 @@ async fn open(options: &NodeOptions) -> Result<(Shared, TcpListener, Option<TcpL
     let record = record.ok_or_else(|| NodeError::UnknownName(name.clone()))?;
     let addr = options.listen.map_or_else(|| record.addr.to_string(), |addr| addr.to_string());
     let (clock, entropy) = (Clock::system(), Entropy::system());
-    let (mut home, log) = Home::open(&Disk::system(), &options.data, name, &entropy)?;
+    let (mut home, log) = open_home(options, &entropy).await?;
     let listen = |error| NodeError::Listen { name: name.clone(), addr: addr.clone(), error };
     let listener = TcpListener::bind(&addr).await.map_err(listen)?;
     let admin = match options.admin_listen {
@@ -219,6 +224,18 @@ async fn open(options: &NodeOptions) -> Result<(Shared, TcpListener, Option<TcpL
     let shared = Rc::new(RefCell::new(node));
     spawn_local(take_back(Rc::clone(&shared), returned));
     Ok((shared, listener, admin))
+}
+
+/// Opens the data directory. A process that was killed a moment ago may still be holding it.
+async fn open_home(options: &NodeOptions, entropy: &Entropy) -> Result<(Home, SegmentLog), HomeError> {
+    let mut patience = IN_USE_TRIES_MAX;
+    loop {
+        match Home::open(&Disk::system(), &options.data, &options.name, entropy) {
+            Err(HomeError::Storage(StorageError::InUse { .. })) if patience > 0 => patience -= 1,
+            other => return other,
+        }
+        tokio::time::sleep(IN_USE_PAUSE).await;
+    }
 }
 
 type Batches = std_mpsc::Sender<crate::storage::WriteBatch>;
