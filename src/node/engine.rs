@@ -320,7 +320,7 @@ impl Engine {
             if due(EXPIRE_TICKS) {
                 replica.expire_waiting(&mut turn);
             }
-            if due(PROBE_TICKS) {
+            if due(PROBE_TICKS) || replica.starts() {
                 replica.probe();
             }
             if due(MEMBERS_TICKS) && replica.shard == ShardId::CATALOG {

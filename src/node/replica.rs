@@ -214,7 +214,8 @@ impl Replica {
         let wait = match head.level {
             _ if head.after_writes => true,
             ReadLevel::Strong => true,
-            ReadLevel::Session if self.applied() >= head.floor => false,
+            // After a start the state may be as old as its snapshot, and a client without a floor would not notice.
+            ReadLevel::Session if self.applied() >= head.floor && (leads || !self.starts()) => false,
             // What an earlier leader acknowledged is in a leader's log, and about to be applied.
             ReadLevel::Session if leads => true,
             ReadLevel::Any if self.fresh.is_some_and(|asked| turn.now.since(asked) <= MAX_STALENESS) => false,
@@ -472,6 +473,11 @@ impl Replica {
         for write in self.displaced.extract_if(.., |w| w.deadline <= now).collect::<Vec<_>>() {
             self.refuse(write.ticket, RefusalReason::Unknown, turn);
         }
+    }
+
+    /// Whether the replica does not know yet how much it missed while it was away.
+    pub fn starts(&self) -> bool {
+        self.fresh.is_none()
     }
 
     /// Asks for a confirmed index, so that the replica knows how fresh it is.
