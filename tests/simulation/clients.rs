@@ -46,6 +46,8 @@ pub struct Operation {
     /// The unanswered write of the same client and key that this read follows.
     pub follows: Option<u64>,
     pub node: usize,
+    /// When the node's process started; a later start is possible before the request arrives.
+    pub node_started_us: u64,
     pub start_us: u64,
     pub end_us: u64,
     pub outcome: Outcome,
@@ -112,10 +114,21 @@ impl Clients {
         node: usize,
         follows: Option<u64>,
     ) -> u64 {
-        let start_us = world.now_us;
+        let (start_us, node_started_us) = (world.now_us, world.members[node].started_us);
         let end_us = u64::MAX;
         let outcome = Outcome::Waiting;
-        self.operations.push(Operation { client, key, write, level, follows, node, start_us, end_us, outcome });
+        self.operations.push(Operation {
+            client,
+            key,
+            write,
+            level,
+            follows,
+            node,
+            node_started_us,
+            start_us,
+            end_us,
+            outcome,
+        });
         let id = self.operations.len() as u64;
         let (name, kind) = &self.keys[key];
         let value = match kind {

@@ -164,7 +164,10 @@ fn check_extents(name: &str, answered: &[Extent<'_>]) {
             _ if operation.write => (newest(&mut before(start).filter(is_firm)) + 1, "writes follow each other"),
             ReadLevel::Strong => (newest(&mut before(start).filter(is_firm)), "strong reads miss nothing"),
             ReadLevel::Session => {
-                (newest(&mut before(start).filter(|e| e.operation.client == client)), "a session never goes back")
+                let own = newest(&mut before(start).filter(|e| e.operation.client == client));
+                // Nor does a node that comes back show anybody what it was before.
+                let at_start = newest(&mut before(operation.node_started_us).filter(is_firm));
+                (own.max(at_start), "a session never goes back")
             }
             ReadLevel::Any => {
                 let long_ago = start.saturating_sub(MAX_STALENESS.as_micros() as u64);

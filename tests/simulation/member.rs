@@ -27,6 +27,7 @@ pub struct Member {
     pub wall_offset_ms: i64,
     /// Raised by each end of the process: what was meant for an earlier life is dropped.
     pub life: u64,
+    pub started_us: u64,
     pub running: Option<Running>,
     pub paused: bool,
     /// What came in while paused.
@@ -69,6 +70,7 @@ impl Member {
             disk: SimulatedDisk::new(seed),
             wall_offset_ms: 0,
             life: 0,
+            started_us: 0,
             running: None,
             paused: false,
             backlog: VecDeque::new(),

@@ -183,6 +183,7 @@ impl World {
             panic!("node {node} does not come back from its disk: {error}");
         }
         self.invariants.started(node);
+        self.members[node].started_us = self.now_us;
         let phase = self.random.within(0, TICK.as_micros() as u64);
         self.send_to(node, phase, Happening::Tick);
         for other in (0..self.members.len()).filter(|o| *o != node) {
