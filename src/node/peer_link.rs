@@ -21,6 +21,8 @@ use crate::topology::NodeName;
 
 /// The pause before the first try to connect again, doubled with each failure.
 const BACKOFF_MIN: Duration = Duration::from_millis(10);
+/// Failures in a row after which a node is worth a line in the log; about half a second.
+const FAILURES_TOLD: u32 = 6;
 /// The longest pause.
 const BACKOFF_MAX: Duration = Duration::from_millis(500);
 
@@ -89,13 +91,16 @@ fn flush_link(node: &NodeName, outlet: &mut Outlet, shared: &Shared) {
 /// Keeps the link to one node for ever.
 async fn keep(shared: Shared, node: NodeName, addr: String) {
     let mut backoff = BACKOFF_MIN;
-    let mut reported = false;
+    let mut failures = 0;
     loop {
         let hello = hello(&shared, Some(node.clone()));
         match handshake::connect(&addr, &hello).await {
             Ok((stream, _, _)) => {
                 backoff = BACKOFF_MIN;
-                reported = false;
+                if failures >= FAILURES_TOLD {
+                    tracing::info!(%node, "connected again");
+                }
+                failures = 0;
                 up(&shared, &node, &stream);
                 handshake::closed(&stream).await;
                 down(&shared, &node, false);
@@ -104,7 +109,8 @@ async fn keep(shared: Shared, node: NodeName, addr: String) {
             Err(error) => {
                 let refused = error.kind() == io::ErrorKind::ConnectionRefused;
                 down(&shared, &node, refused);
-                if !std::mem::replace(&mut reported, true) {
+                failures += 1;
+                if failures == FAILURES_TOLD {
                     tracing::info!(%node, addr, "no connection: {error}");
                 }
             }
