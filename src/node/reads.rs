@@ -60,10 +60,11 @@ impl Reads {
         self.probe_wanted = true;
     }
 
-    /// Takes a read that waits until `index` is applied. Later ones never overtake it.
+    /// Takes a read that waits until `index` is applied, and is answered before anything after it is. Of those that
+    /// wait for the same index, the first comes first.
     pub fn wait_for(&mut self, index: LogIndex, read: WaitingRead) {
-        let behind = self.applied.back().map_or(index, |(last, _)| index.max(*last));
-        self.applied.push_back((behind, read));
+        let place = self.applied.partition_point(|(other, _)| *other <= index);
+        self.applied.insert(place, (index, read));
     }
 
     /// The context of the next question to ask, if one is due.
@@ -148,6 +149,18 @@ mod tests {
         assert_eq!(reads.pop_ready(LogIndex(7)).map(|r| r.ticket.id), Some(1));
         assert_eq!(reads.pop_ready(LogIndex(7)).map(|r| r.ticket.id), None);
         assert!(reads.next_question(at(1)).is_some());
+    }
+
+    #[test]
+    fn a_read_is_ready_at_its_own_index_whoever_came_before() {
+        let mut reads = Reads::default();
+        for (index, id) in [(12, 1), (10, 2), (12, 3), (10, 4)] {
+            reads.wait_for(LogIndex(index), read(id));
+        }
+        let mut ready =
+            |applied| std::iter::from_fn(|| reads.pop_ready(LogIndex(applied))).map(|r| r.ticket.id).collect();
+        let (at_ten, at_twelve): (Vec<u64>, Vec<u64>) = (ready(10), ready(12));
+        assert_eq!((at_ten, at_twelve), (vec![2, 4], vec![1, 3]));
     }
 
     #[test]

@@ -4,6 +4,8 @@
 //! - Every ticket that comes in is answered exactly once, by the replica or by whoever removes it.
 //! - A write is answered with success only from apply, at its own (index, term); one whose index was overwritten surely did
 //!   not happen; one whose fate is out of sight is `Unknown`, never a guess.
+//! - A read of a client that wrote is answered at its own place in the log: after the writes that came before it, before
+//!   those that came after it (R1, R2).
 //! - When a write is refused, every later write of the same client in the log is refused as well (R1): overwriting
 //!   an index overwrites all that follow it.
 
@@ -114,12 +116,14 @@ pub struct Replica {
     /// Writes whose entries are no longer in this replica's log. They may be in another's, and still be committed.
     displaced: Vec<WaitingWrite>,
     reads: Reads,
-    reads_after_proposals: Vec<(ReadLevel, WaitingRead)>,
+    /// Reads that follow writes, and how many of the proposals came before each.
+    reads_after_proposals: Vec<(ReadLevel, usize, WaitingRead)>,
     leading: Option<LeaderTime>,
     /// When the index was asked for that proves how fresh the state is, and that index.
     fresh: Option<Moment>,
     fresh_when_applied: VecDeque<(LogIndex, Moment)>,
-    tick_wanted: bool,
+    /// Whether one of the proposals is a tick.
+    tick_proposed: bool,
 }
 
 impl Replica {
@@ -151,7 +155,7 @@ impl Replica {
             leading: None,
             fresh: None,
             fresh_when_applied: VecDeque::new(),
-            tick_wanted: false,
+            tick_proposed: false,
         }
     }
 
@@ -222,7 +226,8 @@ impl Replica {
             ReadLevel::Session | ReadLevel::Any => return self.refuse(ticket, RefusalReason::Behind, turn),
         };
         if !wait {
-            return self.answer_read(body, head.resp3, ticket, deadline, turn);
+            let clock = self.clock(turn);
+            return self.answer_read(body, head.resp3, ticket, deadline, clock, turn);
         }
         if self.reads.len() + self.reads_after_proposals.len() >= READS_WAITING_MAX {
             return self.refuse(ticket, RefusalReason::Busy, turn);
@@ -231,38 +236,45 @@ impl Replica {
         let floor = if head.level == ReadLevel::Any { LogIndex(0) } else { head.floor };
         let read = WaitingRead { ticket, request, resp3, after_writes, floor, deadline };
         match head.level {
-            level if after_writes => self.reads_after_proposals.push((level, read)),
+            level if after_writes => self.reads_after_proposals.push((level, self.proposals.len(), read)),
             ReadLevel::Strong => self.reads.ask(read),
             ReadLevel::Session | ReadLevel::Any => self.reads.wait_for(floor, read),
         }
     }
 
-    fn answer_read(&mut self, body: &[u8], resp3: bool, ticket: Ticket, deadline: Moment, turn: &mut Turn<'_>) {
+    /// A leader's clock is what its next entry would say, so that a tick settles every expiry up to it.
+    fn clock(&self, turn: &Turn<'_>) -> LogTime {
+        self.leading.map_or(turn.wall, |l| l.at(turn.now, turn.wall, self.machine.log_time()))
+    }
+
+    fn answer_read(
+        &mut self,
+        body: &[u8],
+        resp3: bool,
+        ticket: Ticket,
+        deadline: Moment,
+        clock: LogTime,
+        turn: &mut Turn<'_>,
+    ) {
         turn.scratch.clear();
         turn.spans.clear();
         let read = match parse_array(body, turn.spans) {
-            Ok(()) => {
-                // A leader's clock is what its next entry would say, so that a tick settles every expiry up to it.
-                let log_time = self.machine.log_time();
-                let clock = self.leading.map_or(turn.wall, |l| l.at(turn.now, turn.wall, log_time));
-                let at = ReadAt { clock, resp3 };
-                self.machine.read(Args::new(body, turn.spans), at, turn.scratch)
-            }
+            Ok(()) => self.machine.read(Args::new(body, turn.spans), ReadAt { clock, resp3 }, turn.scratch),
             Err(_) => None,
         };
         match read {
             Some(Read::Answered) => {
                 self.counts.reads += 1;
-                turn.answers.reply(ticket, self.applied(), turn.scratch);
+                turn.answers.reply(ticket, self.state_index, turn.scratch);
             }
             Some(Read::NotOwner(_)) => self.refuse(ticket, RefusalReason::NotOwner, turn),
-            Some(Read::Unsettled) if self.group.leads_surely() => {
+            Some(Read::Unsettled) if self.leading.is_some() && self.group.leads_surely() => {
                 // The tick goes into the log first; the read then follows it.
-                self.tick_wanted = true;
+                self.propose_tick(clock, turn.now);
                 let request = body.to_vec();
                 let floor = self.applied();
                 let read = WaitingRead { ticket, request, resp3, after_writes: true, floor, deadline };
-                self.reads_after_proposals.push((ReadLevel::Session, read));
+                self.reads_after_proposals.push((ReadLevel::Session, self.proposals.len(), read));
             }
             Some(Read::Unsettled) => self.refuse(ticket, RefusalReason::ExpiryUnsettled, turn),
             None => self.refuse(ticket, RefusalReason::NoReplica, turn),
@@ -271,22 +283,18 @@ impl Replica {
 
     /// Whether something came in that has not been proposed or asked.
     pub fn has_unproposed(&self) -> bool {
-        self.tick_wanted || !self.proposals.is_empty() || !self.reads_after_proposals.is_empty()
+        !self.proposals.is_empty() || !self.reads_after_proposals.is_empty()
     }
 
     /// Gives what came in since the last turn to the group: writes in one piece, then the question for `strong` reads.
     pub fn propose(&mut self, turn: &mut Turn<'_>) {
-        self.propose_tick(turn);
-        if !self.proposals.is_empty() {
-            self.propose_writes(turn);
-        }
-        if !self.reads_after_proposals.is_empty() {
-            let last = self.group.last_index();
-            for (level, mut read) in std::mem::take(&mut self.reads_after_proposals) {
-                read.floor = read.floor.max(last);
+        let before_first = self.group.last_index();
+        if self.proposals.is_empty() || self.propose_writes(turn) {
+            for (level, behind, mut read) in std::mem::take(&mut self.reads_after_proposals) {
+                read.floor = read.floor.max(LogIndex(before_first.0 + behind as u64));
                 match level {
                     ReadLevel::Strong => self.reads.ask(read),
-                    ReadLevel::Session | ReadLevel::Any => self.reads.wait_for(last, read),
+                    ReadLevel::Session | ReadLevel::Any => self.reads.wait_for(read.floor, read),
                 }
             }
         }
@@ -295,13 +303,10 @@ impl Replica {
         }
     }
 
-    fn propose_tick(&mut self, turn: &Turn<'_>) {
-        if !std::mem::take(&mut self.tick_wanted) {
-            return;
+    fn propose_tick(&mut self, time: LogTime, now: Moment) {
+        if !std::mem::replace(&mut self.tick_proposed, true) {
+            self.propose_own(&Entry::Tick { time }, now);
         }
-        let Some(leading) = self.leading else { return };
-        let time = leading.at(turn.now, turn.wall, self.machine.log_time());
-        self.propose_own(&Entry::Tick { time }, turn.now);
     }
 
     fn propose_own(&mut self, entry: &Entry<'_>, now: Moment) {
@@ -310,7 +315,9 @@ impl Replica {
         self.proposals.push(Proposal { data: data.into(), ticket: None, deadline: now + Duration::from_secs(60) });
     }
 
-    fn propose_writes(&mut self, turn: &mut Turn<'_>) {
+    /// `false`: nothing was proposed, and all are refused, the reads that follow them as well.
+    fn propose_writes(&mut self, turn: &mut Turn<'_>) -> bool {
+        self.tick_proposed = false;
         let proposals = std::mem::take(&mut self.proposals);
         let proposed = self.group.propose(proposals.iter().map(|p| p.data.clone()));
         let (first, term) = match proposed {
@@ -324,10 +331,10 @@ impl Replica {
                     proposal.ticket.into_iter().for_each(|ticket| self.refuse(ticket, reason, turn));
                 }
                 // What was to follow those writes must not be answered without them (R1).
-                for (_, read) in std::mem::take(&mut self.reads_after_proposals) {
+                for (_, _, read) in std::mem::take(&mut self.reads_after_proposals) {
                     self.refuse(read.ticket, reason, turn);
                 }
-                return;
+                return false;
             }
         };
         for (proposal, index) in proposals.into_iter().zip(first.0..) {
@@ -336,6 +343,7 @@ impl Replica {
                 self.writes.push_back(WaitingWrite { index, term, ticket, deadline: proposal.deadline });
             }
         }
+        true
     }
 
     /// Entries from `first` on were replaced by others of `term`. That alone promises nothing: the new leader may fall
@@ -349,6 +357,7 @@ impl Replica {
     /// Applies committed entries and answers who waits for them.
     pub fn apply(&mut self, committed: &[Committed], turn: &mut Turn<'_>) {
         for entry in committed {
+            self.answer_reads_at(LogIndex(entry.index.0.saturating_sub(1)), turn);
             self.applied_bytes += entry.data.len() as u64 + 32;
             self.applied_entries += 1;
             let mut outcome = Outcome::Nothing;
@@ -410,8 +419,14 @@ impl Replica {
         while self.fresh_when_applied.front().is_some_and(|(index, _)| *index <= applied) {
             self.fresh = self.fresh_when_applied.pop_front().map(|(_, asked)| asked);
         }
+        self.answer_reads_at(applied, turn);
+    }
+
+    fn answer_reads_at(&mut self, applied: LogIndex, turn: &mut Turn<'_>) {
         while let Some(read) = self.reads.pop_ready(applied) {
-            self.answer_read(&read.request, read.resp3, read.ticket, read.deadline, turn);
+            // What it follows carried the time; to settle more would take it behind later writes of its client.
+            let clock = if read.after_writes { self.machine.log_time() } else { self.clock(turn) };
+            self.answer_read(&read.request, read.resp3, read.ticket, read.deadline, clock, turn);
         }
     }
 
@@ -445,10 +460,11 @@ impl Replica {
         }
         self.leading = leads.then(|| LeaderTime::start(turn.now, turn.wall, self.machine.log_time()));
         if !leads {
+            self.tick_proposed = false;
             for proposal in std::mem::take(&mut self.proposals) {
                 proposal.ticket.into_iter().for_each(|ticket| self.refuse(ticket, RefusalReason::NotLeader, turn));
             }
-            for (_, read) in std::mem::take(&mut self.reads_after_proposals) {
+            for (_, _, read) in std::mem::take(&mut self.reads_after_proposals) {
                 self.refuse(read.ticket, RefusalReason::NotLeader, turn);
             }
             for read in self.reads.remove(|r| r.after_writes) {

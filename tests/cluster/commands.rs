@@ -121,6 +121,28 @@ fn a_deep_pipeline_over_all_shards_is_answered_in_order() {
 }
 
 #[test]
+fn reads_and_writes_of_one_key_take_effect_in_the_order_in_which_they_were_piped() {
+    let cluster = cluster();
+    for level in ["session", "strong", "any"] {
+        let mut socket = TcpStream::connect(&cluster.proxies[0].address).unwrap();
+        socket.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+        let mut sent = format!("CLIENT READS {level}\r\nSET n 0\r\n");
+        let mut expected = "+OK\r\n+OK\r\n".to_owned();
+        for number in 1..=1000 {
+            sent.push_str("INCR n\r\nGET n\r\nSTRLEN n\r\n");
+            let length = number.to_string().len();
+            expected.push_str(&format!(":{number}\r\n${length}\r\n{number}\r\n:{length}\r\n"));
+        }
+        let mut writer = socket.try_clone().unwrap();
+        let feeding = std::thread::spawn(move || writer.write_all(sent.as_bytes()).unwrap());
+        let mut found = vec![0; expected.len()];
+        socket.read_exact(&mut found).unwrap();
+        feeding.join().unwrap();
+        assert_eq!(String::from_utf8_lossy(&found), expected, "{level}");
+    }
+}
+
+#[test]
 fn big_values_and_binary_keys_go_through() {
     let cluster = cluster();
     let mut connection = cluster.connect();

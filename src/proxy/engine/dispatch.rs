@@ -33,6 +33,9 @@ impl Engine {
                 return;
             }
             let flight = &self.flights[key];
+            if flight.write && line.handed_strong > 0 {
+                return;
+            }
             let target =
                 if line.not_before > self.now { None } else { target(&self.routing, line, flight, &mut self.coin) };
             let target =
@@ -47,13 +50,11 @@ impl Engine {
             if line.handed > 0 && node != line.node {
                 return;
             }
-            let after_writes = !flight.write && line.handed_writes > 0;
             line.hand(&mut self.flights, key, node);
             client.waiting -= 1;
             self.waiting -= 1;
             self.waiting_bytes -= self.flights[key].cost_bytes;
-            let head =
-                head(self.flights.id(key), client.id, &self.flights[key], line, after_writes, &self.routing, self.now);
+            let head = head(self.flights.id(key), client.id, &self.flights[key], line, &self.routing, self.now);
             let flight = &mut self.flights[key];
             let link = &mut self.links[node.at()];
             link.put_request(&head, &flight.bytes, flight.large.as_ref());
@@ -226,15 +227,7 @@ fn target(routing: &RoutingTable, line: &Line, flight: &Flight, coin: &mut Coin)
     }
 }
 
-fn head(
-    id: u64,
-    client: u64,
-    flight: &Flight,
-    line: &Line,
-    after_writes: bool,
-    routing: &RoutingTable,
-    now: Moment,
-) -> RequestHead {
+fn head(id: u64, client: u64, flight: &Flight, line: &Line, routing: &RoutingTable, now: Moment) -> RequestHead {
     RequestHead {
         id,
         shard: routing.shard(line.shard).id,
@@ -242,8 +235,8 @@ fn head(
         generation: line.generation,
         write: flight.write,
         resp3: flight.resp3,
-        after_writes,
-        level: flight.level,
+        after_writes: flight.after_writes,
+        level: if flight.strong { ReadLevel::Strong } else { flight.level },
         slot: flight.slot,
         epoch: flight.slot.map_or(Epoch(0), |s| routing.epoch(s)),
         remaining_ms: u32::try_from(flight.deadline.since(now).as_millis()).unwrap_or(u32::MAX),

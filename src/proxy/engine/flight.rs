@@ -86,6 +86,10 @@ pub struct Flight {
     pub resp3: bool,
     /// The level, for reads.
     pub level: ReadLevel,
+    /// Whether it was handed over as a read that follows unanswered writes.
+    pub after_writes: bool,
+    /// Whether it was handed over as a `strong` read.
+    pub strong: bool,
     /// Whether a follower refused it, so that only the leader is asked from now on.
     pub leader_only: bool,
     /// Whether the client wants no reply.
@@ -218,6 +222,8 @@ fn blank() -> Flight {
         write: false,
         resp3: false,
         level: ReadLevel::Session,
+        after_writes: false,
+        strong: false,
         leader_only: false,
         muted: false,
         class: CommandClass::Read,

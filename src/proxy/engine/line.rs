@@ -5,13 +5,15 @@
 //! - while a node has requests of a line, later ones go to the same node or wait;
 //! - a refusal closes the line: nothing more is handed over until every handed request came back, answered or refused;
 //!   then what is left is handed over again in order, under the next generation;
-//! - a read behind unanswered writes goes to the leader and says so.
+//! - a read behind unanswered writes goes to the leader and says so, and so do the reads behind it; reads behind an
+//!   unanswered `strong` one are as strong, and writes wait for it: it has no place in the log that would order them.
 //!
 //! The floor outlives the requests: it is what the client has seen of the shard.
 
-use super::flight::{FlightKey, Flights, State};
+use super::flight::{Flight, FlightKey, Flights, State};
 use crate::control::routing::{NodeIndex, ShardIndex};
 use crate::net::Moment;
+use crate::protocol::frame::ReadLevel;
 use crate::topology::LogIndex;
 
 /// The requests of one client to one shard.
@@ -29,6 +31,10 @@ pub struct Line {
     pub handed: u32,
     /// Writes among them.
     pub handed_writes: u32,
+    /// Reads among them that follow writes.
+    pub handed_after_writes: u32,
+    /// Reads among them that are `strong`.
+    pub handed_strong: u32,
     /// Whether a refusal closed it.
     pub closed: bool,
     /// Whether it is on the engine's list of lines that wait for a change.
@@ -52,6 +58,8 @@ impl Line {
             node: NodeIndex(0),
             handed: 0,
             handed_writes: 0,
+            handed_after_writes: 0,
+            handed_strong: 0,
             closed: false,
             listed: false,
             refusals: 0,
@@ -95,9 +103,13 @@ impl Line {
         self.first_waiting = flight.next_in_line;
         flight.state = State::Handed;
         flight.node = node;
+        flight.after_writes = !flight.write && self.handed_writes + self.handed_after_writes > 0;
+        flight.strong = !flight.write && (flight.level == ReadLevel::Strong || self.handed_strong > 0);
         self.node = node;
         self.handed += 1;
         self.handed_writes += u32::from(flight.write);
+        self.handed_after_writes += u32::from(flight.after_writes);
+        self.handed_strong += u32::from(flight.strong);
     }
 
     /// Takes a request out, whatever its state.
@@ -105,7 +117,7 @@ impl Line {
         let flight = &flights[key];
         let (previous, next) = (flight.previous_in_line, flight.next_in_line);
         if flight.state == State::Handed {
-            self.came_back(flight.write);
+            self.came_back(flight);
         }
         match previous.some() {
             Some(previous) => flights[previous].next_in_line = next,
@@ -125,13 +137,15 @@ impl Line {
         let flight = &mut flights[key];
         debug_assert_eq!(flight.state, State::Handed);
         flight.state = State::Refused;
-        self.came_back(flight.write);
+        self.came_back(flight);
         self.closed = true;
     }
 
-    fn came_back(&mut self, write: bool) {
+    fn came_back(&mut self, flight: &Flight) {
         self.handed -= 1;
-        self.handed_writes -= u32::from(write);
+        self.handed_writes -= u32::from(flight.write);
+        self.handed_after_writes -= u32::from(flight.after_writes);
+        self.handed_strong -= u32::from(flight.strong);
     }
 
     /// Opens a closed line of which every handed request came back: what is left waits again. Returns how many of
