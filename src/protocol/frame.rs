@@ -204,14 +204,18 @@ pub fn put_message(out: &mut Vec<u8>, kind: Kind, write: impl FnOnce(&mut Vec<u8
         return;
     }
     assert!(!kind.is_urgent(), "urgent messages are never cut");
-    let payload = out.split_off(start + HEADER_BYTES);
-    out.truncate(start);
-    out.reserve(payload.len() + payload.len().div_ceil(PIECE_BYTES_MAX) * HEADER_BYTES);
-    let mut pieces = payload.chunks(PIECE_BYTES_MAX).peekable();
-    while let Some(piece) = pieces.next() {
-        out.extend_from_slice(&((piece.len() + 2) as u32).to_le_bytes());
-        out.extend_from_slice(&[kind as u8, if pieces.peek().is_some() { FLAG_MORE } else { 0 }]);
-        out.extend_from_slice(piece);
+    // The last piece moves first, each to make room for the headers before it: no second buffer for a large value.
+    let pieces = payload_bytes.div_ceil(PIECE_BYTES_MAX);
+    out.resize(out.len() + (pieces - 1) * HEADER_BYTES, 0);
+    for piece in (0..pieces).rev() {
+        let from = start + HEADER_BYTES + piece * PIECE_BYTES_MAX;
+        let to = from + piece * HEADER_BYTES;
+        let length = PIECE_BYTES_MAX.min(payload_bytes - piece * PIECE_BYTES_MAX);
+        out.copy_within(from..from + length, to);
+        let header = &mut out[to - HEADER_BYTES..to];
+        header[..4].copy_from_slice(&((length + 2) as u32).to_le_bytes());
+        header[4] = kind as u8;
+        header[5] = if piece + 1 < pieces { FLAG_MORE } else { 0 };
     }
 }
 
@@ -642,7 +646,7 @@ mod tests {
 
     #[test]
     fn a_long_message_is_cut_and_a_heartbeat_may_come_between() {
-        let long = vec![7_u8; PIECE_BYTES_MAX * 2 + 5];
+        let long: Vec<u8> = (0..PIECE_BYTES_MAX * 2 + 5).map(|at| (at / 3) as u8).collect();
         let mut out = Vec::new();
         put_message(&mut out, Kind::Reply, |out| out.extend_from_slice(&long));
         let first = split_frame(&out).unwrap().unwrap().consumed;
