@@ -7,18 +7,22 @@ use std::collections::HashMap;
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use slab::Slab;
 use tokio::net::TcpStream;
 
 use super::answers::{Answers, Ticket};
 use super::resp::RespClient;
+use crate::net::Moment;
 use crate::protocol::control::ControlReply;
 use crate::protocol::frame::{Kind, Refusal, RefusalReason, ReplyHead, put_message, put_numbered};
 use crate::topology::{Catalog, LogIndex, NodeName, ReplicaId, ShardId};
 
 /// Unsent bytes above which a connection is not read any more.
 const OUTLET_BYTES_MAX: usize = 64 << 20;
+/// How long a refusal is remembered at least.
+const REFUSED_KEPT: Duration = Duration::from_secs(60);
 /// A buffer that grew beyond this is given back once it is empty.
 const KEEP_BYTES_MAX: usize = 1 << 20;
 
@@ -74,10 +78,52 @@ impl Outlet {
     }
 }
 
+/// The highest refused generation of each (client, shard) of a proxy (R1), for as long as frames of it may be on their
+/// way: a proxy gives up a request long before.
+#[derive(Default)]
+pub struct Refused {
+    young: HashMap<(u64, ShardId), u32>,
+    old: HashMap<(u64, ShardId), u32>,
+    aged: Moment,
+}
+
+impl Refused {
+    /// A frame of this generation was refused.
+    pub fn note(&mut self, client: u64, shard: ShardId, generation: u32) {
+        let highest = self.young.entry((client, shard)).or_insert(generation);
+        *highest = generation.max(*highest);
+    }
+
+    /// Whether a frame of this generation may be taken.
+    pub fn admits(&mut self, client: u64, shard: ShardId, generation: u32) -> bool {
+        if self.young.is_empty() && self.old.is_empty() {
+            return true;
+        }
+        let key = (client, shard);
+        match self.young.get(&key).max(self.old.get(&key)) {
+            None => true,
+            Some(refused) if generation <= *refused => false,
+            Some(_) => {
+                self.young.remove(&key);
+                self.old.remove(&key);
+                true
+            }
+        }
+    }
+
+    /// Forgets what was refused long ago, so that clients that never came back do not stay for ever.
+    pub fn age(&mut self, now: Moment) {
+        if now.since(self.aged) >= REFUSED_KEPT {
+            self.aged = now;
+            self.old = std::mem::take(&mut self.young);
+        }
+    }
+}
+
 /// What a connection speaks.
 pub enum Dialect {
-    /// A proxy's requests and heartbeats, with the refused generation of each (client, shard): R1.
-    Proxy(HashMap<(u64, ShardId), u32>),
+    /// A proxy's requests and heartbeats.
+    Proxy(Refused),
     /// A node's messages, or an operator's questions.
     Control,
     /// Plain RESP.
@@ -195,7 +241,7 @@ impl Answers for Connections {
         let out = &mut connection.outlet.out;
         match &mut connection.dialect {
             Dialect::Proxy(refused) => {
-                refused.insert((ticket.client, ticket.shard), ticket.generation);
+                refused.note(ticket.client, ticket.shard, ticket.generation);
                 Refusal { id: ticket.id, reason, leader }.put(out);
             }
             Dialect::Control => {
@@ -210,5 +256,28 @@ impl Answers for Connections {
             }
             Dialect::Resp(client) => client.refuse(ticket, reason, home.map(|(_, addr)| addr), out),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refused_generation_stays_refused_whatever_an_earlier_one_says_later() {
+        let (mut refused, shard) = (Refused::default(), ShardId(1));
+        assert!(refused.admits(7, shard, 1));
+        refused.note(7, shard, 2);
+        refused.note(7, shard, 1);
+        assert!(!refused.admits(7, shard, 2) && refused.admits(8, shard, 0) && refused.admits(7, ShardId(2), 0));
+        let at = |seconds| Moment::at(Duration::from_secs(seconds));
+        refused.age(at(60));
+        assert!(!refused.admits(7, shard, 2), "its frames may still be on their way");
+        refused.age(at(61));
+        assert!(!refused.admits(7, shard, 2));
+        assert!(refused.admits(7, shard, 3) && refused.admits(7, shard, 2), "the next generation ends it");
+        refused.note(7, shard, 3);
+        (refused.age(at(120)), refused.age(at(180)));
+        assert!(refused.young.is_empty() && refused.old.is_empty());
     }
 }

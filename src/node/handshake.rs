@@ -1,13 +1,12 @@
 //! The beginning of a connection: who is there, and whether it may be.
 
-use std::collections::HashMap;
 use std::io;
 use std::rc::Rc;
 use std::time::Duration;
 
 use tokio::net::TcpStream;
 
-use super::connections::Dialect;
+use super::connections::{Dialect, Refused};
 use super::server::{Node, Shared};
 use crate::protocol::control::{Hello, PeerRole, Welcome};
 use crate::protocol::frame::{Assembler, Kind, PREAMBLE, put_message, split_frame};
@@ -47,7 +46,7 @@ pub async fn accept(shared: &Shared, stream: &Rc<TcpStream>) -> io::Result<Accep
             put_message(&mut out, Kind::Welcome, |out| out.extend_from_slice(&json));
             write_all(stream, &out).await?;
             let dialect = match hello.role {
-                PeerRole::Proxy => Dialect::Proxy(HashMap::new()),
+                PeerRole::Proxy => Dialect::Proxy(Refused::default()),
                 PeerRole::Node | PeerRole::Operator => Dialect::Control,
             };
             Ok(Accepted { dialect, rest })

@@ -62,7 +62,9 @@ impl RespClient {
 
     /// No answer came. `leader`: the address to go to.
     pub fn refuse(&mut self, ticket: Ticket, reason: RefusalReason, leader: Option<String>, out: &mut Vec<u8>) {
-        let Some(pending) = self.pending.get((ticket.id - self.first_id) as usize) else { return };
+        let Some(pending) = ticket.id.checked_sub(self.first_id).and_then(|at| self.pending.get(at as usize)) else {
+            return;
+        };
         let text = match (reason, leader) {
             (
                 RefusalReason::NotLeader

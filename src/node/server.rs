@@ -183,14 +183,9 @@ impl Node {
         let ticket = self.connections.ticket(key, head.id, head.client, head.generation, head.shard);
         let Some(connection) = self.connections.get(key) else { return Ok(()) };
         let Dialect::Proxy(refused) = &mut connection.dialect else { return Err(FrameError::Malformed("request")) };
-        if !refused.is_empty()
-            && let Some(generation) = refused.get(&(head.client, head.shard))
-        {
-            if head.generation <= *generation {
-                crate::node::answers::Answers::refuse(&mut self.connections, ticket, RefusalReason::Superseded, None);
-                return Ok(());
-            }
-            refused.remove(&(head.client, head.shard));
+        if !refused.admits(head.client, head.shard, head.generation) {
+            crate::node::answers::Answers::refuse(&mut self.connections, ticket, RefusalReason::Superseded, None);
+            return Ok(());
         }
         let (now, wall) = (self.clock.now(), self.clock.wall());
         self.engine.request(&head, body, ticket, now, wall, &mut self.connections);
@@ -198,9 +193,13 @@ impl Node {
     }
 
     fn handle_heartbeat(&mut self, key: usize, heartbeat: Heartbeat) {
-        let status = self.engine.status(heartbeat.sequence, self.clock.now());
+        let now = self.clock.now();
+        let status = self.engine.status(heartbeat.sequence, now);
         let newer = self.engine.catalog().filter(|c| c.revision > heartbeat.revision).cloned();
         let Some(connection) = self.connections.get_dirty(key) else { return };
+        if let Dialect::Proxy(refused) = &mut connection.dialect {
+            refused.age(now);
+        }
         if let Some(catalog) = newer {
             put_numbered(&mut connection.outlet.out, Kind::Catalog, catalog.revision.0, &catalog.encode());
         }
