@@ -121,9 +121,11 @@ pub fn merge_replies(scatter: &Scatter, parts: &[PartReply<'_>], out: &mut Vec<u
 
 fn failure<'a>(parts: &[PartReply<'a>]) -> Option<Failed<'a>> {
     let failed = parts.iter().filter(|p| is_error(p.bytes));
-    let first = *failed.clone().next()?;
-    let text = first.bytes[1..].strip_suffix(b"\r\n").unwrap_or(&first.bytes[1..]);
-    Some(Failed { part: first, text, count: failed.count() })
+    // An unknown outcome is said first: the others promise more.
+    let unknown = |p: &&PartReply<'_>| p.bytes[1..].starts_with(errors::OUTCOME_UNKNOWN.as_bytes());
+    let part = *failed.clone().find(unknown).or_else(|| failed.clone().next())?;
+    let text = part.bytes[1..].strip_suffix(b"\r\n").unwrap_or(&part.bytes[1..]);
+    Some(Failed { part, text, count: failed.count() })
 }
 
 struct Failed<'a> {
@@ -141,8 +143,15 @@ impl<'a> Failed<'a> {
 fn write_failure(scatter: &Scatter, parts: &[PartReply<'_>], failed: Failed<'_>, out: &mut Vec<u8>) {
     let text = String::from_utf8_lossy(failed.text);
     let mut line = errors::part_failed(failed.part.shard.as_str(), &text);
+    if scatter.write && failed.count > 1 {
+        line.push_str("; other parts failed as well");
+    }
     if scatter.write && failed.count < parts.len() {
-        line.push_str("; the parts for other shards took effect");
+        line.push_str(if failed.count == 1 {
+            "; the parts for other shards took effect"
+        } else {
+            ", and the rest took effect"
+        });
     }
     ReplyWriter::new(out, false).error(&line);
 }
@@ -245,6 +254,10 @@ mod tests {
             merged(&scatter(Merge::AllOk, true, &[]), &["+OK\r\n", "-TIMEOUT gone\r\n"]),
             "-TIMEOUT the part of this request for shard s1 failed: gone; the parts for other shards took effect\r\n"
         );
+        let (unsent, unknown) = (format!("-{}\r\n", errors::NOT_SENT), format!("-{}\r\n", errors::OUTCOME_UNKNOWN));
+        let text = merged(&scatter(Merge::AllOk, true, &[]), &[&unsent, "+OK\r\n", &unknown]);
+        assert!(text.starts_with("-TIMEOUT the part of this request for shard s2 failed: the outcome"), "{text}");
+        assert!(text.ends_with("; other parts failed as well, and the rest took effect\r\n"), "{text}");
         assert_eq!(
             merged(&scatter(Merge::Interleave, false, &[0]), &["*1\r\n$9\r\nabc\r\n"]),
             "-ERR the part of this request for shard s0 failed: unexpected reply\r\n"
