@@ -27,7 +27,7 @@ impl Default for HealthTimes {
     fn default() -> Self {
         Self {
             heartbeat: Duration::from_millis(100),
-            silence_max: Duration::from_secs(1),
+            silence_max: Duration::from_millis(1500),
             connect_max: Duration::from_secs(1),
             backoff_min: Duration::from_millis(10),
             backoff_max: Duration::from_secs(1),
@@ -152,6 +152,11 @@ impl Health {
         self.phase = Phase::Down(now);
     }
 
+    /// How much longer than allowed nothing was heard.
+    pub fn overdue(&self, now: Moment) -> Duration {
+        now.since(self.heard).saturating_sub(self.times.silence_max)
+    }
+
     /// Something was received.
     pub fn heard(&mut self, now: Moment) {
         self.heard = now;
@@ -174,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn a_silent_node_is_given_up_after_a_second_and_any_frame_keeps_it() {
+    fn a_silent_node_is_given_up_and_any_frame_keeps_it() {
         let mut health = Health::new(HealthTimes::default(), at(0));
         assert_eq!(health.due(at(0)), Due::Connect);
         assert_eq!(health.due(at(1)), Due::Nothing);
@@ -185,8 +190,9 @@ mod tests {
         health.answered(2, at(108));
         assert_eq!(health.round_trip(), Some(Duration::from_millis(3)));
         health.heard(at(900));
-        assert_eq!(health.due(at(1899)), Due::Heartbeat(3));
-        assert_eq!(health.due(at(1900)), Due::GiveUp);
+        assert_eq!(health.due(at(2399)), Due::Heartbeat(3));
+        assert_eq!(health.due(at(2400)), Due::GiveUp);
+        assert_eq!(health.overdue(at(2600)), Duration::from_millis(200));
     }
 
     #[test]

@@ -36,6 +36,8 @@ pub struct Link {
     pub dirty: bool,
     /// The revision of the catalog that was sent over it.
     pub offered: Revision,
+    /// Whether it is closed as soon as what the node has is answered: the catalog knows another address, or none.
+    pub leaving: bool,
     /// Whether a refused handshake was logged since the last success.
     pub complained: bool,
     input: Vec<u8>,
@@ -51,6 +53,7 @@ impl Link {
             outbox: Outbox::default(),
             dirty: false,
             offered: Revision(0),
+            leaving: false,
             complained: false,
             input: Vec::new(),
             cut: None,
@@ -60,6 +63,7 @@ impl Link {
     /// Forgets the connection.
     pub fn reset(&mut self) {
         self.stage = Stage::Closed;
+        self.leaving = false;
         self.outbox.clear();
         self.offered = Revision(0);
         self.input = Vec::new();

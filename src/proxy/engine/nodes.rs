@@ -1,10 +1,12 @@
 //! The node side: handshake, heartbeats, statuses, catalogs, and the frames that answer requests.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use tracing::{error, info, warn};
 
+use super::flight::{FlightKey, State};
 use super::link::{FRAME_BYTES_MAX, Stage};
 use super::{Engine, Order};
 use crate::control::health::Due;
@@ -17,6 +19,9 @@ use crate::protocol::frame::{
 use crate::proxy::metrics::ShardStats;
 use crate::proxy::outbox::{COPY_BYTES_MAX, Outbox};
 use crate::topology::{Catalog, CatalogError, NodeName, Revision};
+
+/// What a node that is short of time at least gets done of a large request. It is silent meanwhile.
+const WORK_BYTES_PER_MS: usize = 16 * 1024;
 
 /// Why a node connection was given up.
 #[derive(Debug, thiserror::Error)]
@@ -88,13 +93,22 @@ impl Engine {
         for change in changes {
             match change {
                 NodeChange::Added(node) if node.at() == self.links.len() => self.new_link(node),
-                NodeChange::Added(node) => self.links[node.at()].health.moved(self.now),
-                NodeChange::Moved(node) | NodeChange::Removed(node) => {
-                    self.give_up_link(node, &LinkError::Moved);
-                    self.links[node.at()].health.moved(self.now);
+                NodeChange::Moved(node) | NodeChange::Removed(node)
+                    if self.handed_to(node).iter().any(|key| self.flights[*key].write) =>
+                {
+                    // An edit must cause no error (P5): what the node has is answered over the old connection. Reads
+                    // alone are asked again.
+                    self.links[node.at()].leaving = true;
+                    self.routing.node_mut(node).up = false;
                 }
+                NodeChange::Added(node) | NodeChange::Moved(node) | NodeChange::Removed(node) => self.leave(node),
             }
         }
+    }
+
+    fn leave(&mut self, node: NodeIndex) {
+        self.give_up_link(node, &LinkError::Moved);
+        self.links[node.at()].health.moved(self.now);
     }
 
     /// A connection to a node was made: says who we are.
@@ -286,21 +300,35 @@ impl Engine {
     }
 
     fn tick_node(&mut self, node: NodeIndex) {
-        if !self.routing.node(node).listed {
+        if self.links[node.at()].leaving && self.routing.node(node).in_flight == 0 {
+            self.leave(node);
+        }
+        if !self.routing.node(node).listed && !self.links[node.at()].leaving {
             return;
         }
-        let link = &mut self.links[node.at()];
-        match link.health.due(self.now) {
+        let due = self.links[node.at()].health.due(self.now);
+        match due {
             Due::Nothing => {}
             Due::Connect => self.orders.push(Order::Connect(node, self.routing.node(node).addr.clone())),
+            Due::GiveUp if self.is_at_work(node) => {}
             Due::GiveUp => self.give_up_link(node, &LinkError::Silent),
             Due::Heartbeat(sequence) => {
                 let mut frame = Vec::with_capacity(32);
                 Heartbeat { sequence, revision: self.routing.revision() }.put(&mut frame);
-                link.outbox.put_urgent(&frame);
+                self.links[node.at()].outbox.put_urgent(&frame);
                 self.mark_node(node);
             }
         }
+    }
+
+    fn handed_to(&self, node: NodeIndex) -> Vec<FlightKey> {
+        self.flights.select(|f| f.state == State::Handed && f.node == node)
+    }
+
+    /// Whether a silent node may be busy with the large requests that it has.
+    fn is_at_work(&self, node: NodeIndex) -> bool {
+        let bytes: usize = self.handed_to(node).into_iter().map(|key| self.flights[key].body().len()).sum();
+        self.links[node.at()].health.overdue(self.now) < Duration::from_millis((bytes / WORK_BYTES_PER_MS) as u64)
     }
 
     fn mark_node(&mut self, node: NodeIndex) {

@@ -191,7 +191,7 @@ fn a_silent_node_is_given_up_and_its_reads_go_elsewhere() {
     w.send(c, &["GET", &key_of(0, 1)]);
     let silent = w.only();
     let others: Vec<_> = (0..3).filter(|n| *n != silent).collect();
-    for _ in 0..12 {
+    for _ in 0..16 {
         others.iter().for_each(|n| w.push_status(*n));
         w.tick(100);
     }
@@ -464,4 +464,76 @@ fn before_a_catalog_is_known_requests_wait_and_the_proxy_answers_for_itself() {
     let got = w.take(0);
     w.reply(0, &got, 11, "+OK\r\n");
     assert_eq!(w.read(c), "+OK\r\n");
+}
+
+#[test]
+fn what_follows_a_strong_read_neither_overtakes_it_nor_shows_less() {
+    let mut w = World::new();
+    let c = w.client();
+    let a = key_of(0, 1);
+    w.level(c, ReadLevel::Strong);
+    w.send(c, &["GET", &a]);
+    w.send(c, &["CLIENT", "READS", "session"]);
+    w.send(c, &["GET", &a]);
+    w.send(c, &["SET", &a, "2"]);
+    let (first, second) = (w.take(0), w.take(0));
+    assert_eq!((first.head.level, second.head.level), (ReadLevel::Strong, ReadLevel::Strong));
+    assert!(w.nodes[0].got.is_empty(), "the write would be seen by the reads before it");
+    w.reply(0, &first, 11, "$1\r\n1\r\n");
+    w.reply(0, &second, 11, "$1\r\n1\r\n");
+    let set = w.take(0);
+    w.send(c, &["GET", &a]);
+    let get = w.take(0);
+    assert!(set.head.write && get.head.after_writes && get.head.level == ReadLevel::Session);
+    w.reply(0, &set, 12, "+OK\r\n");
+    // The first read behind the write is not answered, so the next one must not be answered at an earlier index.
+    w.send(c, &["GET", &a]);
+    let last = w.take(0);
+    assert!(last.head.after_writes);
+    w.reply(0, &get, 13, "$1\r\n2\r\n");
+    w.reply(0, &last, 13, "$1\r\n2\r\n");
+    assert_eq!(w.read(c), "$1\r\n1\r\n+OK\r\n$1\r\n1\r\n+OK\r\n$1\r\n2\r\n$1\r\n2\r\n");
+    w.nothing_left();
+}
+
+#[test]
+fn a_node_with_a_large_request_may_be_silent_longer_than_one_without() {
+    let mut w = World::new();
+    let c = w.client();
+    let value = "x".repeat(3 << 20);
+    w.send(c, &["SET", &key_of(0, 1), &value]);
+    let set = w.take(0);
+    (0..16).for_each(|_| w.tick(100));
+    w.reply(0, &set, 11, "+OK\r\n");
+    assert_eq!(w.read(c), "+OK\r\n", "it was at work");
+    w.send(c, &["SET", &key_of(0, 1), &value]);
+    (0..17).for_each(|_| w.tick(100));
+    assert!(w.read(c).starts_with("-TIMEOUT the outcome"), "it is gone after all");
+    w.nothing_left();
+}
+
+#[test]
+fn a_node_whose_address_changes_answers_what_it_has_first() {
+    let mut w = World::new();
+    let c = w.client();
+    let a = key_of(0, 1);
+    w.send(c, &["SET", &a, "1"]);
+    let set = w.take(0);
+    let mut catalog = Catalog::clone(&w.catalog);
+    catalog.revision = Revision(2);
+    catalog.nodes.get_mut(&NodeName::new("n1")).unwrap().addr = "127.0.0.1:9".to_owned();
+    w.engine.learn_catalog(&Arc::new(catalog));
+    w.turn();
+    w.send(c, &["SET", &a, "2"]);
+    w.tick(100);
+    assert!(w.nodes[0].got.is_empty(), "the new request waits for the new address");
+    w.reply(0, &set, 11, "+OK\r\n");
+    assert_eq!(w.read(c), "+OK\r\n");
+    w.tick(100);
+    w.push_status(0);
+    w.turn();
+    let set = w.take(0);
+    w.reply(0, &set, 12, "+OK\r\n");
+    assert_eq!(w.read(c), "+OK\r\n");
+    w.nothing_left();
 }
