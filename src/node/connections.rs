@@ -277,7 +277,8 @@ mod tests {
         assert!(!refused.admits(7, shard, 2));
         assert!(refused.admits(7, shard, 3) && refused.admits(7, shard, 2), "the next generation ends it");
         refused.note(7, shard, 3);
-        (refused.age(at(120)), refused.age(at(180)));
+        refused.age(at(120));
+        refused.age(at(180));
         assert!(refused.young.is_empty() && refused.old.is_empty());
     }
 }
