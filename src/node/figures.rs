@@ -63,7 +63,11 @@ impl Figures {
                     ("term", "Raft term", status.term.0),
                     ("committed_index", "Highest log index known to be committed", status.committed.0),
                     ("applied_index", "Highest log index in the state", status.applied.0),
-                    ("apply_lag", "Committed entries that are not applied", status.committed.0 - status.applied.0),
+                    (
+                        "apply_lag",
+                        "Committed entries that are not applied",
+                        status.committed.0.saturating_sub(status.applied.0),
+                    ),
                     ("keys", "Keys", keys),
                     ("data_bytes", "Bytes of keys and values", bytes),
                     ("log_window_bytes", "Bytes of log entries in memory", replica.group.window_bytes() as u64),

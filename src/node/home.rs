@@ -229,6 +229,9 @@ impl Home {
         if let Some(cluster) = self.cluster() {
             return Err(HomeError::Init(format!("node `{name}` belongs to cluster {cluster} already")));
         }
+        if self.dir.identity().bootstrapped.iter().any(|(shard, _)| *shard == ShardId::CATALOG) {
+            return Err(HomeError::Init(format!("node `{name}` has the catalog of a cluster already")));
+        }
         let [first] = catalog.catalog_shard().birth.as_slice() else {
             return Err(HomeError::Init("the catalog must be born with one replica".to_owned()));
         };
@@ -236,8 +239,11 @@ impl Home {
         if first.node != name {
             return Err(HomeError::Init(format!("the catalog is born on node `{}`, and this is `{name}`", first.node)));
         }
-        self.dir.join_cluster(catalog.cluster)?;
-        self.bear(ShardId::CATALOG, first.id, point, Machine::Catalog(Arc::new(catalog)))
+        // The mark decides; a node that belonged to a cluster before there is one could never create it.
+        let cluster = catalog.cluster;
+        let replica = self.bear(ShardId::CATALOG, first.id, point, Machine::Catalog(Arc::new(catalog)))?;
+        self.dir.join_cluster(cluster)?;
+        Ok(replica)
     }
 
     /// The state first, then the mark: a crash between them leaves a replica that is simply there.
@@ -335,4 +341,43 @@ fn entries_after(start: &SnapshotPoint, logged: RecoveredGroup) -> Option<Vec<Lo
     let entries =
         after.map(|e| LogEntry { index: LogIndex(e.index), term: Term(e.term), kind: e.kind, data: e.payload });
     (known_term == Some(start.term.0)).then(|| entries.collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::storage::SimulatedDisk;
+    use crate::topology::ShardsConfig;
+
+    #[test]
+    fn a_crash_while_the_cluster_is_created_leaves_all_of_it_or_nothing() {
+        let file = "version = 1\n[[node]]\nname = 'n1'\naddr = '127.0.0.1:1'\n[[shard]]\nname = 'a'\nnodes = ['n1']\n";
+        let config = ShardsConfig::parse(file, "test").unwrap();
+        let catalog = |id| Catalog::found(ClusterId(id), 1, &config, &BTreeMap::new());
+        let open = |disk: &SimulatedDisk| {
+            Home::open(&disk.disk(), Path::new("/data"), &NodeName::new("n1"), &Entropy::seeded(1)).unwrap()
+        };
+        let (mut unfounded, mut founded) = (0, 0);
+        for nth in 1.. {
+            let disk = SimulatedDisk::new(nth);
+            let opened = open(&disk);
+            disk.stop(nth);
+            let (mut home, log) = opened;
+            let created = home.found(catalog(7)).is_ok();
+            drop((home, log));
+            disk.crash();
+            let (mut home, _log) = open(&disk);
+            let replicas = home.restore_all(None).unwrap();
+            match replicas.first().and_then(|r| r.catalog()) {
+                Some(found) => assert_eq!(found.cluster, ClusterId(7)),
+                None => assert!(!created && home.found(catalog(8)).is_ok(), "stopped at operation {nth}"),
+            }
+            *(if replicas.is_empty() { &mut unfounded } else { &mut founded }) += 1;
+            assert!(replicas.is_empty() || home.found(catalog(9)).is_err(), "created twice");
+            if created {
+                break;
+            }
+        }
+        assert!(unfounded > 3 && founded > 0, "{unfounded} {founded}");
+    }
 }
