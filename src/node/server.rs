@@ -212,6 +212,10 @@ impl Node {
             Ok(catalog) if self.home.cluster().is_some_and(|mine| mine != catalog.cluster) => {
                 tracing::error!(other = %catalog.cluster, "a catalog of another cluster was offered and refused");
             }
+            // A node that belongs to no cluster joins one that names it, not whichever it hears of first.
+            Ok(catalog) if self.home.cluster().is_none() && !catalog.nodes.contains_key(&self.name) => {
+                tracing::warn!(cluster = %catalog.cluster, "a catalog that does not name this node was offered and refused");
+            }
             Ok(catalog) => self.engine.adopt_catalog(catalog.into()),
             Err(error) => tracing::warn!("a catalog was offered that cannot be read: {error}"),
         }
