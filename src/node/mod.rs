@@ -10,7 +10,7 @@
 //!   +---------------------------------------------------------------------------------------------------+
 //! ```
 //!
-//! [`engine::Engine`] is free of sockets, files and clocks; [`server`] is the shell around it. One thread owns all of it,
+//! [`engine::Engine`] is free of sockets, files and clocks; `server` is the shell around it. One thread owns all of it,
 //! so nothing on the way of a request takes a lock; the disk has a thread of its own, and large states are written, sent and
 //! received by short-lived threads that work on copy-on-write copies.
 

@@ -9,7 +9,7 @@ pub fn matches(pattern: &[u8], text: &[u8]) -> bool {
     matches_with::<false>(pattern, text)
 }
 
-/// As [`matches`], where ASCII letters match in either case.
+/// As [`matches()`], where ASCII letters match in either case.
 pub fn matches_nocase(pattern: &[u8], text: &[u8]) -> bool {
     matches_with::<true>(pattern, text)
 }

@@ -1,6 +1,6 @@
 //! A client's requests: in from sockets, to the shards that own their keys, and back in order.
 //!
-//! [`engine`] decides and is free of IO; [`worker`] is a thread that gives it sockets; [`start`] runs as many as asked
+//! [`engine`] decides and is free of IO; `worker` is a thread that gives it sockets; [`start()`] runs as many as asked
 //! for and what they share: the file's watcher, metrics, the end. `ARCHITECTURE.md` has the measured reasons.
 
 pub mod engine;

@@ -4,8 +4,8 @@
 //! simulation. The shell calls `client_*`, `node_*` and [`Engine::tick`], then [`Engine::settle`], then sends what
 //! [`Engine::dirty_nodes`] and [`Engine::dirty_clients`] name and carries out [`Engine::take_orders`].
 //!
-//! The life of a request: a client's bytes are parsed where they lie (`request`); it takes a record ([`flight`]), its
-//! place in the client's order of replies ([`client`]) and in the line of its shard ([`line`]); it is handed to a node's
+//! The life of a request: a client's bytes are parsed where they lie (`request`); it takes a record (`flight`), its
+//! place in the client's order of replies (`client`) and in the line of its shard (`line`); it is handed to a node's
 //! output or waits (`dispatch`); its answer goes to the client when all before it have gone (`answer`).
 //!
 //! Invariants: replies leave in the order of the requests; a request is answered exactly once; a write of which all
