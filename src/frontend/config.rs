@@ -1,6 +1,7 @@
 //! `CONFIG`: reading and setting parameters.
 
-use super::parameters::{Kind, Unfit, check, find};
+use super::parameter_kind::{Kind, Unfit};
+use super::parameters::{find, is_hidden};
 use super::{Call, Effect, help};
 use crate::protocol::errors;
 use crate::protocol::glob;
@@ -28,7 +29,7 @@ impl Call<'_, '_> {
         for wanted in self.args.from(2) {
             let is_pattern = wanted.iter().any(|byte| b"[*?".contains(byte));
             let fits = |name: &str| match is_pattern {
-                true => glob::matches_nocase(wanted, name.as_bytes()),
+                true => !is_hidden(name) && glob::matches_nocase(wanted, name.as_bytes()),
                 false => name.as_bytes().eq_ignore_ascii_case(wanted),
             };
             for (name, value) in parameters.values(fits) {
@@ -58,29 +59,28 @@ impl Call<'_, '_> {
             };
             found.push((name, kind, at));
         }
+        let parameters = &self.around.desk.parameters;
         for (index, (name, kind, at)) in found.iter().enumerate() {
-            if matches!(kind, Kind::Fixed) && !self.is_unchanged(name, args.get(at + 1)) {
-                return self.config_failed(args.get(*at), "can't set immutable config");
+            let is_closed = matches!(kind, Kind::Fixed | Kind::Protected);
+            // Tools set `requirepass ""` and the like without need.
+            if is_closed && parameters.value(name).as_bytes() != args.get(at + 1) {
+                let Err(Unfit(reason)) = kind.fit(args.get(at + 1), "") else { continue };
+                return self.config_failed(args.get(*at), &reason);
             }
             if found[..index].iter().any(|(earlier, ..)| earlier == name) {
                 return self.config_failed(args.get(*at), "duplicate parameter");
             }
         }
         let mut values = Vec::new();
-        for (name, kind, at) in found.into_iter().filter(|(_, kind, _)| !matches!(kind, Kind::Fixed)) {
-            match check(kind, args.get(at + 1)) {
+        for (name, kind, at) in found.into_iter().filter(|(_, kind, _)| !matches!(kind, Kind::Fixed | Kind::Protected))
+        {
+            match kind.fit(args.get(at + 1), &parameters.value(name)) {
                 Ok(value) => values.push((name, value)),
                 Err(Unfit(reason)) => return self.config_failed(name.as_bytes(), &reason),
             }
         }
-        values.into_iter().for_each(|(name, value)| self.around.desk.parameters.put(name, value));
+        values.into_iter().for_each(|(name, value)| parameters.put(name, value));
         self.reply.ok();
-    }
-
-    /// Whether a parameter that is fixed would stay as it is; tools set `save ""` and `appendonly yes` without need.
-    fn is_unchanged(&self, name: &str, value: &[u8]) -> bool {
-        let values = self.around.desk.parameters.values(|known| known == name);
-        values.iter().any(|(_, present)| present.as_bytes() == value)
     }
 
     fn config_failed(&mut self, name: &[u8], reason: &str) {

@@ -55,6 +55,8 @@ pub struct Facts {
     pub clients_max: u64,
     /// Requests that wait for a leader or for room.
     pub requests_waiting: u64,
+    /// Connections that are not read: they wait for a pause to end, or for room.
+    pub clients_held: u64,
     /// Bytes of the data, as far as known.
     pub data_bytes: u64,
     /// Resident memory of the process.

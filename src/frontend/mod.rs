@@ -20,6 +20,7 @@ mod connection;
 pub mod facts;
 mod help;
 mod info;
+mod parameter_kind;
 mod parameters;
 mod server;
 mod session;
@@ -143,6 +144,7 @@ impl Call<'_, '_> {
             CommandId::Config => return self.config(),
             CommandId::Debug => self.debug(),
             CommandId::Echo => self.echo(),
+            CommandId::Function => self.function_flush(),
             CommandId::Hello => self.hello(),
             CommandId::Info => self.info(),
             CommandId::LastSave => self.last_save(),

@@ -1,73 +1,86 @@
-//! The parameters that clients read and set by `CONFIG`, as far as they mean something to somebody.
+//! The parameters that clients read and set by `CONFIG`: Redis's own, with what they are at the start.
 //!
-//! Three sorts. Those that this process follows (`slowlog-*`) change by `CONFIG SET`. Those that tell what it is (`port`,
-//! `appendonly`, `maxmemory`) are set by whoever starts it and are refused, so that nobody is promised what is not done.
-//! Those that only tune a Redis from inside are kept and told again. Changes are this process's and end with it.
+//! `slowlog-*` are followed. What else a Redis lets its clients set is checked as there, kept and told again, so that
+//! applications and test suites that set parameters work, though most have nothing to tune here. Not even kept is what
+//! would make somebody believe in a protection that is not there (`requirepass`), what a process cannot change while it
+//! runs (`port`, `bind`), and what a Redis refuses too. Changes are this process's and end with it.
 
 use std::collections::HashMap;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 
-/// What a parameter may be.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Kind {
-    /// Anything; only whoever starts the process sets it.
-    Fixed,
-    /// Anything.
-    Text,
-    /// `yes` or `no`.
-    Switch,
-    /// An integer from a range.
-    Number(i64, i64),
-    /// A number of bytes.
-    Bytes,
-    /// One of these words.
-    Words(&'static [&'static str]),
-}
-
-use Kind::{Bytes, Fixed, Number, Switch, Text, Words};
+use super::parameter_kind::Kind::{self, *};
 
 const COUNT: Kind = Number(0, i64::MAX);
 const INT: Kind = Number(0, i32::MAX as i64);
+const PORT: Kind = Number(0, u16::MAX as i64);
 
 /// The parameters with their values at the start.
 #[rustfmt::skip]
 const TABLE: &[(&str, &str, Kind)] = &[
-    ("acllog-max-len", "128", COUNT), ("active-defrag-threshold-lower", "10", Number(0, 1000)),
+    ("acl-pubsub-default", "resetchannels", Words(&["allchannels", "resetchannels"])), ("acllog-max-len", "128", COUNT),
+    ("active-defrag-cycle-max", "25", Number(1, 99)), ("active-defrag-cycle-min", "1", Number(1, 99)),
+    ("active-defrag-ignore-bytes", "104857600", Bytes(1)), ("active-defrag-max-scan-fields", "1000", Number(1, i64::MAX)),
+    ("active-defrag-threshold-lower", "10", Number(0, 1000)), ("active-defrag-threshold-upper", "100", Number(0, 1000)),
     ("active-expire-effort", "1", Number(1, 10)), ("activedefrag", "no", Switch), ("activerehashing", "yes", Switch),
+    ("aof-load-truncated", "yes", Switch), ("aof-timestamp-enabled", "no", Switch),
     ("aof-use-rdb-preamble", "yes", Switch), ("appendfilename", "appendonly.aof", Fixed),
-    ("appendfsync", "always", Fixed), ("appendonly", "yes", Fixed), ("auto-aof-rewrite-min-size", "67108864", Bytes),
-    ("auto-aof-rewrite-percentage", "100", INT), ("bind", "127.0.0.1", Fixed),
-    ("busy-reply-threshold", "5000", COUNT),
-    ("client-output-buffer-limit", "normal 0 0 0 slave 268435456 67108864 60 pubsub 33554432 8388608 60", Text),
-    ("client-query-buffer-limit", "1073741824", Bytes), ("cluster-enabled", "no", Fixed), ("daemonize", "no", Fixed),
-    ("databases", "1", Fixed), ("dbfilename", "dump.rdb", Fixed), ("dir", "", Fixed), ("dynamic-hz", "yes", Switch),
-    ("enable-debug-command", "no", Fixed), ("hash-max-listpack-entries", "512", COUNT),
-    ("hash-max-listpack-value", "64", COUNT), ("hash-max-ziplist-entries", "512", COUNT),
-    ("hash-max-ziplist-value", "64", COUNT), ("hll-sparse-max-bytes", "3000", Bytes), ("hz", "10", INT),
-    ("io-threads", "1", Fixed), ("latency-monitor-threshold", "0", COUNT), ("latency-tracking", "yes", Switch),
+    ("appendfsync", "always", Words(&["everysec", "always", "no"])), ("appendonly", "yes", Switch),
+    ("auto-aof-rewrite-min-size", "67108864", Bytes(0)), ("auto-aof-rewrite-percentage", "100", INT),
+    ("bind", "127.0.0.1", Address), ("bind-source-addr", "", Text), ("busy-reply-threshold", "5000", COUNT),
+    ("client-output-buffer-limit", "normal 0 0 0 slave 268435456 67108864 60 pubsub 33554432 8388608 60", OutputLimits),
+    ("client-query-buffer-limit", "1073741824", Bytes(1 << 20)), ("cluster-announce-bus-port", "0", PORT),
+    ("cluster-announce-port", "0", PORT), ("cluster-announce-tls-port", "0", PORT), ("cluster-enabled", "no", Fixed),
+    ("cluster-node-timeout", "15000", COUNT), ("crash-log-enabled", "yes", Switch), ("daemonize", "no", Fixed),
+    ("databases", "1", Fixed), ("dbfilename", "dump.rdb", Protected), ("dir", "", Protected),
+    ("dynamic-hz", "yes", Switch), ("enable-debug-command", "no", Fixed), ("hash-max-listpack-entries", "512", COUNT),
+    ("hash-max-listpack-value", "64", Bytes(0)), ("hll-sparse-max-bytes", "3000", Bytes(0)), ("hz", "10", INT),
+    ("io-threads", "1", Fixed), ("jemalloc-bg-thread", "yes", Switch),
+    ("key-load-delay", "0", Number(i32::MIN as i64, i32::MAX as i64)), ("latency-monitor-threshold", "0", COUNT),
+    ("latency-tracking", "yes", Switch), ("latency-tracking-info-percentiles", "50 99 99.9", Percentiles),
     ("lazyfree-lazy-eviction", "no", Switch), ("lazyfree-lazy-expire", "no", Switch),
     ("lazyfree-lazy-server-del", "no", Switch), ("lazyfree-lazy-user-del", "no", Switch),
     ("lazyfree-lazy-user-flush", "no", Switch), ("lfu-decay-time", "1", INT), ("lfu-log-factor", "10", INT),
     ("list-compress-depth", "0", INT), ("list-max-listpack-size", "-2", Number(i32::MIN as i64, i32::MAX as i64)),
-    ("list-max-ziplist-size", "-2", Number(i32::MIN as i64, i32::MAX as i64)), ("logfile", "", Fixed),
-    ("loglevel", "notice", Words(&["debug", "verbose", "notice", "warning", "nothing"])),
-    ("lua-time-limit", "5000", COUNT), ("maxclients", "10000", Fixed), ("maxmemory", "0", Fixed),
-    ("maxmemory-policy", "noeviction", Fixed), ("maxmemory-samples", "5", Number(1, i32::MAX as i64)),
-    ("min-replicas-max-lag", "10", INT), ("min-replicas-to-write", "0", Fixed), ("notify-keyspace-events", "", Fixed),
-    ("port", "6379", Fixed), ("proto-max-bulk-len", "67108864", Fixed), ("protected-mode", "no", Fixed),
-    ("rdbcompression", "yes", Switch), ("repl-backlog-size", "1048576", Bytes), ("repl-timeout", "60", INT),
-    ("replica-priority", "100", INT), ("replica-read-only", "yes", Switch),
-    ("replica-serve-stale-data", "yes", Switch), ("requirepass", "", Fixed), ("save", "", Fixed),
+    ("logfile", "", Fixed), ("loglevel", "notice", Words(&["debug", "verbose", "notice", "warning", "nothing"])),
+    ("maxclients", "10000", Number(1, u32::MAX as i64)), ("maxmemory", "0", Bytes(0)),
+    ("maxmemory-clients", "0", BytesOrPercent), ("maxmemory-eviction-tenacity", "10", Number(0, 100)),
+    ("maxmemory-policy", "noeviction", Words(&["volatile-lru", "volatile-lfu", "volatile-random", "volatile-ttl",
+        "allkeys-lru", "allkeys-lfu", "allkeys-random", "noeviction"])),
+    ("maxmemory-samples", "5", Number(1, i32::MAX as i64)), ("min-replicas-max-lag", "10", INT),
+    ("min-replicas-to-write", "0", INT), ("no-appendfsync-on-rewrite", "no", Switch),
+    ("notify-keyspace-events", "", Events), ("port", "6379", Listening),
+    ("proto-max-bulk-len", "67108864", Bytes(1 << 20)), ("protected-mode", "no", Switch),
+    ("rdb-key-save-delay", "0", Number(i32::MIN as i64, i32::MAX as i64)), ("rdbcompression", "yes", Switch),
+    ("repl-backlog-size", "1048576", Bytes(1)), ("repl-backlog-ttl", "3600", COUNT),
+    ("repl-diskless-load", "disabled", Words(&["disabled", "on-empty-db", "swapdb"])),
+    ("repl-diskless-sync", "yes", Switch), ("repl-diskless-sync-delay", "5", INT),
+    ("repl-ping-replica-period", "10", Number(1, i32::MAX as i64)), ("repl-timeout", "60", Number(1, i32::MAX as i64)),
+    ("replica-announced", "yes", Switch), ("replica-priority", "100", INT), ("replica-read-only", "yes", Switch),
+    ("replica-serve-stale-data", "yes", Switch), ("replicaof", "", Fixed), ("requirepass", "", Fixed), ("save", "", SavePoints),
     ("set-max-intset-entries", "512", COUNT), ("set-max-listpack-entries", "128", COUNT),
-    ("set-max-listpack-value", "64", COUNT), (SLOW_LOG_MICROSECONDS, "10000", Number(-1, i64::MAX)),
-    (SLOW_LOG_ENTRIES, "128", COUNT), ("stop-writes-on-bgsave-error", "yes", Switch),
-    ("stream-node-max-bytes", "4096", Bytes), ("stream-node-max-entries", "100", COUNT),
-    ("supervised", "no", Fixed), ("tcp-backlog", "511", Fixed), ("tcp-keepalive", "300", Fixed),
-    ("timeout", "0", Fixed), ("tracking-table-max-keys", "1000000", COUNT), ("unixsocket", "", Fixed),
-    ("zset-max-listpack-entries", "128", COUNT), ("zset-max-listpack-value", "64", COUNT),
-    ("zset-max-ziplist-entries", "128", COUNT), ("zset-max-ziplist-value", "64", COUNT),
+    ("set-max-listpack-value", "64", COUNT), ("shutdown-timeout", "10", INT),
+    (SLOW_LOG_MICROSECONDS, "10000", Number(-1, i64::MAX)), (SLOW_LOG_ENTRIES, "128", COUNT),
+    ("stop-writes-on-bgsave-error", "yes", Switch), ("stream-node-max-bytes", "4096", Bytes(0)),
+    ("stream-node-max-entries", "100", COUNT), ("supervised", "no", Fixed), ("tcp-backlog", "511", Fixed),
+    ("tcp-keepalive", "300", INT), ("timeout", "0", INT), ("tracking-table-max-keys", "1000000", COUNT),
+    ("unixsocket", "", Fixed), ("zset-max-listpack-entries", "128", COUNT), ("zset-max-listpack-value", "64", Bytes(0)),
 ];
+
+/// Older names, and the parameters that they stand for.
+#[rustfmt::skip]
+const ALIASES: &[(&str, &str)] = &[
+    ("hash-max-ziplist-entries", "hash-max-listpack-entries"), ("hash-max-ziplist-value", "hash-max-listpack-value"),
+    ("list-max-ziplist-size", "list-max-listpack-size"), ("lua-time-limit", "busy-reply-threshold"),
+    ("min-slaves-max-lag", "min-replicas-max-lag"), ("min-slaves-to-write", "min-replicas-to-write"),
+    ("repl-ping-slave-period", "repl-ping-replica-period"), ("slave-priority", "replica-priority"),
+    ("slave-read-only", "replica-read-only"), ("slave-serve-stale-data", "replica-serve-stale-data"),
+    ("slaveof", "replicaof"), ("zset-max-ziplist-entries", "zset-max-listpack-entries"),
+    ("zset-max-ziplist-value", "zset-max-listpack-value"),
+];
+
+/// Not found by a pattern, as in Redis.
+const HIDDEN: &[&str] = &["key-load-delay", "rdb-key-save-delay"];
 
 const SLOW_LOG_MICROSECONDS: &str = "slowlog-log-slower-than";
 const SLOW_LOG_ENTRIES: &str = "slowlog-max-len";
@@ -81,9 +94,6 @@ pub struct Parameters {
     slow_log_microseconds: AtomicI64,
     slow_log_entries: AtomicUsize,
 }
-
-/// Why a value is not one for a parameter.
-pub(super) struct Unfit(pub(super) String);
 
 impl Default for Parameters {
     fn default() -> Self {
@@ -119,14 +129,24 @@ impl Parameters {
         self.slow_log_entries.load(Ordering::Relaxed)
     }
 
-    /// The value of each parameter that `wanted` chooses by its name.
+    /// The value of each parameter that `wanted` chooses by its name, older names included.
     pub(super) fn values(&self, wanted: impl Fn(&str) -> bool) -> Vec<(&'static str, String)> {
         let changed = self.changed.lock().expect("no panic while holding the lock");
-        let chosen = TABLE.iter().filter(|(name, ..)| wanted(name));
-        chosen.map(|(name, value, _)| (*name, changed.get(name).cloned().unwrap_or_else(|| (*value).into()))).collect()
+        let names = TABLE.iter().map(|(name, value, _)| (*name, *name, *value));
+        let aliases = ALIASES.iter().filter_map(|(alias, name)| {
+            let (_, value, _) = TABLE.iter().find(|(known, ..)| known == name)?;
+            Some((*alias, *name, *value))
+        });
+        let chosen = names.chain(aliases).filter(|(shown, ..)| wanted(shown));
+        chosen.map(|(shown, name, value)| (shown, changed.get(name).cloned().unwrap_or_else(|| value.into()))).collect()
     }
 
-    /// Keeps a value that [`check`] has passed.
+    /// The value of the parameter of this name.
+    pub(super) fn value(&self, name: &str) -> String {
+        self.values(|known| known == name).pop().map(|(_, value)| value).unwrap_or_default()
+    }
+
+    /// Keeps a value that fits, as [`Kind::fit`] wrote it.
     pub(super) fn put(&self, name: &'static str, value: String) {
         let number = value.parse::<i64>().ok();
         match (name, number) {
@@ -141,52 +161,35 @@ impl Parameters {
     }
 }
 
-/// The parameter of this name, in whatever case.
+/// The parameter of this name or alias, in whatever case.
 pub(super) fn find(name: &[u8]) -> Option<(&'static str, Kind)> {
-    let row = TABLE.iter().find(|(known, ..)| known.as_bytes().eq_ignore_ascii_case(name));
+    let is_asked = |known: &str| known.as_bytes().eq_ignore_ascii_case(name);
+    let alias = ALIASES.iter().find(|(alias, _)| is_asked(alias));
+    let row = TABLE.iter().find(|(known, ..)| alias.map_or_else(|| is_asked(known), |(_, name)| name == known));
     row.map(|(name, _, kind)| (*name, *kind))
 }
 
-/// The value as it is kept and told.
-pub(super) fn check(kind: Kind, value: &[u8]) -> Result<String, Unfit> {
-    let text = String::from_utf8_lossy(value).into_owned();
-    let unfit = |text: &str| Err(Unfit(text.into()));
-    match kind {
-        Fixed => unfit("can't set immutable config"),
-        Text => Ok(text),
-        Switch => match text.to_ascii_lowercase().as_str() {
-            word @ ("yes" | "no") => Ok(word.into()),
-            _ => unfit("argument must be 'yes' or 'no'"),
-        },
-        Number(low, high) => match crate::protocol::numbers::parse_i64(value) {
-            None => unfit("argument couldn't be parsed into an integer"),
-            Some(number) if (low..=high).contains(&number) => Ok(number.to_string()),
-            Some(_) => Err(Unfit(format!("argument must be between {low} and {high} inclusive"))),
-        },
-        Bytes => match parse_bytes(&text) {
-            Some(bytes) => Ok(bytes.to_string()),
-            None => unfit("argument must be a memory value"),
-        },
-        Words(words) => match words.iter().find(|word| word.eq_ignore_ascii_case(&text)) {
-            Some(word) => Ok((*word).into()),
-            None => Err(Unfit(format!("argument(s) must be one of the following: {}", words.join(", ")))),
-        },
-    }
+/// Whether only a request that names it sees it.
+pub(super) fn is_hidden(name: &str) -> bool {
+    HIDDEN.contains(&name)
 }
 
-/// A number of bytes with a unit: `k` is 1000, `kb` is 1024.
-fn parse_bytes(text: &str) -> Option<u64> {
-    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
-    let (number, unit) = text.split_at(digits);
-    let factor = match unit.to_ascii_lowercase().as_str() {
-        "" | "b" => 1,
-        "k" => 1000,
-        "kb" => 1 << 10,
-        "m" => 1_000_000,
-        "mb" => 1 << 20,
-        "g" => 1_000_000_000,
-        "gb" => 1 << 30,
-        _ => return None,
-    };
-    number.parse::<u64>().ok()?.checked_mul(factor)
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_parameter_may_be_set_to_what_it_is() {
+        for (name, value, kind) in TABLE.iter().filter(|(.., kind)| !matches!(kind, Fixed | Protected)) {
+            let fitted = kind.fit(value.as_bytes(), value);
+            assert_eq!(fitted.map_err(|unfit| unfit.0), Ok((*value).to_owned()), "{name}");
+        }
+    }
+
+    #[test]
+    fn every_older_name_stands_for_a_parameter() {
+        for (alias, name) in ALIASES {
+            assert_eq!(find(alias.as_bytes()).map(|(found, _)| found), Some(*name));
+        }
+    }
 }

@@ -32,6 +32,17 @@ impl Call<'_, '_> {
         self.reply.error(errors::CLUSTER_DISABLED);
     }
 
+    /// There are no functions, so that none are left: test suites start like this.
+    pub(super) fn function_flush(&mut self) {
+        let args = self.args;
+        match args.len() {
+            2 => self.reply.ok(),
+            3 if args.is(2, "sync") || args.is(2, "async") => self.reply.ok(),
+            3 => self.reply.error("ERR FUNCTION FLUSH only supports SYNC|ASYNC option"),
+            _ => self.subcommand_syntax(),
+        }
+    }
+
     pub(super) fn lolwut(&mut self) {
         let art = format!(
             "      __________________________\n     /_________________________/|\n~~~~(o)~~~~(o)~~~~(o)~~~~(o)~~~~~~\n\

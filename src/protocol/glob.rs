@@ -4,6 +4,9 @@
 //! around, no pattern but `*` and the empty one matches the empty text. Work is
 //! bounded by pattern times text (one star at a time is tried again, which for globs is enough).
 
+/// Redis matches a star by recursion, and with more of them nothing.
+const STARS_MAX: usize = 1000;
+
 /// Whether `pattern` matches all of `text`.
 pub fn matches(pattern: &[u8], text: &[u8]) -> bool {
     matches_with::<false>(pattern, text)
@@ -19,6 +22,7 @@ fn matches_with<const NOCASE: bool>(pattern: &[u8], text: &[u8]) -> bool {
         return pattern.is_empty() || pattern == b"*";
     }
     let (mut rest, mut unread) = (pattern, text);
+    let mut stars = 0;
     // What follows the last star, and the text that it was last tried on.
     let mut retry: Option<(&[u8], &[u8])> = None;
     loop {
@@ -28,6 +32,11 @@ fn matches_with<const NOCASE: bool>(pattern: &[u8], text: &[u8]) -> bool {
         if let [b'*', after @ ..] = rest {
             if after.is_empty() {
                 return true;
+            }
+            // A run of stars is one.
+            stars += usize::from(after[0] != b'*');
+            if stars > STARS_MAX {
+                return false;
             }
             retry = Some((after, unread));
             rest = after;
@@ -97,6 +106,14 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn a_pattern_of_too_many_stars_matches_nothing() {
+        let text = [b'a'; 5000];
+        assert!(matches(&b"*?".repeat(STARS_MAX), &text));
+        assert!(!matches(&b"*?".repeat(STARS_MAX + 1), &text));
+        assert!(matches(&b"*".repeat(STARS_MAX * 2), &text));
+    }
 
     #[test]
     fn patterns_match_as_in_redis() {

@@ -60,6 +60,7 @@ impl Process {
             uptime: self.clock.now().since(self.started),
             clients: self.sum(|w| &w.connections),
             requests_waiting: self.sum(|w| &w.waiting),
+            clients_held: self.sum(|w| &w.stalled),
             connections_received: totals.connections - base.connections,
             connections_rejected: totals.rejected - base.rejected,
             commands_processed: totals.requests - base.requests,

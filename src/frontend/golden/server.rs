@@ -14,12 +14,28 @@ fn parameters_are_read_and_set() {
         $0
         > CONFIG GET nope
         *0
+        > CONFIG GET key-load-*
+        *0
+        > CONFIG GET KEY-load-delay
+        *2
+        $14
+        KEY-load-delay
+        $1
+        0
         > CONFIG GET MAXMEM* max*y proto-max-bulk-len
-        *8
+        *12
         $9
         maxmemory
         $1
         0
+        $17
+        maxmemory-clients
+        $1
+        0
+        $27
+        maxmemory-eviction-tenacity
+        $2
+        10
         $16
         maxmemory-policy
         $10
@@ -42,6 +58,50 @@ fn parameters_are_read_and_set() {
         5
         > CONFIG SET save ''
         +OK
+        > CONFIG SET maxmemory 100mb appendonly no save '3600 1' timeout 5 notify-keyspace-events KEA
+        +OK
+        > CONFIG GET maxmemory appendonly save notify-keyspace-events
+        *8
+        $9
+        maxmemory
+        $9
+        104857600
+        $10
+        appendonly
+        $2
+        no
+        $4
+        save
+        $6
+        3600 1
+        $22
+        notify-keyspace-events
+        $3
+        AKE
+        > CONFIG SET maxmemory 0 save ''
+        +OK
+        > CONFIG SET hash-max-ziplist-value 20
+        +OK
+        > CONFIG GET hash-max-*-value
+        *4
+        $23
+        hash-max-listpack-value
+        $2
+        20
+        $22
+        hash-max-ziplist-value
+        $2
+        20
+        > CONFIG SET maxmemory 1 maxmemory-clients 200%
+        -ERR CONFIG SET failed (possibly related to argument 'maxmemory-clients') - percentage argument must be less or equal to 100
+        > CONFIG SET maxmemory 1 port 7000
+        -ERR CONFIG SET failed (possibly related to argument 'port') - Unable to listen on this port. Check server logs.
+        > CONFIG SET port 6379 bind 127.0.0.1
+        +OK
+        > CONFIG SET dir /tmp
+        -ERR CONFIG SET failed (possibly related to argument 'dir') - can't set protected config
+        > CONFIG SET requirepass secret
+        -ERR CONFIG SET failed (possibly related to argument 'requirepass') - can't set immutable config
         > CONFIG SET repl-backlog-size 1mb
         +OK
         > CONFIG SET nope 1
@@ -70,6 +130,24 @@ fn parameters_are_read_and_set() {
     assert_eq!(client.desk.parameters.slow_log_entries(), 5);
     client.hears("HELLO 3");
     assert_eq!(client.hears("CONFIG GET maxmemory"), "%1\r\n$9\r\nmaxmemory\r\n$1\r\n0\r\n");
+}
+
+#[test]
+fn there_are_no_functions_to_flush() {
+    Client::new().plays(
+        "
+        > FUNCTION FLUSH
+        +OK
+        > FUNCTION FLUSH async
+        +OK
+        > FUNCTION FLUSH soon
+        -ERR FUNCTION FLUSH only supports SYNC|ASYNC option
+        > FUNCTION FLUSH async sync
+        -ERR unknown subcommand or wrong number of arguments for 'FLUSH'. Try FUNCTION HELP.
+        > FUNCTION LOAD x
+        -ERR unknown subcommand 'LOAD'. Try FUNCTION HELP.
+        ",
+    );
 }
 
 #[test]

@@ -22,7 +22,7 @@ pub enum CommandId {
     Copy, DbSize, Del, Exists, Expire, ExpireAt, ExpireTime, FlushAll, FlushDb, Keys, Object, Persist, PExpire,
     PExpireAt, PExpireTime, PTtl, RandomKey, Rename, RenameNx, Scan, SwapDb, Touch, Ttl, Type, Unlink,
     // Connection and server.
-    Auth, Client, Cluster, Command, Config, Debug, Echo, Hello, Info, LastSave, Latency, Lolwut, Memory, Ping, Quit,
+    Auth, Client, Cluster, Command, Config, Debug, Echo, Function, Hello, Info, LastSave, Latency, Lolwut, Memory, Ping, Quit,
     ReadOnly, ReadWrite, Reset, Role, Select, SlowLog, Time, Wait,
 }
 
@@ -134,6 +134,7 @@ pub enum Group {
     Cluster,
     Connection,
     Generic,
+    Scripting,
     Server,
     String,
 }
@@ -146,6 +147,7 @@ impl Group {
             Self::Cluster => "cluster",
             Self::Connection => "connection",
             Self::Generic => "generic",
+            Self::Scripting => "scripting",
             Self::Server => "server",
             Self::String => "string",
         }

@@ -66,6 +66,9 @@ impl Engine {
         let mut clients = Vec::new();
         if self.needs_views(spec) {
             clients = self.views();
+            let client = &self.clients[key as usize];
+            clients.retain(|view| view.id != id);
+            clients.push(client.session.view(&asking(client, args), self.now));
             if let Some(at) = self.views_for.iter().position(|(asked, _)| *asked == id) {
                 clients.extend(self.views_for.swap_remove(at).1);
             }
@@ -76,6 +79,10 @@ impl Engine {
         let effect = self.ask_frontend(key, spec, args, clients, 0, &mut reply);
         self.reply_here(key, |out| out.extend_from_slice(&reply));
         self.reply = reply;
+        // It took less than the clock can tell.
+        if self.desk.parameters.slow_from_microseconds() == Some(0) && !is_secret(spec, args) {
+            self.keep_slow(key, args, 0);
+        }
         self.carry_out(key, effect);
     }
 
@@ -90,7 +97,7 @@ impl Engine {
     ) -> Effect {
         let holder = Asked { process: &self.process, keys, clients };
         let client = &mut self.clients[key as usize];
-        let seat = seat(client);
+        let seat = asking(client, args);
         let wall = self.wall_then.0.saturating_add(self.now.since(self.wall_read).as_millis() as u64);
         let around = Around {
             desk: &self.desk,
@@ -196,17 +203,36 @@ impl Engine {
         if is_counted || parse_array(flight.body(), &mut spans).is_err() {
             return;
         }
-        let client = &self.clients[flight.client as usize];
+        self.keep_slow(flight.client, Args::new(flight.body(), &spans), took);
+    }
+
+    fn keep_slow(&self, key: u32, args: Args<'_>, microseconds: u64) {
+        let client = &self.clients[key as usize];
         let wall = self.wall_then.0.saturating_add(self.now.since(self.wall_read).as_millis() as u64);
         let request = SlowRequest {
-            args: Args::new(flight.body(), &spans),
-            microseconds: took,
+            args,
+            microseconds,
             wall: crate::topology::LogTime(wall),
             address: &text(client.address),
             name: client.session.name(),
         };
         self.desk.slow_log.push(request, self.desk.parameters.slow_log_entries());
     }
+}
+
+/// Whether a request may hold a password, which is not for the slow log.
+fn is_secret(spec: &CommandSpec, args: Args<'_>) -> bool {
+    let secrets = ["requirepass", "masterauth"];
+    match spec.id {
+        CommandId::Auth | CommandId::Hello => true,
+        CommandId::Config => (2..args.len()).any(|at| secrets.iter().any(|secret| args.is(at, secret))),
+        _ => false,
+    }
+}
+
+/// The end of a client whose request is being answered: that is all of its input that counts.
+fn asking(client: &Client, args: Args<'_>) -> Seat {
+    Seat { input_bytes: args.bytes().len(), ..seat(client) }
 }
 
 /// The client's end of a connection.

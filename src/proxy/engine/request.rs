@@ -276,10 +276,10 @@ impl Engine {
         if self.is_paused(spec) {
             return self.postpone(key);
         }
+        self.clients[key as usize].session.note(spec, self.now);
         let taken = self.take_resolved(key, spec, args, large);
         if taken == Taken::Yes {
             self.stats.requests.add(1);
-            self.clients[key as usize].session.note(spec, self.now);
         }
         taken
     }

@@ -48,6 +48,13 @@ pub(super) const SERVER: &[CommandSpec] = &[
         ]),
     command(Debug, "debug", -2).flags(&[Admin, NoScript, Loading, Stale])
         .docs(Group::Server, "1.0.0", "Depends on subcommand.", "Commands for debugging, which are switched off."),
+    command(Function, "function", -2)
+        .docs(Group::Scripting, "7.0.0", "Depends on subcommand.", "Functions of scripts, of which there are none.")
+        .subcommands(&[
+            command(Function, "function|flush", -2).flags(&[Write, NoScript]).categories(&[Category::Scripting])
+                .tips(&["request_policy:all_shards", "response_policy:all_succeeded"])
+                .docs(Group::Scripting, "7.0.0", "O(N)", "Deletes all functions, of which there are none."),
+        ]),
     command(Info, "info", -1).flags(&[Loading, Stale]).categories(&[Dangerous])
         .tips(&["nondeterministic_output", "request_policy:all_shards", "response_policy:special"])
         .docs(Group::Server, "1.0.0", "O(1)", "Describes the server."),
