@@ -63,6 +63,7 @@ impl Call<'_, '_> {
         let all = asked("all") || asked("everything");
         let unasked = args.len() == 1 || asked("default");
         let mut facts = self.around.holder.facts();
+        facts.last_save = self.last_save_of(&facts);
         facts.pontoon.push(("reads_of_this_connection".into(), self.session.reads().name().into()));
         let mut lines = Lines::default();
         for section in SECTIONS {

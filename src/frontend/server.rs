@@ -20,8 +20,14 @@ impl Call<'_, '_> {
     }
 
     pub(super) fn last_save(&mut self) {
-        let last_save = self.around.holder.facts().last_save;
+        let last_save = self.last_save_of(&self.around.holder.facts());
         self.reply.integer(last_save as i64);
+    }
+
+    /// A process that knows of no snapshot tells when it started, as Redis does: clients take 0 for no answer.
+    pub(super) fn last_save_of(&self, facts: &super::Facts) -> u64 {
+        let started = (self.around.wall.get() / 1000).saturating_sub(facts.uptime.as_secs());
+        facts.last_save.max(started)
     }
 
     pub(super) fn debug(&mut self) {

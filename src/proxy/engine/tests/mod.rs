@@ -1,5 +1,6 @@
 //! The engine among nodes that do as the story says: no socket, no clock, every byte through the real frames.
 
+mod desk;
 mod stories;
 mod swaps;
 
