@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::harness::{Cluster, until};
+use crate::harness::{Cluster, Process, until};
 
 const ALL: &[usize] = &[1, 2, 3];
 
@@ -210,4 +210,33 @@ fn a_damaged_log_is_refused_with_its_place() {
     std::fs::write(&segment, &bytes).unwrap();
     cluster.start_node("n2");
     cluster.await_health();
+}
+
+#[test]
+fn a_torn_last_record_is_cut_off_and_fetched_again() {
+    let mut cluster = Cluster::start(3, &[ALL], &[]);
+    let mut connection = cluster.connect();
+    for number in 0..200 {
+        redis::cmd("SET").arg(number).arg(vec![b'x'; 1000]).query::<String>(&mut connection).unwrap();
+    }
+    cluster.await_health();
+    let leader = cluster.leader("a");
+    let follower = ["n1", "n2", "n3"].into_iter().find(|n| **n != *leader).unwrap();
+    // All go, so that nobody remembers what the torn one acknowledged: a real torn record is one that nobody did.
+    cluster.nodes.values_mut().for_each(Process::kill);
+    let segment = std::fs::read_dir(cluster.data(follower).join("log")).unwrap();
+    let segment = segment.map(|e| e.unwrap().path()).max().unwrap();
+    let mut bytes = std::fs::read(&segment).unwrap();
+    let end = bytes.iter().rposition(|b| *b != 0).unwrap();
+    bytes[end - 200..=end].fill(0);
+    std::fs::write(&segment, &bytes).unwrap();
+    ["n1", "n2", "n3"].into_iter().for_each(|name| cluster.start_node(name));
+    cluster.await_health();
+    assert!(cluster.log(follower).contains("cut off"), "{}", cluster.log(follower));
+    // The majority needs it now, and it has everything.
+    let other = ["n1", "n2", "n3"].into_iter().find(|n| *n != follower && **n != *cluster.leader("a")).unwrap();
+    cluster.nodes.get_mut(other).unwrap().kill();
+    let found: Vec<Option<Vec<u8>>> =
+        redis::cmd("MGET").arg((0..200).collect::<Vec<u32>>()).query(&mut connection).unwrap();
+    assert!(found.iter().all(|value| value.as_ref().is_some_and(|v| v.len() == 1000)));
 }
