@@ -8,6 +8,7 @@
 use super::call::{CommandResult, ReadCall, WriteCall};
 use super::entry::Entry;
 use super::error::EntryError;
+use super::random::Random;
 use super::store::Keyspace;
 use super::{bits, keys, strings};
 use crate::protocol::command::{CommandId, CommandSpec, resolve};
@@ -57,9 +58,9 @@ impl Keyspace {
                 self.sweep(slot, keys_max);
                 Ok(Applied::Nothing)
             }
-            Entry::Write { resp3, request, .. } => {
+            Entry::Write { seed, resp3, request, .. } => {
                 let mut spans = std::mem::take(&mut self.spans);
-                let result = self.apply_request(request, &mut spans, resp3, out);
+                let result = self.apply_request(request, &mut spans, seed, resp3, out);
                 self.spans = spans;
                 result
             }
@@ -100,6 +101,7 @@ impl Keyspace {
         &mut self,
         request: &[u8],
         spans: &mut Vec<Span>,
+        seed: u64,
         resp3: bool,
         out: &mut Vec<u8>,
     ) -> Result<Applied, EntryError> {
@@ -127,7 +129,7 @@ impl Keyspace {
             return Ok(Applied::Reply);
         }
         keys().for_each(|key| self.remove_if_expired(key));
-        let mut call = WriteCall { keyspace: self, args, reply };
+        let mut call = WriteCall { keyspace: self, args, reply, random: Random::new(seed) };
         if let Err(error) = execute_write(spec.id, &mut call) {
             error.write(&mut call.reply);
         }

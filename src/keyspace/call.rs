@@ -2,9 +2,11 @@
 
 use std::borrow::Cow;
 
+use super::random::Random;
 use super::record::Record;
+use super::slot_data::Changed;
 use super::store::Keyspace;
-use super::value::{Text, Value};
+use super::value::{Collection, Text, Value};
 use crate::protocol::errors;
 use crate::protocol::numbers::parse_i64;
 use crate::protocol::reply::ReplyWriter;
@@ -64,6 +66,8 @@ pub struct WriteCall<'a> {
     pub args: Args<'a>,
     /// The reply.
     pub reply: ReplyWriter<'a>,
+    /// Random choices, the same on all replicas.
+    pub random: Random,
 }
 
 impl WriteCall<'_> {
@@ -82,6 +86,21 @@ impl WriteCall<'_> {
     /// The string that a key holds.
     pub fn text(&self, key: &[u8]) -> Result<Option<&Text>, CommandError> {
         self.find(key).map(text_of).transpose()
+    }
+
+    /// The collection that a key holds.
+    pub fn collection<C: Collection>(&self, key: &[u8]) -> Result<Option<&C>, CommandError> {
+        self.find(key).map(collection_of).transpose()
+    }
+
+    /// Changes the collection that a key holds (see [`Keyspace::edit_collection`]); another type is an error.
+    pub fn edit<C: Collection, R>(
+        &mut self,
+        key: &[u8],
+        change: impl FnOnce(&mut C) -> (Changed, R),
+    ) -> Result<R, CommandError> {
+        self.collection::<C>(key)?;
+        Ok(self.keyspace.edit_collection(key, change))
     }
 
     /// An error if a string of `length` bytes is too long.
@@ -130,13 +149,29 @@ impl<'a> ReadCall<'a> {
     pub fn text(&self, key: &[u8]) -> Result<Option<&'a Text>, CommandError> {
         self.find(key).map(text_of).transpose()
     }
+
+    /// The collection that a key holds.
+    pub fn collection<C: Collection>(&self, key: &[u8]) -> Result<Option<&'a C>, CommandError> {
+        self.find(key).map(collection_of).transpose()
+    }
+
+    /// Random choices that no two replicas need to make alike.
+    pub fn random(&self) -> Random {
+        Random::new(self.keyspace.draw())
+    }
 }
 
-/// The string of a record; the one place that will refuse other types.
+/// The string of a record; any other type is an error.
 pub fn text_of(record: &Record) -> Result<&Text, CommandError> {
     match &record.value {
         Value::String(text) => Ok(text),
+        _ => Err(errors::WRONG_TYPE.into()),
     }
+}
+
+/// The collection of a record; any other type is an error.
+pub fn collection_of<C: Collection>(record: &Record) -> Result<&C, CommandError> {
+    C::of(&record.value).ok_or_else(|| errors::WRONG_TYPE.into())
 }
 
 /// An option's word in capitals, without allocation. Longer words are no option's, and become nothing.

@@ -8,8 +8,11 @@ use xxhash_rust::xxh3::Xxh3;
 use super::record::Record;
 use super::slot_data::SlotData;
 use super::store::Keyspace;
-use super::value::{Encoding, Value};
+use super::value::StreamPlace;
 use crate::topology::Slot;
+
+/// Values are read in pieces of this size.
+const PIECE_BYTES: usize = 64 * 1024;
 
 /// The digest of one slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,15 +50,12 @@ fn add_record(hash: &mut Xxh3, record: &Record) {
     hash.update(key);
     hash.update(&record.version.to_le_bytes());
     hash.update(&record.expire_at.map_or(0, |at| at.get()).to_le_bytes());
-    match &record.value {
-        Value::String(text) => text.with_bytes(|bytes| {
-            hash.update(&[match text.encoding() {
-                Encoding::Int => 0,
-                Encoding::Embstr => 1,
-                Encoding::Raw => 2,
-            }]);
-            hash.update(&(bytes.len() as u64).to_le_bytes());
-            hash.update(bytes);
-        }),
+    hash.update(&[record.value.stream_form()]);
+    hash.update(&record.value.stream_size().to_le_bytes());
+    let (mut place, mut piece) = (Some(StreamPlace::default()), Vec::new());
+    while let Some(from) = place {
+        piece.clear();
+        place = record.value.write_stream(from, PIECE_BYTES, &mut piece);
+        hash.update(&piece);
     }
 }

@@ -12,11 +12,13 @@
 //!
 //! Ownership is judged where an entry is applied (R5): a request with a key of a slot that is not owned changes nothing.
 //!
-//! From the ground up: `chunk_map` (the ordered copy-on-write map) < `value`, `record` < `slot_data` < `store`
+//! From the ground up: `chunk_map` (ordered copy-on-write map), `packed` (counted copy-on-write tree) < `value`, `record` < `slot_data` < `store`
 //! ([`Keyspace`] and its primitives) < `strings`, `bits`, `keys` (commands) < `apply`; `snapshot` and `digest` beside.
 //!
 //! Deliberately absent: clocks, files, sockets; duplicates and sessions (R9), which are judged around this machine;
-//! types other than strings, which become further variants of `value::Value`.
+//! memory limits, which are judged before anything is proposed.
+
+#![allow(dead_code, reason = "the commands on collections come one type at a time")]
 
 mod apply;
 mod bits;
@@ -29,6 +31,8 @@ mod error;
 mod histories;
 mod keys;
 mod limits;
+mod packed;
+mod random;
 mod record;
 mod slot_data;
 mod slot_set;

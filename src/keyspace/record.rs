@@ -92,9 +92,22 @@ impl Record {
         self.position.cmp(&position).then_with(|| self.key.as_bytes().cmp(key))
     }
 
-    /// Whether it is gone at `now_ms`.
+    /// Whether it is gone at `now_ms`: expired, or a hash whose fields all are.
     pub fn is_expired(&self, now_ms: u64) -> bool {
-        self.expire_at.is_some_and(|at| at.get() <= now_ms)
+        self.expire_at.is_some_and(|at| at.get() <= now_ms) || self.value.is_gone(now_ms)
+    }
+
+    /// When something of it expires for the first time: the key itself, or a field.
+    pub fn due(&self) -> Option<ExpireAt> {
+        match (self.expire_at, self.value.next_field_expiry()) {
+            (Some(key), Some(field)) => Some(key.min(field)),
+            (key, field) => key.or(field),
+        }
+    }
+
+    /// Whether something of it is expired at `now_ms`.
+    pub fn is_due(&self, now_ms: u64) -> bool {
+        self.due().is_some_and(|at| at.get() <= now_ms)
     }
 
     /// Notes an access.

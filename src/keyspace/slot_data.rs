@@ -2,12 +2,12 @@
 //!
 //! Everything that belongs to a slot is in here, so that a slot can be frozen, moved or dropped as one handle.
 //!
-//! Invariants: `expiries` has exactly the pairs (expiry, position) that some record has; `bytes` and `expiring` are
+//! Invariants: `expiries` has exactly the pairs (due, position) that some record has; `bytes` and `expiring` are
 //! sums over the records; `version` is at least every record's version and `last_removal_version`.
 
 use super::chunk_map::ChunkMap;
 use super::record::{ExpireAt, Position, Record};
-use super::value::Value;
+use super::value::{Collection, Hash, Value};
 use crate::topology::Epoch;
 
 /// One slot.
@@ -25,6 +25,24 @@ pub struct SlotData {
 
 type Expiry = (ExpireAt, Position);
 
+/// Whether a command changed a value: only then does its version rise.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Changed {
+    /// It is another.
+    Yes,
+    /// It is as it was.
+    No,
+}
+
+/// What was removed because its time was over.
+#[derive(Debug)]
+pub enum Expired {
+    /// A key.
+    Key(Record),
+    /// So many fields of a hash.
+    Fields(usize),
+}
+
 /// The sums that the keyspace keeps over its slots.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Sums {
@@ -32,9 +50,9 @@ pub struct Sums {
     pub keys: u64,
     /// Memory, roughly.
     pub bytes: u64,
-    /// Keys with an expiry.
+    /// Keys with an expiry of their own.
     pub expiring: u64,
-    /// The earliest expiry.
+    /// The earliest expiry of a key or a field.
     pub next_expiry: Option<ExpireAt>,
 }
 
@@ -90,13 +108,13 @@ impl SlotData {
     ) -> Option<Value> {
         self.version += 1;
         if let Some(record) = self.records.find_mut(|record| record.order(position, key)) {
-            let (old_bytes, old_expiry) = (record.bytes(), record.expire_at);
+            let before = Standing::of(record);
             let old = std::mem::replace(&mut record.value, value);
             record.expire_at = expire_at;
             record.version = self.version;
             record.touch(now_ms);
-            self.bytes = self.bytes - old_bytes + record.bytes();
-            self.index_expiry(position, old_expiry, expire_at);
+            let after = Standing::of(record);
+            self.account(position, Some(before), Some(after));
             return Some(old);
         }
         let record = Record::new(position, key, value, expire_at, self.version);
@@ -107,19 +125,26 @@ impl SlotData {
 
     /// Adds a record that is loaded and follows all others in order. Its version is at most the slot's.
     pub fn load(&mut self, record: Record) {
-        self.bytes += record.bytes();
-        self.index_expiry(record.position, None, record.expire_at);
+        self.account(record.position, None, Some(Standing::of(&record)));
         self.records.push_last(record);
     }
 
-    /// Changes a value in place.
-    pub fn edit<R>(&mut self, position: Position, key: &[u8], change: impl FnOnce(&mut Value) -> R) -> Option<R> {
+    /// Changes a value in place, if `change` says that it did: what it says is handed on.
+    pub fn edit<R>(
+        &mut self,
+        position: Position,
+        key: &[u8],
+        change: impl FnOnce(&mut Value) -> (Changed, R),
+    ) -> Option<R> {
         let record = self.records.find_mut(|record| record.order(position, key))?;
-        self.version += 1;
-        record.version = self.version;
-        let before = record.bytes();
-        let result = change(&mut record.value);
-        self.bytes = self.bytes - before + record.bytes();
+        let before = Standing::of(record);
+        let (changed, result) = change(&mut record.value);
+        if changed == Changed::Yes {
+            self.version += 1;
+            record.version = self.version;
+            let after = Standing::of(record);
+            self.account(position, Some(before), Some(after));
+        }
         Some(result)
     }
 
@@ -128,8 +153,10 @@ impl SlotData {
         let Some(record) = self.records.find_mut(|record| record.order(position, key)) else { return false };
         self.version += 1;
         record.version = self.version;
-        let old = std::mem::replace(&mut record.expire_at, expire_at);
-        self.index_expiry(position, old, expire_at);
+        let before = Standing::of(record);
+        record.expire_at = expire_at;
+        let after = Standing::of(record);
+        self.account(position, Some(before), Some(after));
         true
     }
 
@@ -138,17 +165,25 @@ impl SlotData {
         let record = self.records.remove(|record| record.order(position, key))?;
         self.version += 1;
         self.last_removal_version = self.version;
-        self.bytes -= record.bytes();
-        self.index_expiry(position, record.expire_at, None);
+        self.account(position, Some(Standing::of(&record)), None);
         Some(record)
     }
 
-    /// Removes one key that is expired at `now_ms`.
-    pub fn remove_one_expired(&mut self, now_ms: u64) -> Option<Record> {
-        let &(expire_at, position) = self.expiries.first().filter(|(at, _)| at.get() <= now_ms)?;
-        let due = |record: &&Record| record.position == position && record.expire_at == Some(expire_at);
-        let key = self.records.range_from(at_or_after(position)).find(due)?.key.clone();
-        self.remove(position, key.as_bytes())
+    /// Removes one key that is expired at `now_ms`, or at most `fields_max` such fields of a hash. What was removed,
+    /// and whether it was a whole key; none: nothing is due.
+    pub fn remove_one_expired(&mut self, now_ms: u64, fields_max: usize) -> Option<Expired> {
+        let &(due, position) = self.expiries.first().filter(|(at, _)| at.get() <= now_ms)?;
+        let is_due = |record: &&Record| record.position == position && record.due() == Some(due);
+        let record = self.records.range_from(at_or_after(position)).find(is_due)?;
+        let key = record.key.clone();
+        if record.is_expired(now_ms) {
+            return self.remove(position, key.as_bytes()).map(Expired::Key);
+        }
+        let removed = self.edit(position, key.as_bytes(), |value| {
+            let count = Hash::of_mut(value).map_or(0, |hash| hash.remove_expired(now_ms, fields_max));
+            (Changed::Yes, count)
+        });
+        removed.map(Expired::Fields)
     }
 
     /// What the slot is after all its keys are gone at once.
@@ -158,29 +193,52 @@ impl SlotData {
     }
 
     fn add(&mut self, record: Record) {
-        self.bytes += record.bytes();
-        self.index_expiry(record.position, None, record.expire_at);
+        self.account(record.position, None, Some(Standing::of(&record)));
         let (position, key) = (record.position, record.key.clone());
         self.records.insert(record, |other| other.order(position, key.as_bytes()));
     }
 
-    /// Brings the index in line with a record whose expiry went from `old` to `new`. Two keys may share both position
-    /// and expiry, and then share their place in the index.
-    fn index_expiry(&mut self, position: Position, old: Option<ExpireAt>, new: Option<ExpireAt>) {
-        if old == new {
-            return;
+    /// Brings sums and index in line with a record that went from `before` to `after`. The record is as it is after.
+    fn account(&mut self, position: Position, before: Option<Standing>, after: Option<Standing>) {
+        if let Some(standing) = before {
+            self.bytes -= standing.bytes;
+            self.expiring -= u64::from(standing.expires);
         }
+        if let Some(standing) = after {
+            self.bytes += standing.bytes;
+            self.expiring += u64::from(standing.expires);
+        }
+        let (old, new) = (before.and_then(|b| b.due), after.and_then(|a| a.due));
+        if old != new {
+            self.index_expiry(position, old, new);
+        }
+    }
+
+    /// Two keys may share both position and expiry, and then share their place in the index.
+    fn index_expiry(&mut self, position: Position, old: Option<ExpireAt>, new: Option<ExpireAt>) {
         if let Some(at) = old {
-            self.expiring -= 1;
             let mut peers = self.records.range_from(at_or_after(position)).take_while(|r| r.position == position);
-            if !peers.any(|record| record.expire_at == Some(at)) {
+            if !peers.any(|record| record.due() == Some(at)) {
                 self.expiries.remove(|item| item.cmp(&(at, position)));
             }
         }
         if let Some(at) = new {
-            self.expiring += 1;
             self.expiries.insert((at, position), |item| item.cmp(&(at, position)));
         }
+    }
+}
+
+/// What a record adds to its slot's sums and index.
+#[derive(Clone, Copy, Debug)]
+struct Standing {
+    bytes: u64,
+    expires: bool,
+    due: Option<ExpireAt>,
+}
+
+impl Standing {
+    fn of(record: &Record) -> Self {
+        Self { bytes: record.bytes(), expires: record.expire_at.is_some(), due: record.due() }
     }
 }
 
@@ -211,10 +269,14 @@ mod tests {
         }
         slot.set_expiry(same, b"b", at(200));
         assert_eq!(slot.sums().next_expiry, at(100));
-        assert!(slot.remove_one_expired(99).is_none());
-        assert_eq!(slot.remove_one_expired(150).map(|r| r.key.as_bytes().to_vec()), Some(b"a".to_vec()));
-        assert_eq!(slot.remove_one_expired(150).map(|r| r.key.as_bytes().to_vec()), Some(b"c".to_vec()));
-        assert!(slot.remove_one_expired(150).is_none());
+        let mut removed = |now_ms| match slot.remove_one_expired(now_ms, 1)? {
+            Expired::Key(record) => Some(record.key.as_bytes().to_vec()),
+            Expired::Fields(_) => None,
+        };
+        assert_eq!(removed(99), None);
+        assert_eq!(removed(150), Some(b"a".to_vec()));
+        assert_eq!(removed(150), Some(b"c".to_vec()));
+        assert_eq!(removed(150), None);
         assert_eq!((slot.sums().next_expiry, slot.sums().expiring, slot.sums().keys), (at(200), 1, 1));
     }
 
@@ -226,9 +288,28 @@ mod tests {
         assert_eq!((slot.version(), slot.last_removal_version()), (2, 0));
         slot.remove(Position(1), b"a");
         assert_eq!((slot.version(), slot.last_removal_version()), (3, 3));
-        slot.edit(Position(2), b"b", |_| ());
+        slot.edit(Position(2), b"b", |_| (Changed::Yes, ()));
         assert_eq!((slot.version(), slot.last_removal_version()), (4, 3));
+        slot.edit(Position(2), b"b", |_| (Changed::No, ()));
+        assert_eq!(slot.version(), 4);
         assert_eq!(slot.emptied().last_removal_version(), 5);
+    }
+
+    #[test]
+    fn fields_expire_in_steps_and_take_the_key_with_them() {
+        let mut slot = SlotData::new(Epoch(1));
+        let mut hash = Hash::default();
+        for number in 0..10 {
+            hash.put(format!("f{number}").as_bytes(), b"v", at(100 + number));
+        }
+        slot.put(Position(1), b"h", hash.into_value(), at(500), 0);
+        assert_eq!((slot.sums().next_expiry, slot.sums().expiring), (at(100), 1));
+        assert!(matches!(slot.remove_one_expired(105, 4), Some(Expired::Fields(4))));
+        assert!(matches!(slot.remove_one_expired(105, 4), Some(Expired::Fields(2))));
+        assert!(slot.remove_one_expired(105, 4).is_none());
+        assert_eq!(slot.sums().next_expiry, at(106));
+        assert!(matches!(slot.remove_one_expired(109, 1), Some(Expired::Key(_))), "all fields are expired");
+        assert_eq!(slot.sums(), Sums::default());
     }
 
     #[test]
@@ -237,8 +318,8 @@ mod tests {
         slot.put(Position(1), b"a", text(&[b'x'; 100]), at(5), 0);
         slot.put(Position(1), b"a", text(&[b'x'; 5000]), None, 0);
         slot.edit(Position(1), b"a", |value| {
-            let Value::String(text) = value;
-            text.edit(|bytes| bytes.push(b'y'));
+            let Value::String(text) = value else { panic!("a string was put") };
+            (Changed::Yes, text.edit(|bytes| bytes.push(b'y')))
         });
         slot.set_expiry(Position(1), b"a", at(9));
         slot.remove(Position(1), b"a");

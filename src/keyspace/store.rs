@@ -9,9 +9,9 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use super::limits::Limits;
 use super::record::{ExpireAt, Position, Record};
-use super::slot_data::SlotData;
+use super::slot_data::{Changed, Expired, SlotData};
 use super::slot_set::SlotSet;
-use super::value::{Text, Value};
+use super::value::{Collection, Hash, Text, Value};
 use crate::protocol::request::Span;
 use crate::topology::{Epoch, LogTime, SLOT_COUNT, Slot};
 
@@ -162,12 +162,12 @@ impl Keyspace {
         self.slot(slot)?.find(self.position(key), key)
     }
 
-    /// Whether a key expires after log time and at or before `now_ms`.
+    /// Whether a key, or a field of it, expires after log time and at or before `now_ms`.
     pub(super) fn is_unsettled(&self, key: &[u8], now_ms: u64) -> bool {
         let log_time_ms = self.log_time.get();
         now_ms > log_time_ms
             && self.timers.first().is_some_and(|(at, _)| at.get() <= now_ms)
-            && self.peek(key).is_some_and(|record| record.is_expired(now_ms) && !record.is_expired(log_time_ms))
+            && self.peek(key).is_some_and(|record| record.is_due(now_ms) && !record.is_expired(log_time_ms))
     }
 
     /// Sets a key of an owned slot, whatever it was before.
@@ -179,16 +179,44 @@ impl Keyspace {
     }
 
     /// Changes a value in place; none: no such key.
-    pub(super) fn edit<R>(&mut self, key: &[u8], change: impl FnOnce(&mut Value) -> R) -> Option<R> {
+    pub(super) fn edit<R>(&mut self, key: &[u8], change: impl FnOnce(&mut Value) -> (Changed, R)) -> Option<R> {
         let position = self.position(key);
         self.change(Slot::of_key(key), |data| data.edit(position, key, change))
     }
 
-    /// Changes a string in place; none: no such key.
+    /// Changes a string in place; none: no such string.
     pub(super) fn edit_text<R>(&mut self, key: &[u8], change: impl FnOnce(&mut Text) -> R) -> Option<R> {
         self.edit(key, |value| match value {
-            Value::String(text) => change(text),
-        })
+            Value::String(text) => (Changed::Yes, Some(change(text))),
+            _ => (Changed::No, None),
+        })?
+    }
+
+    /// Changes a collection in place, an empty one if the key is not there, and removes the key if nothing is left. The
+    /// key does not hold another type: the command has made sure ([`WriteCall::collection`](super::call::WriteCall)).
+    pub(super) fn edit_collection<C: Collection, R>(
+        &mut self,
+        key: &[u8],
+        change: impl FnOnce(&mut C) -> (Changed, R),
+    ) -> R {
+        if self.peek(key).is_none() {
+            let mut collection = C::default();
+            let (_, result) = change(&mut collection);
+            if !collection.is_empty() {
+                self.put(key, collection.into_value(), None);
+            }
+            return result;
+        }
+        let edited = self.edit(key, |value| {
+            let collection = C::of_mut(value).expect("the command has checked the type");
+            let (changed, result) = change(collection);
+            (changed, (result, collection.is_empty()))
+        });
+        let (result, is_empty) = edited.expect("the key was there a moment ago");
+        if is_empty {
+            self.remove(key);
+        }
+        result
     }
 
     /// Sets or takes away an expiry; false: no such key.
@@ -210,24 +238,41 @@ impl Keyspace {
         self.change(Slot::of_key(key), |data| data.remove(position, key))
     }
 
-    /// Removes a key if it is expired.
+    /// Removes a key if it is expired, or those of its fields that are.
     pub(super) fn remove_if_expired(&mut self, key: &[u8]) {
         let now_ms = self.log_time.get();
-        if self.timers.first().is_some_and(|(at, _)| at.get() <= now_ms)
-            && self.peek(key).is_some_and(|record| record.is_expired(now_ms))
-        {
+        if self.timers.first().is_none_or(|(at, _)| at.get() > now_ms) {
+            return;
+        }
+        let Some(record) = self.peek(key).filter(|record| record.is_due(now_ms)) else { return };
+        if record.is_expired(now_ms) {
             self.remove(key);
+        } else {
+            self.edit_collection(key, |hash: &mut Hash| (Changed::Yes, hash.remove_expired(now_ms, usize::MAX)));
         }
     }
 
-    /// Removes at most `keys_max` expired keys of a slot.
-    pub(super) fn sweep(&mut self, slot: Slot, keys_max: u32) {
+    /// Removes at most `removals_max` expired keys and fields of a slot.
+    pub(super) fn sweep(&mut self, slot: Slot, removals_max: u32) {
         let now_ms = self.log_time.get();
         if self.slot(slot).and_then(|data| data.sums().next_expiry).is_none_or(|at| at.get() > now_ms) {
             return;
         }
-        let removed: Vec<Record> =
-            self.change(slot, |data| (0..keys_max).map_while(|_| data.remove_one_expired(now_ms)).collect());
+        let mut left = removals_max as usize;
+        let removed: Vec<Record> = self.change(slot, |data| {
+            let mut keys = Vec::new();
+            while left > 0 {
+                match data.remove_one_expired(now_ms, left) {
+                    Some(Expired::Key(record)) => {
+                        keys.push(record);
+                        left -= 1;
+                    }
+                    Some(Expired::Fields(count)) => left -= count.min(left),
+                    None => break,
+                }
+            }
+            keys
+        });
         removed.into_iter().for_each(|record| self.discard(record.value));
     }
 

@@ -2,7 +2,7 @@
 
 use super::super::call::{CommandResult, ReadCall, Word, WriteCall, integer};
 use super::super::record::Record;
-use super::super::value::{Encoding, Value};
+use super::super::value::Value;
 use crate::protocol::errors;
 
 /// Redis keeps these numbers once for all keys.
@@ -71,18 +71,13 @@ pub fn object(call: &mut ReadCall<'_>) -> CommandResult {
 }
 
 fn encoding(call: &mut ReadCall<'_>, record: &Record) -> CommandResult {
-    let Value::String(text) = &record.value;
-    call.reply.bulk(match text.encoding() {
-        Encoding::Int => b"int",
-        Encoding::Embstr => b"embstr",
-        Encoding::Raw => b"raw",
-    });
+    call.reply.bulk(record.value.encoding_name().as_bytes());
     Ok(())
 }
 
 fn refcount(call: &mut ReadCall<'_>, record: &Record) -> CommandResult {
-    let Value::String(text) = &record.value;
-    let shared = text.stored_integer().is_some_and(|number| SHARED_INTEGERS.contains(&number));
+    let number = if let Value::String(text) = &record.value { text.stored_integer() } else { None };
+    let shared = number.is_some_and(|number| SHARED_INTEGERS.contains(&number));
     call.reply.integer(if shared { SHARED_REFCOUNT } else { 1 });
     Ok(())
 }

@@ -6,10 +6,10 @@ use super::super::error::SnapshotError;
 use super::super::record::{ExpireAt, Position, Record};
 use super::super::slot_data::SlotData;
 use super::super::store::Keyspace;
-use super::super::value::{Text, Value};
+use super::super::value::ValueBuilder;
 use super::{
-    CHECKSUM_BYTES, FORM_INTEGER, FORM_PLAIN, FORM_RAW, KIND_END, KIND_HEADER, KIND_KEYS, KIND_SLOT, KIND_VALUE, MAGIC,
-    PAYLOAD_BYTES_MAX, RECORD_HEAD_BYTES, SNAPSHOT_FORMAT_VERSION,
+    CHECKSUM_BYTES, KIND_END, KIND_HEADER, KIND_KEYS, KIND_SLOT, KIND_VALUE, MAGIC, PAYLOAD_BYTES_MAX,
+    RECORD_HEAD_BYTES, SNAPSHOT_FORMAT_VERSION,
 };
 use crate::topology::{Epoch, LogTime, Slot};
 
@@ -55,9 +55,7 @@ struct Unfinished {
     key: Vec<u8>,
     version: u64,
     expire_at: Option<ExpireAt>,
-    form: u8,
-    value: Vec<u8>,
-    value_length: usize,
+    value: ValueBuilder,
 }
 
 /// What is wrong with a record; the caller knows where it is.
@@ -208,10 +206,7 @@ impl Loading {
     fn value_rest(&mut self, payload: &mut Payload<'_>) -> Result<(), LoadFault> {
         let loading = self.slot.as_mut().ok_or("a value without a slot")?;
         let mut unfinished = loading.unfinished.take().ok_or("more of a value than announced")?;
-        if payload.0.is_empty() || payload.0.len() > unfinished.value_length - unfinished.value.len() {
-            return Err("more of a value than announced".into());
-        }
-        unfinished.value.extend_from_slice(std::mem::take(&mut payload.0));
+        payload.0 = unfinished.value.push(payload.0)?;
         loading.add(unfinished)
     }
 
@@ -227,11 +222,11 @@ impl Loading {
 impl LoadingSlot {
     /// Adds a key whose value is all there, or waits for the rest of it.
     fn add(&mut self, unfinished: Unfinished) -> Result<(), LoadFault> {
-        if unfinished.value.len() < unfinished.value_length {
+        if !unfinished.value.is_complete() {
             self.unfinished = Some(unfinished);
             return Ok(());
         }
-        let Unfinished { position, key, version, expire_at, form, value, .. } = unfinished;
+        let Unfinished { position, key, version, expire_at, value } = unfinished;
         let fault = |what| LoadFault::Slot(self.slot, what);
         if version > self.data.version() {
             return Err(fault("a key is newer than the slot"));
@@ -239,15 +234,8 @@ impl LoadingSlot {
         if self.data.records().last().is_some_and(|last| last.order(position, &key).is_ge()) {
             return Err(fault("keys out of order"));
         }
-        let text = match form {
-            FORM_INTEGER => Some(Text::encode(&value))
-                .filter(|text| text.stored_integer().is_some())
-                .ok_or_else(|| fault("a number that is none"))?,
-            FORM_PLAIN => Text::plain(&value),
-            FORM_RAW => Text::raw(value),
-            _ => return Err(fault("a value of unknown form")),
-        };
-        self.data.load(Record::new(position, &key, Value::String(text), expire_at, version));
+        let value = value.finish().map_err(fault)?;
+        self.data.load(Record::new(position, &key, value, expire_at, version));
         Ok(())
     }
 }
@@ -257,10 +245,9 @@ fn key(payload: &mut Payload<'_>, seed: u64) -> Result<Unfinished, LoadFault> {
     let (version, expire_at) = (payload.u64()?, ExpireAt::new(payload.u64()?));
     let length = payload.u32()? as usize;
     let key = payload.bytes(length)?.to_vec();
-    let value_length = usize::try_from(payload.u64()?).map_err(|_| "a value of impossible length")?;
-    let there = value_length.min(payload.0.len());
-    let value = payload.bytes(there)?.to_vec();
-    Ok(Unfinished { position: Position::of_key(&key, seed), key, version, expire_at, form, value, value_length })
+    let mut value = ValueBuilder::new(form, payload.u64()?)?;
+    payload.0 = value.push(payload.0)?;
+    Ok(Unfinished { position: Position::of_key(&key, seed), key, version, expire_at, value })
 }
 
 /// The bytes of a record that are not read yet.

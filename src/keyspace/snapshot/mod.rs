@@ -8,7 +8,7 @@
 //! | --- | --- |
 //! | header | magic, `u16 format version`, `u64 seed`, `u64 log time`, `u32 key limit`, `u32 value limit`, `u32 slots` |
 //! | slot | `u16 slot`, `u64 epoch`, `u64 version`, `u64 last removal version`, `u64 keys` |
-//! | keys | keys of the slot in hash order: `u8 form`, `u64 version`, `u64 expiry or 0`, `u32 key length`, key, `u64 value length`, value |
+//! | keys | keys of the slot in hash order: `u8 form`, `u64 version`, `u64 expiry or 0`, `u32 key length`, key, `u64 value size`, value (`value::stream`) |
 //! | value | more bytes of the value that the record before left unfinished |
 //! | end | `u64 keys of all slots` |
 //!
@@ -30,7 +30,7 @@ pub use loader::Loader;
 pub use writer::Pieces;
 
 /// The version of the format, in the first record.
-pub const SNAPSHOT_FORMAT_VERSION: u16 = 1;
+pub const SNAPSHOT_FORMAT_VERSION: u16 = 2;
 /// Pieces are at least this long, whatever is asked for (the last one aside).
 pub const PIECE_BYTES_MIN: usize = 1024;
 /// Pieces are at most this long, whatever is asked for, plus one key.
@@ -47,10 +47,6 @@ const RECORD_HEAD_BYTES: usize = 5;
 const CHECKSUM_BYTES: usize = 8;
 /// No record is longer: a piece, a key of the greatest length, and their frame.
 const PAYLOAD_BYTES_MAX: usize = 2 * PIECE_BYTES_MAX;
-
-const FORM_INTEGER: u8 = 0;
-const FORM_PLAIN: u8 = 1;
-const FORM_RAW: u8 = 2;
 
 /// A keyspace as it was at one log position. Holding it makes later writes copy what they change; it costs nothing else.
 #[derive(Clone, Debug)]

@@ -6,10 +6,9 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::super::record::Record;
 use super::super::slot_data::SlotData;
-use super::super::value::{Encoding, Value};
+use super::super::value::StreamPlace;
 use super::{
-    FORM_INTEGER, FORM_PLAIN, FORM_RAW, Frozen, KIND_END, KIND_HEADER, KIND_KEYS, KIND_SLOT, KIND_VALUE, MAGIC,
-    RECORD_HEAD_BYTES, SNAPSHOT_FORMAT_VERSION,
+    Frozen, KIND_END, KIND_HEADER, KIND_KEYS, KIND_SLOT, KIND_VALUE, MAGIC, RECORD_HEAD_BYTES, SNAPSHOT_FORMAT_VERSION,
 };
 
 /// The pieces of a snapshot. Each is one or more whole records of the stream.
@@ -27,12 +26,12 @@ enum Place {
     Header,
     /// The head of the first slot at or after this one.
     Slot(usize),
-    /// A record of a slot, from a byte of its value on; 0 with nothing of it written.
+    /// A record of a slot; with `value`, the rest of its value from there on.
     Record {
         slot: usize,
         chunk: usize,
         item: usize,
-        value_byte: usize,
+        value: Option<StreamPlace>,
     },
     End,
     Done,
@@ -48,13 +47,12 @@ impl Pieces {
         match self.at {
             Place::Header => self.header(piece),
             Place::Slot(from) => self.slot(piece, from),
-            Place::Record { slot, chunk, item, value_byte } => {
+            Place::Record { slot, chunk, item, value } => {
                 let data = self.frozen.slots[slot].clone().expect("only slots that are there get records");
                 let room = self.piece_bytes.saturating_sub(piece.len());
-                if value_byte > 0 {
-                    self.value_rest(piece, &data, (slot, chunk, item, value_byte), room);
-                } else {
-                    self.keys(piece, &data, (slot, chunk, item), room);
+                match value {
+                    Some(from) => self.value_rest(piece, &data, (slot, chunk, item), from, room),
+                    None => self.keys(piece, &data, (slot, chunk, item), room),
                 }
             }
             Place::End => {
@@ -111,8 +109,8 @@ impl Pieces {
                 let record = &data.records().chunks()[chunk][item];
                 let room = room.saturating_sub(out.len() - start);
                 let written = write_key(out, record, room);
-                if let Some(value_byte) = written {
-                    next = Place::Record { slot, chunk, item, value_byte };
+                if written.is_some() {
+                    next = Place::Record { slot, chunk, item, value: written };
                     return;
                 }
                 next = after(data, slot, chunk, item + 1);
@@ -129,19 +127,18 @@ impl Pieces {
         &mut self,
         piece: &mut Vec<u8>,
         data: &Arc<SlotData>,
-        (slot, chunk, item, value_byte): (usize, usize, usize, usize),
+        (slot, chunk, item): (usize, usize, usize),
+        from: StreamPlace,
         room: usize,
     ) {
-        let Value::String(text) = &data.records().chunks()[chunk][item].value;
-        text.with_bytes(|bytes| {
-            let end = bytes.len().min(value_byte + room.max(1));
-            self.record(piece, KIND_VALUE, |out| out.extend_from_slice(&bytes[value_byte..end]));
-            self.at = if end < bytes.len() {
-                Place::Record { slot, chunk, item, value_byte: end }
-            } else {
-                after(data, slot, chunk, item + 1)
-            };
+        let mut rest = None;
+        self.record(piece, KIND_VALUE, |out| {
+            rest = data.records().chunks()[chunk][item].value.write_stream(from, room, out);
         });
+        self.at = match rest {
+            Some(_) => Place::Record { slot, chunk, item, value: rest },
+            None => after(data, slot, chunk, item + 1),
+        };
     }
 
     /// Appends one record whose payload `fill` writes, and its checksum.
@@ -172,31 +169,21 @@ impl Iterator for Pieces {
 fn after(data: &SlotData, slot: usize, chunk: usize, item: usize) -> Place {
     let chunks = data.records().chunks();
     match chunks.get(chunk) {
-        Some(items) if item < items.len() => Place::Record { slot, chunk, item, value_byte: 0 },
-        Some(_) if chunk + 1 < chunks.len() => Place::Record { slot, chunk: chunk + 1, item: 0, value_byte: 0 },
+        Some(items) if item < items.len() => Place::Record { slot, chunk, item, value: None },
+        Some(_) if chunk + 1 < chunks.len() => Place::Record { slot, chunk: chunk + 1, item: 0, value: None },
         _ => Place::Slot(slot + 1),
     }
 }
 
-/// Writes a key; where its value does not fit into `room`, how many bytes of it were written (at least one).
-fn write_key(out: &mut Vec<u8>, record: &Record, room: usize) -> Option<usize> {
-    let Value::String(text) = &record.value;
-    let form = match text.encoding() {
-        Encoding::Int => FORM_INTEGER,
-        Encoding::Embstr => FORM_PLAIN,
-        Encoding::Raw => FORM_RAW,
-    };
+/// Writes a key and as much of its value as fits into `room`, at least a byte; where the value goes on, if it does.
+fn write_key(out: &mut Vec<u8>, record: &Record, room: usize) -> Option<StreamPlace> {
     let (start, key) = (out.len(), record.key.as_bytes());
-    out.push(form);
+    out.push(record.value.stream_form());
     out.extend_from_slice(&record.version.to_le_bytes());
     out.extend_from_slice(&record.expire_at.map_or(0, |at| at.get()).to_le_bytes());
     out.extend_from_slice(&(key.len() as u32).to_le_bytes());
     out.extend_from_slice(key);
-    text.with_bytes(|bytes| {
-        out.extend_from_slice(&(bytes.len() as u64).to_le_bytes());
-        let room = room.saturating_sub(out.len() - start).max(1);
-        let fits = bytes.len().min(room);
-        out.extend_from_slice(&bytes[..fits]);
-        (fits < bytes.len()).then_some(fits)
-    })
+    out.extend_from_slice(&record.value.stream_size().to_le_bytes());
+    let room = room.saturating_sub(out.len() - start);
+    record.value.write_stream(StreamPlace::default(), room, out)
 }

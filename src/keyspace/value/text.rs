@@ -1,8 +1,5 @@
-//! What a key holds. Strings for now; each later type is one more variant.
-//!
-//! A value must be cheap to clone, since a write beside a snapshot copies a whole chunk of them: strings are a number,
-//! a few bytes in place, a small box, or, past [`BOXED_BYTES_MAX`], shared. A shared string is changed in place while
-//! nothing else holds it, so that APPEND, SETRANGE and SETBIT stay cheap on large values.
+//! Strings: a number, a few bytes in place, a small box, or, past [`BOXED_BYTES_MAX`], shared. A shared string is changed
+//! in place while nothing else holds it, so that APPEND, SETRANGE and SETBIT stay cheap on large values.
 //!
 //! Invariant: the form follows from the content and `raw` alone, so that replicas and restored snapshots agree.
 
@@ -19,29 +16,6 @@ const BOXED_BYTES_MAX: usize = 1024;
 const EMBSTR_BYTES_MAX: usize = 44;
 /// Room for the digits of any `i64`.
 pub const INTEGER_TEXT_BYTES_MAX: usize = 20;
-
-/// What a key holds.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Value {
-    /// A string of bytes.
-    String(Text),
-}
-
-impl Value {
-    /// The bytes on the heap.
-    pub fn heap_bytes(&self) -> usize {
-        match self {
-            Self::String(text) => text.heap_bytes(),
-        }
-    }
-
-    /// What `TYPE` says.
-    pub const fn type_name(&self) -> &'static str {
-        match self {
-            Self::String(_) => "string",
-        }
-    }
-}
 
 /// A string of bytes in one of its forms.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,6 +38,17 @@ pub enum Encoding {
     Embstr,
     /// Any other.
     Raw,
+}
+
+impl Encoding {
+    /// The word.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Int => "int",
+            Self::Embstr => "embstr",
+            Self::Raw => "raw",
+        }
+    }
 }
 
 impl Text {
@@ -165,7 +150,8 @@ impl Text {
         }
     }
 
-    fn heap_bytes(&self) -> usize {
+    /// The bytes on the heap.
+    pub fn heap_bytes(&self) -> usize {
         match &self.0 {
             Form::Integer(_) | Form::Inline { .. } => 0,
             Form::Boxed { bytes, .. } => bytes.len() + 8,
@@ -177,11 +163,6 @@ impl Text {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_value_takes_24_bytes() {
-        assert_eq!(size_of::<Value>(), 24);
-    }
 
     #[test]
     fn encodings_follow_redis() {

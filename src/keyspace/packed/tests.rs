@@ -1,0 +1,178 @@
+//! The tree against a plain vector and a plain map.
+
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+
+use super::*;
+
+type Sequence = Packed<0, 1>;
+type Map = Packed<4, 2>;
+
+/// Elements of all sizes: tiny, around the inline limit, large.
+fn element() -> impl Strategy<Value = Vec<u8>> {
+    prop_oneof![
+        8 => proptest::collection::vec(any::<u8>(), 0..12),
+        2 => proptest::collection::vec(any::<u8>(), 60..70),
+        1 => proptest::collection::vec(any::<u8>(), 250..260),
+        1 => Just(vec![7; 5000]),
+    ]
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Insert(usize, Vec<u8>),
+    PushMany(bool, usize, Vec<u8>),
+    Remove(usize),
+    RemoveRange(usize, usize),
+    Replace(usize, Vec<u8>),
+    Freeze,
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let step = prop_oneof![
+        6 => (any::<usize>(), element()).prop_map(|(at, e)| Step::Insert(at, e)),
+        2 => (any::<bool>(), 0..3000_usize, element()).prop_map(|(front, n, e)| Step::PushMany(front, n, e)),
+        4 => any::<usize>().prop_map(Step::Remove),
+        3 => (any::<usize>(), any::<usize>()).prop_map(|(a, b)| Step::RemoveRange(a, b)),
+        2 => (any::<usize>(), element()).prop_map(|(at, e)| Step::Replace(at, e)),
+        1 => Just(Step::Freeze),
+    ];
+    proptest::collection::vec(step, 0..40)
+}
+
+fn check(tree: &Sequence, model: &[Vec<u8>]) {
+    assert_eq!(tree.len(), model.len());
+    assert!(tree.iter().map(|item| item.part(0)).eq(model.iter().map(Vec::as_slice)));
+    assert!(tree.iter().rev().map(|item| item.part(0)).eq(model.iter().rev().map(Vec::as_slice)));
+    let bytes: u64 = model.iter().map(|element| element.len() as u64 + 1).sum();
+    assert_eq!(tree.bytes, bytes);
+    if let Some(root) = &tree.root {
+        assert_eq!(check_node(root, true).0, model.len());
+    }
+}
+
+/// Count and depth of a subtree, with everything in it checked.
+fn check_node(node: &Node, is_root: bool) -> (usize, usize) {
+    match node {
+        Node::Leaf(leaf) => {
+            assert!(is_root || leaf.len() > 0);
+            (leaf.len(), 0)
+        }
+        Node::Inner(children) => {
+            assert!((1..=CHILDREN_MAX).contains(&children.len()));
+            let below: Vec<_> = children.iter().map(|child| check_node(&child.node, false)).collect();
+            assert!(children.iter().zip(&below).all(|(child, (count, _))| child.count == *count));
+            assert!(below.iter().all(|(_, depth)| *depth == below[0].1));
+            (below.iter().map(|(count, _)| count).sum(), below[0].1 + 1)
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn a_sequence_behaves_as_a_vector_and_frozen_copies_never_change(steps in steps()) {
+        let (mut tree, mut model) = (Sequence::default(), Vec::<Vec<u8>>::new());
+        let mut frozen = Vec::new();
+        for step in steps {
+            match step {
+                Step::Insert(at, element) => {
+                    let at = at % (model.len() + 1);
+                    tree.insert(at, 0, &[element.as_slice().into()]);
+                    model.insert(at, element);
+                }
+                Step::PushMany(front, count, element) => {
+                    for _ in 0..count {
+                        let at = if front { 0 } else { model.len() };
+                        tree.insert(at, 0, &[element.as_slice().into()]);
+                        model.insert(at, element.clone());
+                    }
+                }
+                Step::Remove(at) if !model.is_empty() => {
+                    let at = at % model.len();
+                    tree.remove(at);
+                    model.remove(at);
+                }
+                Step::RemoveRange(a, b) => {
+                    let (a, b) = (a % (model.len() + 1), b % (model.len() + 1));
+                    tree.remove_range(a.min(b)..a.max(b));
+                    model.drain(a.min(b)..a.max(b));
+                }
+                Step::Replace(at, element) if !model.is_empty() => {
+                    let at = at % model.len();
+                    tree.replace(at, 0, &[element.as_slice().into()]);
+                    model[at] = element;
+                }
+                Step::Freeze => frozen.push((tree.clone(), model.clone())),
+                _ => {}
+            }
+        }
+        check(&tree, &model);
+        for probe in [0, model.len() / 3, model.len()] {
+            prop_assert_eq!(tree.get(probe).map(|item| item.part(0).to_vec()), model.get(probe).cloned());
+            let tail: Vec<_> = tree.iter_from(probe).map(|item| item.part(0).to_vec()).collect();
+            prop_assert_eq!(&tail, &model[probe..]);
+        }
+        for (tree, model) in frozen {
+            check(&tree, &model);
+        }
+    }
+
+    #[test]
+    fn an_ordered_tree_behaves_as_a_map(
+        // Few prefixes, so that many items share theirs across leaves.
+        steps in proptest::collection::vec((0..4_u64, 0..400_u16, any::<bool>(), 0..3_u8), 0..3000),
+    ) {
+        let (mut tree, mut model) = (Map::default(), BTreeMap::new());
+        for (prefix, name, remove, size) in steps {
+            let name = format!("{name:0>width$}", width = usize::from(size) * 130).into_bytes();
+            if remove {
+                prop_assert_eq!(tree.remove_found(prefix, &name), model.remove(&(prefix, name)).is_some());
+            } else {
+                let new = model.insert((prefix, name.clone()), size).is_none();
+                prop_assert_eq!(tree.put(prefix, &[name.as_slice().into(), [size].as_slice().into()]), new);
+            }
+        }
+        let items: Vec<_> = tree.iter().map(|item| ((item.prefix(), item.part(0).to_vec()), item.part(1)[0])).collect();
+        prop_assert!(items.iter().cloned().eq(model.clone()));
+        for (rank, (key, value)) in items.iter().enumerate() {
+            prop_assert_eq!(tree.search(key.0, &key.1), Ok(rank));
+            prop_assert_eq!(tree.find(key.0, &key.1).map(|item| item.part(1).to_vec()), Some(vec![*value]));
+        }
+        for prefix in 0..5 {
+            prop_assert_eq!(tree.search(prefix, b""), Err(model.range(..(prefix, vec![])).count()));
+        }
+    }
+}
+
+#[test]
+fn queues_and_ordered_loads_fill_their_leaves() {
+    let mut tree = Sequence::default();
+    let before = 100_000;
+    for number in 0..before {
+        let text = format!("element:{number}");
+        tree.insert(if number % 2 == 0 { 0 } else { tree.len() }, 0, &[text.as_bytes().into()]);
+    }
+    let leaves = |node: &Node| -> usize {
+        fn count(node: &Node) -> usize {
+            match node {
+                Node::Leaf(_) => 1,
+                Node::Inner(children) => children.iter().map(|child| count(&child.node)).sum(),
+            }
+        }
+        count(node)
+    };
+    let leaves = leaves(tree.root.as_ref().unwrap());
+    assert!(leaves <= before / 128 + 4, "{leaves} leaves");
+}
+
+#[test]
+fn a_large_part_is_shared_by_the_trees_that_hold_it() {
+    let (mut members, mut scores) = (Map::default(), Packed::<8, 1>::default());
+    members.put(1, &[[b'x'; 10_000].as_slice().into(), b"1".as_slice().into()]);
+    scores.put(5, &[members.get(0).unwrap().share(0)]);
+    let copy = scores.clone();
+    assert_eq!(members.get(0).unwrap().part(0).as_ptr(), copy.get(0).unwrap().part(0).as_ptr());
+}
