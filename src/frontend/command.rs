@@ -1,7 +1,7 @@
 //! `COMMAND`: the command table, for clients that route, complete and check by it.
 
 use super::{Call, help};
-use crate::protocol::command::{Category, CommandId, CommandSpec, KeyFlag, KeySpec, all, flags, lookup_full};
+use crate::protocol::command::{Category, CommandId, CommandSpec, KeyFlag, KeyPlace, KeySpec, all, flags, lookup_full};
 use crate::protocol::errors;
 use crate::protocol::glob;
 use crate::protocol::reply::ReplyWriter;
@@ -85,10 +85,14 @@ impl Call<'_, '_> {
         if !spec.accepts(count) {
             return self.reply.error("ERR Invalid number of arguments specified for command");
         }
-        let mut positions = spec.key_positions(count);
+        let inner = request.tail(2);
+        let mut positions = spec.key_positions(inner);
         let mut keys = Vec::new();
         while let Some((position, flags)) = positions.next_with_flags() {
-            keys.push((request.get(position + 2), exact_flags(spec, request, flags)));
+            keys.push((inner.get(position), exact_flags(spec, request, flags)));
+        }
+        if keys.is_empty() {
+            return self.reply.error("ERR Invalid arguments specified for command");
         }
         self.reply.array(keys.len());
         for (key, flags) in keys {
@@ -146,14 +150,26 @@ fn write_key_spec(reply: &mut ReplyWriter<'_>, keys: &KeySpec) {
     }
     reply.bulk(b"flags");
     write_set(reply, keys.flags.names());
+    let (search, find): (Search<'_>, Search<'_>) = match keys.place {
+        KeyPlace::Run { first, last, step } => (
+            ("index", &[("index", first.into())]),
+            ("range", &[("lastkey", last.into()), ("keystep", step.into()), ("limit", 0)]),
+        ),
+        KeyPlace::Counted { number } => {
+            (("index", &[("index", number.into())]), ("keynum", &[("keynumidx", 0), ("firstkey", 1), ("keystep", 1)]))
+        }
+        KeyPlace::SortStore | KeyPlace::Unknown => (("unknown", &[]), ("unknown", &[])),
+    };
     reply.bulk(b"begin_search");
-    write_search(reply, "index", &[("index", keys.first.into())]);
+    write_search(reply, search);
     reply.bulk(b"find_keys");
-    let range = [("lastkey", keys.last.into()), ("keystep", keys.step.into()), ("limit", 0)];
-    write_search(reply, "range", &range);
+    write_search(reply, find);
 }
 
-fn write_search(reply: &mut ReplyWriter<'_>, kind: &str, numbers: &[(&str, i64)]) {
+/// A way to find keys, and its numbers.
+type Search<'a> = (&'a str, &'a [(&'a str, i64)]);
+
+fn write_search(reply: &mut ReplyWriter<'_>, (kind, numbers): Search<'_>) {
     reply.map(2);
     reply.bulk(b"type");
     reply.bulk(kind.as_bytes());

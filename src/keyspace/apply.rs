@@ -5,13 +5,13 @@
 //! every key (R5), remove those of its keys that are expired (R8), execute. A command that is refused for ownership
 //! leaves no trace but the time.
 
-use super::call::{CommandResult, ReadCall, WriteCall};
+use super::call::{CommandResult, NOT_OF_A_SHARD, ReadCall, WriteCall};
 use super::entry::Entry;
 use super::error::EntryError;
 use super::random::Random;
 use super::store::Keyspace;
-use super::{bits, keys, strings};
-use crate::protocol::command::{CommandId, CommandSpec, resolve};
+use super::{bits, hashes, keys, lists, sets, sorted_sets, strings};
+use crate::protocol::command::{CommandId, CommandSpec, Group, resolve};
 use crate::protocol::errors;
 use crate::protocol::reply::ReplyWriter;
 use crate::protocol::request::{Args, Span, parse_array};
@@ -77,7 +77,7 @@ impl Keyspace {
             }
         };
         let now_ms = at.clock.max(self.log_time).get();
-        for position in spec.key_positions(args.len()) {
+        for position in spec.key_positions(args) {
             let key = args.get(position);
             let slot = Slot::of_key(key);
             if !self.has(slot) {
@@ -115,7 +115,7 @@ impl Keyspace {
             }
         };
         let mut reply = ReplyWriter::new(out, resp3);
-        let keys = || spec.key_positions(args.len()).map(|position| args.get(position));
+        let keys = || spec.key_positions(args).map(|position| args.get(position));
         if let Some(slot) = keys().map(Slot::of_key).find(|&slot| !self.has(slot)) {
             return Ok(Applied::NotOwner(slot));
         }
@@ -130,7 +130,7 @@ impl Keyspace {
         }
         keys().for_each(|key| self.remove_if_expired(key));
         let mut call = WriteCall { keyspace: self, args, reply, random: Random::new(seed) };
-        if let Err(error) = execute_write(spec.id, &mut call) {
+        if let Err(error) = execute_write(spec, &mut call) {
             error.write(&mut call.reply);
         }
         Ok(Applied::Reply)
@@ -138,14 +138,34 @@ impl Keyspace {
 
     fn answer(&self, spec: &CommandSpec, args: Args<'_>, now_ms: u64, reply: ReplyWriter<'_>) {
         let mut call = ReadCall { keyspace: self, args, reply, now_ms };
-        if let Err(error) = execute_read(spec.id, &mut call) {
+        if let Err(error) = execute_read(spec, &mut call) {
             error.write(&mut call.reply);
         }
     }
 }
 
+fn execute_write(spec: &CommandSpec, call: &mut WriteCall<'_>) -> CommandResult {
+    match spec.group {
+        Group::List => lists::write(spec.id, call),
+        Group::Set => sets::write(spec.id, call),
+        Group::Hash => hashes::write(spec.id, call),
+        Group::SortedSet => sorted_sets::write(spec.id, call),
+        _ => write_other(spec.id, call),
+    }
+}
+
+fn execute_read(spec: &CommandSpec, call: &mut ReadCall<'_>) -> CommandResult {
+    match spec.group {
+        Group::List => lists::read(spec.id, call),
+        Group::Set => sets::read(spec.id, call),
+        Group::Hash => hashes::read(spec.id, call),
+        Group::SortedSet => sorted_sets::read(spec.id, call),
+        _ => read_other(spec.id, call),
+    }
+}
+
 #[rustfmt::skip]
-fn execute_write(id: CommandId, call: &mut WriteCall<'_>) -> CommandResult {
+fn write_other(id: CommandId, call: &mut WriteCall<'_>) -> CommandResult {
     use CommandId as C;
     match id {
         C::Set => strings::set(call),
@@ -177,12 +197,12 @@ fn execute_write(id: CommandId, call: &mut WriteCall<'_>) -> CommandResult {
         C::RenameNx => keys::renamenx(call),
         C::Copy => keys::copy(call),
         C::FlushAll | C::FlushDb => keys::flush(call),
-        _ => Err("ERR this command is not one of a shard".into()),
+        _ => Err(NOT_OF_A_SHARD.into()),
     }
 }
 
 #[rustfmt::skip]
-fn execute_read(id: CommandId, call: &mut ReadCall<'_>) -> CommandResult {
+fn read_other(id: CommandId, call: &mut ReadCall<'_>) -> CommandResult {
     use CommandId as C;
     match id {
         C::Get => strings::get(call),
@@ -207,6 +227,6 @@ fn execute_read(id: CommandId, call: &mut ReadCall<'_>) -> CommandResult {
         C::Keys => keys::keys(call),
         C::Scan => keys::scan(call),
         C::DbSize => keys::dbsize(call),
-        _ => Err("ERR this command changes state or is not one of a shard".into()),
+        _ => Err(NOT_OF_A_SHARD.into()),
     }
 }

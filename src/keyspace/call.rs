@@ -54,6 +54,9 @@ impl From<String> for CommandError {
     }
 }
 
+/// A command that no shard carries out, or as what it is not: a read as a write.
+pub const NOT_OF_A_SHARD: &str = "ERR this command is not one of a shard";
+
 /// What a command returns: its reply is written, or it is this error and nothing else.
 pub type CommandResult = Result<(), CommandError>;
 

@@ -27,16 +27,20 @@ mod chunk_map;
 mod digest;
 mod entry;
 mod error;
+mod hashes;
 #[cfg(test)]
 mod histories;
 mod keys;
 mod limits;
+mod lists;
 mod packed;
 mod random;
 mod record;
+mod sets;
 mod slot_data;
 mod slot_set;
 mod snapshot;
+mod sorted_sets;
 mod store;
 mod strings;
 #[cfg(test)]

@@ -282,7 +282,7 @@ fn place(node: &Node, spec: &CommandSpec, args: Args<'_>) -> Result<(ShardId, Op
 }
 
 fn place_of_keys(catalog: &Catalog, spec: &CommandSpec, args: Args<'_>) -> Result<(ShardId, Option<Slot>), String> {
-    let mut slots = spec.key_positions(args.len()).map(|position| Slot::of_key(args.get(position)));
+    let mut slots = spec.key_positions(args).map(|position| Slot::of_key(args.get(position)));
     let Some(first) = slots.next() else { return Err(errors::SYNTAX.to_owned()) };
     let shard = catalog.owner(first).id;
     if slots.any(|slot| catalog.owner(slot).id != shard) {

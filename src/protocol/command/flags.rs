@@ -54,10 +54,12 @@ words! {
         DenyOom "denyoom"
         Admin "admin"
         NoScript "noscript"
+        Blocking "blocking"
         Loading "loading"
         Stale "stale"
         Fast "fast"
         NoAuth "no_auth"
+        MovableKeys "movablekeys"
         AllowBusy "allow_busy"
     }
 }

@@ -1,64 +1,121 @@
 //! Where the keys are among the arguments of a request.
 
 use super::flags::KeyFlags;
+use crate::protocol::numbers::parse_i64;
+use crate::protocol::request::Args;
 
-/// A run of keys: the first position, how far it goes, what is done to them.
+/// Some keys of a command: where they are, what is done to them.
 #[derive(Clone, Copy, Debug)]
 pub struct KeySpec {
-    /// The position of the first key; the command's name is at 0.
-    pub first: u8,
-    /// The last position, relative to the first; from the end if negative (-1 is the last argument).
-    pub last: i8,
-    /// One key in every so many arguments.
-    pub step: u8,
+    /// Where they are.
+    pub place: KeyPlace,
     /// What the command does to them.
     pub flags: KeyFlags,
     /// A remark for people.
     pub note: Option<&'static str>,
 }
 
-impl KeySpec {
-    /// One past the last position in a request of `count` arguments.
-    const fn end(&self, count: usize) -> usize {
-        let end = if self.last < 0 {
-            (count + 1).saturating_sub(self.last.unsigned_abs() as usize)
-        } else {
-            self.first as usize + self.last as usize + 1
-        };
-        if end < count { end } else { count }
+/// Where keys are. The command's name is at 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeyPlace {
+    /// One in every `step` arguments from `first` on, up to `last`: relative to the first, or from the end if negative
+    /// (-1 is the last argument).
+    Run {
+        /// The first position.
+        first: u8,
+        /// The last one.
+        last: i8,
+        /// The distance.
+        step: u8,
+    },
+    /// As many as the argument at `number` says, behind it.
+    Counted {
+        /// The position of the number.
+        number: u8,
+    },
+    /// The argument behind the last `STORE` among the options of SORT.
+    SortStore,
+    /// Named by patterns and values, which only the command itself can tell.
+    Unknown,
+}
+
+impl KeyPlace {
+    /// First position and one past the last, and the distance, in a request.
+    fn run(self, args: Args<'_>) -> (usize, usize, usize) {
+        let count = args.len();
+        match self {
+            Self::Run { first, last, step } => {
+                let end = if last < 0 {
+                    (count + 1).saturating_sub(usize::from(last.unsigned_abs()))
+                } else {
+                    usize::from(first) + last.unsigned_abs() as usize + 1
+                };
+                (first.into(), end.min(count), step.into())
+            }
+            Self::Counted { number } => {
+                let first = usize::from(number) + 1;
+                let said = if first < count { parse_i64(args.get(first - 1)) } else { None };
+                let said = said.and_then(|said| usize::try_from(said).ok()).unwrap_or(0);
+                (first, first.saturating_add(said).min(count), 1)
+            }
+            Self::SortStore => {
+                let target = sort_target(args);
+                (target.unwrap_or(0), target.map_or(0, |target| target + 1), 1)
+            }
+            Self::Unknown => (0, 0, 1),
+        }
     }
+}
+
+/// The position of the key that SORT stores to.
+fn sort_target(args: Args<'_>) -> Option<usize> {
+    let (mut at, mut target) = (2, None);
+    while at < args.len() {
+        at += if args.is(at, "limit") {
+            3
+        } else if args.is(at, "get") || args.is(at, "by") {
+            2
+        } else if args.is(at, "store") {
+            target = Some(at + 1).filter(|&target| target < args.len());
+            2
+        } else {
+            1
+        };
+    }
+    target
 }
 
 /// The positions of the keys of one request.
 #[derive(Clone, Debug)]
-pub struct KeyPositions {
+pub struct KeyPositions<'a> {
     specs: &'static [KeySpec],
-    count: usize,
+    args: Args<'a>,
     next: usize,
+    end: usize,
+    step: usize,
+    flags: KeyFlags,
 }
 
-impl KeyPositions {
-    pub(super) const fn new(specs: &'static [KeySpec], count: usize) -> Self {
-        let next = if specs.is_empty() { 0 } else { specs[0].first as usize };
-        Self { specs, count, next }
+impl<'a> KeyPositions<'a> {
+    pub(super) const fn new(specs: &'static [KeySpec], args: Args<'a>) -> Self {
+        Self { specs, args, next: 0, end: 0, step: 1, flags: KeyFlags::of(&[]) }
     }
 
     /// As the iterator, with what the command does to each key.
+    #[inline]
     pub fn next_with_flags(&mut self) -> Option<(usize, KeyFlags)> {
-        while let [spec, rest @ ..] = self.specs {
-            if self.next < spec.end(self.count) {
-                let position = self.next;
-                self.next += spec.step as usize;
-                return Some((position, spec.flags));
-            }
-            self.specs = rest;
-            self.next = rest.first().map_or(0, |spec| spec.first as usize);
+        while self.next >= self.end {
+            let (spec, rest) = self.specs.split_first()?;
+            (self.next, self.end, self.step) = spec.place.run(self.args);
+            (self.specs, self.flags) = (rest, spec.flags);
         }
-        None
+        let position = self.next;
+        self.next += self.step;
+        Some((position, self.flags))
     }
 }
 
-impl Iterator for KeyPositions {
+impl Iterator for KeyPositions<'_> {
     type Item = usize;
 
     #[inline]
@@ -70,30 +127,51 @@ impl Iterator for KeyPositions {
 #[cfg(test)]
 mod tests {
     use super::super::lookup;
+    use crate::protocol::request::{Args, parse_array, write_array};
+
+    /// The keys that the table finds in a request.
+    fn keys(line: &str) -> Vec<String> {
+        let words: Vec<&[u8]> = line.split(' ').map(str::as_bytes).collect();
+        let (mut bytes, mut spans) = (Vec::new(), Vec::new());
+        write_array(&mut bytes, words.iter().copied());
+        parse_array(&bytes, &mut spans).unwrap();
+        let args = Args::new(&bytes, &spans);
+        let spec = lookup(words[0]).unwrap();
+        let spec = if words.len() > 1 { spec.subcommand(words[1]).unwrap() } else { spec };
+        spec.key_positions(args).map(|at| String::from_utf8_lossy(args.get(at)).into_owned()).collect()
+    }
 
     #[test]
     fn keys_are_where_the_table_says() {
-        let cases: &[(&str, usize, &[usize])] = &[
-            ("get", 2, &[1]),
-            ("ping", 2, &[]),
-            ("mget", 4, &[1, 2, 3]),
-            ("mset", 5, &[1, 3]),
-            ("mset", 4, &[1, 3]),
-            ("bitop", 5, &[2, 3, 4]),
-            ("lcs", 5, &[1, 2]),
-            ("copy", 5, &[1, 2]),
-            ("rename", 3, &[1, 2]),
-            ("rename", 2, &[1]),
-            ("get", 1, &[]),
-            ("mget", 1, &[]),
-            ("bitop", 1, &[]),
+        let cases: &[(&str, &[&str])] = &[
+            ("get k", &["k"]),
+            ("ping k", &[]),
+            ("mget a b c", &["a", "b", "c"]),
+            ("mset a 1 b 2", &["a", "b"]),
+            ("mset a 1 b", &["a", "b"]),
+            ("bitop and t a b", &["t", "a", "b"]),
+            ("lcs a b len", &["a", "b"]),
+            ("copy a b replace", &["a", "b"]),
+            ("rename a b", &["a", "b"]),
+            ("rename a", &["a"]),
+            ("get", &[]),
+            ("mget", &[]),
+            ("bitop", &[]),
+            ("object encoding k", &["k"]),
+            ("lmpop 2 a b left count 3", &["a", "b"]),
+            ("lmpop 9 a b", &["a", "b"]),
+            ("lmpop -1 a b", &[]),
+            ("lmpop x a b", &[]),
+            ("lmpop", &[]),
+            ("zunionstore t 2 a b weights 1 2", &["t", "a", "b"]),
+            ("zunion 1 a withscores", &["a"]),
+            ("sort k", &["k"]),
+            ("sort k by store get store limit 0 store desc", &["k"]),
+            ("sort k store a STORE b alpha", &["k", "b"]),
+            ("sort k store", &["k"]),
         ];
-        for (name, count, positions) in cases {
-            let spec = lookup(name.as_bytes()).unwrap();
-            assert_eq!(spec.key_positions(*count).collect::<Vec<_>>(), *positions, "{name} with {count}");
+        for (line, expected) in cases {
+            assert_eq!(keys(line), *expected, "{line}");
         }
-        let object = lookup(b"object").unwrap();
-        let encoding = object.subcommands.iter().find(|sub| sub.own_name() == "encoding").unwrap();
-        assert_eq!(encoding.key_positions(3).collect::<Vec<_>>(), [2]);
     }
 }

@@ -76,12 +76,12 @@ pub fn resolve(args: Args<'_>) -> Result<&'static CommandSpec, CommandError> {
 
 /// Names are compared as one number: their bytes in lower case, zeros behind.
 const NAME_BYTES_MAX: usize = 16;
-const PLACES: usize = 512;
-const FREE: u8 = u8::MAX;
+const PLACES: usize = 2048;
+const FREE: u16 = u16::MAX;
 
 struct Index {
     names: [u128; COMMANDS.len()],
-    rows: [u8; PLACES],
+    rows: [u16; PLACES],
 }
 
 static INDEX: Index = Index::build();
@@ -100,7 +100,7 @@ impl Index {
             while index.rows[place] != FREE {
                 place = (place + 1) % PLACES;
             }
-            index.rows[place] = row as u8;
+            index.rows[place] = row as u16;
             row += 1;
         }
         index
@@ -137,7 +137,7 @@ mod tests {
             let longer = format!("{}x", spec.name);
             assert!(lookup(longer.as_bytes()).is_none_or(|other| other.name == longer), "{longer}");
         }
-        for unknown in ["", "\0", "g", "gett", "get\0", "averyveryverylongname", "lpush", "@et"] {
+        for unknown in ["", "\0", "g", "gett", "get\0", "averyveryverylongname", "lpusk", "@et"] {
             assert!(lookup(unknown.as_bytes()).is_none(), "{unknown:?}");
         }
     }
@@ -149,7 +149,7 @@ mod tests {
             let row = INDEX.rows[place_of(folded)];
             INDEX.names[row as usize] != folded
         });
-        assert!(displaced.count() <= 12);
+        assert!(displaced.count() <= 20);
     }
 
     #[test]

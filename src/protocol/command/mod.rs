@@ -8,8 +8,10 @@ mod lookup;
 mod table;
 
 pub use flags::{Category, Flag, KeyFlag};
-pub use keys::{KeyPositions, KeySpec};
+pub use keys::{KeyPlace, KeyPositions, KeySpec};
 pub use lookup::{CommandError, all, lookup, lookup_full, resolve};
+
+use crate::protocol::request::Args;
 
 /// Which command; apply and the connection commands dispatch on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -18,6 +20,20 @@ pub enum CommandId {
     // Strings.
     Append, BitCount, BitField, BitFieldRo, BitOp, BitPos, Decr, DecrBy, Get, GetBit, GetDel, GetEx, GetRange, GetSet,
     Incr, IncrBy, IncrByFloat, Lcs, MGet, MSet, MSetNx, PSetEx, Set, SetBit, SetEx, SetNx, SetRange, StrLen, SubStr,
+    // Lists.
+    LIndex, LInsert, LLen, LMove, LMPop, LPop, LPos, LPush, LPushX, LRange, LRem, LSet, LTrim, RPop, RPopLPush, RPush, RPushX,
+    // Sets.
+    SAdd, SCard, SDiff, SDiffStore, SInter, SInterCard, SInterStore, SIsMember, SMembers, SMIsMember, SMove, SPop,
+    SRandMember, SRem, SScan, SUnion, SUnionStore,
+    // Hashes.
+    HDel, HExists, HGet, HGetAll, HIncrBy, HIncrByFloat, HKeys, HLen, HMGet, HMSet, HRandField, HScan, HSet, HSetNx,
+    HStrLen, HVals,
+    // Sorted sets.
+    ZAdd, ZCard, ZCount, ZDiff, ZDiffStore, ZIncrBy, ZInter, ZInterCard, ZInterStore, ZLexCount, ZMPop, ZMScore, ZPopMax,
+    ZPopMin, ZRandMember, ZRange, ZRangeByLex, ZRangeByScore, ZRangeStore, ZRank, ZRem, ZRemRangeByLex, ZRemRangeByRank,
+    ZRemRangeByScore, ZRevRange, ZRevRangeByLex, ZRevRangeByScore, ZRevRank, ZScan, ZScore, ZUnion, ZUnionStore,
+    // Of several types.
+    Dump, Restore, Sort, SortRo,
     // Keys.
     Copy, DbSize, Del, Exists, Expire, ExpireAt, ExpireTime, FlushAll, FlushDb, Keys, Object, Persist, PExpire,
     PExpireAt, PExpireTime, PTtl, RandomKey, Rename, RenameNx, Scan, SwapDb, Touch, Ttl, Type, Unlink,
@@ -113,16 +129,32 @@ impl CommandSpec {
         if self.arity >= 0 { count == self.arity as usize } else { count >= self.arity.unsigned_abs() as usize }
     }
 
-    /// First key, last key and step, as `COMMAND` once told where keys are. The runs of one command follow each other.
+    /// First key, last key and step, as `COMMAND` once told where keys are: runs alone, those that follow each other as one.
     pub fn key_range(&self) -> (i64, i64, i64) {
-        let (Some(first), Some(last)) = (self.keys.first(), self.keys.last()) else { return (0, 0, 0) };
-        let end = if last.last < 0 { last.last.into() } else { i64::from(last.first) + i64::from(last.last) };
-        (first.first.into(), end, first.step.into())
+        let mut range = (0, 0, 0);
+        for spec in self.keys {
+            let KeyPlace::Run { first, last, step } = spec.place else { continue };
+            let end = if last < 0 { last.into() } else { i64::from(first) + i64::from(last) };
+            if range.2 == 0 {
+                range = (first.into(), end, step.into());
+            } else if range.1 == i64::from(first) - 1 {
+                range.1 = end;
+            }
+        }
+        range
     }
 
-    /// Where the keys are in a request of `count` arguments, in order. Positions are never past the end.
-    pub const fn key_positions(&self, count: usize) -> KeyPositions {
-        KeyPositions::new(self.keys, count)
+    /// The distance of one key to the next, in commands whose keys are one run.
+    pub fn key_step(&self) -> usize {
+        match self.keys.first().map(|spec| spec.place) {
+            Some(KeyPlace::Run { step, .. }) => step.into(),
+            _ => 1,
+        }
+    }
+
+    /// Where the keys are in a request, in order. Positions are never past the end.
+    pub const fn key_positions<'a>(&self, args: Args<'a>) -> KeyPositions<'a> {
+        KeyPositions::new(self.keys, args)
     }
 }
 
@@ -134,9 +166,14 @@ pub enum Group {
     Cluster,
     Connection,
     Generic,
+    Hash,
+    List,
     Scripting,
     Server,
+    Set,
+    SortedSet,
     String,
+    Transactions,
 }
 
 impl Group {
@@ -147,9 +184,14 @@ impl Group {
             Self::Cluster => "cluster",
             Self::Connection => "connection",
             Self::Generic => "generic",
+            Self::Hash => "hash",
+            Self::List => "list",
             Self::Scripting => "scripting",
             Self::Server => "server",
+            Self::Set => "set",
+            Self::SortedSet => "sorted-set",
             Self::String => "string",
+            Self::Transactions => "transactions",
         }
     }
 }

@@ -66,6 +66,11 @@ impl<'a> Args<'a> {
         spans.iter().map(move |span| &bytes[span.start as usize..span.end as usize])
     }
 
+    /// The request that the arguments from `position` on are. Its bytes are still those of all.
+    pub fn tail(&self, position: usize) -> Self {
+        Self { bytes: self.bytes, spans: self.spans.get(position..).unwrap_or_default() }
+    }
+
     /// Whether the argument at `position` is there and is `word`, in whatever case.
     pub fn is(&self, position: usize, word: &str) -> bool {
         position < self.len() && self.get(position).eq_ignore_ascii_case(word.as_bytes())

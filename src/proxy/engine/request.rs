@@ -318,7 +318,7 @@ impl Engine {
 
     fn take_one_shard(&mut self, key: u32, spec: &CommandSpec, args: Args<'_>, large: Option<Bytes>) -> Taken {
         let mut first: Option<(Slot, ShardIndex)> = None;
-        for position in spec.key_positions(args.len()) {
+        for position in spec.key_positions(args) {
             let slot = Slot::of_key(args.get(position));
             let Some(shard) = self.routing.owner(slot) else { return self.no_owner(key) };
             match first {
@@ -351,7 +351,7 @@ impl Engine {
         merge: Merge,
         large: Option<Bytes>,
     ) -> Taken {
-        let step = spec.keys.first().map_or(1, |k| usize::from(k.step));
+        let step = spec.key_step();
         let Some(cut) = Cut::new(args, step, |slot| self.routing.owner(slot)) else { return self.no_owner(key) };
         if let [part] = &cut.parts[..] {
             self.launch_whole(key, spec, part.shard, Some(part.slot), args.bytes(), large);

@@ -100,4 +100,24 @@ pub(super) const KEYS: &[CommandSpec] = &[
         .keys(&[key(1, &[Rm, Delete]).through(-1, 1)]).split(Merge::Sum).categories(&[Keyspace])
         .tips(&["request_policy:multi_shard", "response_policy:agg_sum"])
         .docs(Group::Generic, "4.0.0", "O(1)", "Deletes keys and frees their memory later."),
+    command(Dump, "dump", 2).flags(&[Read])
+        .keys(&[key(1, &[Ro, Access])]).one_shard().categories(&[Keyspace])
+        .tips(&["nondeterministic_output"])
+        .docs(Group::Generic, "2.6.0", "O(1)",
+            "Returns what a key holds in the form of an RDB file."),
+    command(Restore, "restore", -4).flags(&[Write, DenyOom])
+        .keys(&[key(1, &[Ow, Update])]).one_shard().categories(&[Keyspace, Dangerous])
+        .docs(Group::Generic, "2.6.0", "O(1)",
+            "Makes a key from what DUMP returned."),
+    command(Sort, "sort", -2).flags(&[Write, DenyOom, MovableKeys])
+        .keys(&[key(1, &[Ro, Access]), key(1, &[Ro, Access]).at(KeyPlace::Unknown)
+            .note("For the optional BY/GET keyword. It is marked 'unknown' because the key names derive from the content of the key we sort"), key(1, &[Ow, Update]).at(KeyPlace::SortStore)
+            .note("For the optional STORE keyword. It is marked 'unknown' because the keyword can appear anywhere in the argument array")]).one_shard().categories(&[SetCategory, SortedSet, List, Dangerous])
+        .docs(Group::Generic, "1.0.0", "O(N+M*log(M))",
+            "Sorts the elements of a list, a set or a sorted set; may store the result."),
+    command(SortRo, "sort_ro", -2).flags(&[Read, MovableKeys])
+        .keys(&[key(1, &[Ro, Access]), key(1, &[Ro, Access]).at(KeyPlace::Unknown)
+            .note("For the optional BY/GET keyword. It is marked 'unknown' because the key names derive from the content of the key we sort")]).one_shard().categories(&[SetCategory, SortedSet, List, Dangerous])
+        .docs(Group::Generic, "7.0.0", "O(N+M*log(M))",
+            "Sorts the elements of a list, a set or a sorted set."),
 ];

@@ -3,22 +3,44 @@
 //! What a row says of a command is what Redis 7.2's `COMMAND INFO` says: clients and proxies read it to route.
 
 mod connection;
+mod hashes;
 mod keys;
+mod lists;
 mod server;
+mod sets;
+mod sorted_sets;
 mod strings;
 
 use super::CommandId::*;
-use super::flags::Category::{Bitmap, Connection, Dangerous, Keyspace, Slow, String};
+use super::flags::Category::{
+    Bitmap, Connection, Dangerous, Hash, Keyspace, List, Set as SetCategory, Slow, SortedSet, String,
+};
 use super::flags::Flag::*;
 use super::flags::KeyFlag::*;
 use super::flags::{Categories, Category, Flag, Flags, KeyFlag, KeyFlags};
-use super::{CommandId, CommandSpec, Group, KeySpec, Merge, Route};
+use super::{CommandId, CommandSpec, Group, KeyPlace, KeySpec, Merge, Route};
 
 /// All commands.
 pub(super) static COMMANDS: [&CommandSpec; COUNT] = collect();
 
-const TABLES: [&[CommandSpec]; 4] = [strings::STRINGS, keys::KEYS, connection::CONNECTION, server::SERVER];
-const COUNT: usize = TABLES[0].len() + TABLES[1].len() + TABLES[2].len() + TABLES[3].len();
+const TABLES: &[&[CommandSpec]] = &[
+    strings::STRINGS,
+    lists::LISTS,
+    sets::SETS,
+    hashes::HASHES,
+    sorted_sets::SORTED_SETS,
+    keys::KEYS,
+    connection::CONNECTION,
+    server::SERVER,
+];
+const COUNT: usize = {
+    let (mut count, mut table) = (0, 0);
+    while table < TABLES.len() {
+        count += TABLES[table].len();
+        table += 1;
+    }
+    count
+};
 
 const fn collect() -> [&'static CommandSpec; COUNT] {
     let mut all = [&TABLES[0][0]; COUNT];
@@ -124,14 +146,25 @@ impl CommandSpec {
 
 /// One key, at this position.
 const fn key(first: u8, flags: &[KeyFlag]) -> KeySpec {
-    KeySpec { first, last: 0, step: 1, flags: KeyFlags::of(flags), note: None }
+    KeySpec { place: KeyPlace::Run { first, last: 0, step: 1 }, flags: KeyFlags::of(flags), note: None }
+}
+
+/// As many keys as the argument at this position says, behind it.
+const fn counted_keys(number: u8, flags: &[KeyFlag]) -> KeySpec {
+    KeySpec { place: KeyPlace::Counted { number }, flags: KeyFlags::of(flags), note: None }
 }
 
 impl KeySpec {
     /// Several keys: up to `last` (relative to the first, or from the end if negative), one in every `step` arguments.
     const fn through(mut self, last: i8, step: u8) -> Self {
-        self.last = last;
-        self.step = step;
+        let KeyPlace::Run { first, .. } = self.place else { panic!("only a run has a last key") };
+        self.place = KeyPlace::Run { first, last, step };
+        self
+    }
+
+    /// Keys in a place that cannot be told from their number or position.
+    const fn at(mut self, place: KeyPlace) -> Self {
+        self.place = place;
         self
     }
 
@@ -155,7 +188,12 @@ mod tests {
             if words.is_empty() { "-".to_owned() } else { words.join(separator) }
         };
         let runs = spec.keys.iter().map(|keys| {
-            format!("{}..{}/{}:{}", keys.first, keys.last, keys.step, joined(keys.flags.names().collect(), ","))
+            let place = match keys.place {
+                KeyPlace::Run { first, last, step } => format!("{first}..{last}/{step}"),
+                KeyPlace::Counted { number } => format!("{number}#"),
+                KeyPlace::SortStore | KeyPlace::Unknown => "?".to_owned(),
+            };
+            format!("{place}:{}", joined(keys.flags.names().collect(), ","))
         });
         let runs: Vec<_> = runs.collect();
         let categories: Vec<_> = spec.categories.names().map(|name| format!("@{name}")).collect();
