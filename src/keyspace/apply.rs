@@ -15,6 +15,7 @@ use crate::protocol::command::{CommandId, CommandSpec, Group, resolve};
 use crate::protocol::errors;
 use crate::protocol::reply::ReplyWriter;
 use crate::protocol::request::{Args, Span, parse_array};
+use crate::protocol::verification::MarkId;
 use crate::topology::{LogTime, Slot};
 
 /// What an entry did.
@@ -26,6 +27,8 @@ pub enum Applied {
     NotOwner(Slot),
     /// It was no client's request.
     Nothing,
+    /// The state as it is now is to be compared with that of the other replicas.
+    Mark(MarkId),
 }
 
 /// What a read came to.
@@ -54,6 +57,7 @@ impl Keyspace {
         self.log_time = self.log_time.max(entry.time());
         match *entry {
             Entry::Tick { .. } => Ok(Applied::Nothing),
+            Entry::Mark { id, .. } => Ok(Applied::Mark(id)),
             Entry::Sweep { slot, keys_max, .. } => {
                 self.sweep(slot, keys_max);
                 Ok(Applied::Nothing)

@@ -1,9 +1,17 @@
-//! What a data shard's log says. Little endian: `u8 format version | u8 kind | payload`.
+//! What a data shard's log says. Little endian: `u8 format version | u8 kind | u64 log time | payload`.
+//!
+//! | kind | payload |
+//! | --- | --- |
+//! | 1 write | `u64 seed`, `u8 flags` (1: RESP3), the request as one RESP array |
+//! | 2 tick | |
+//! | 3 sweep | `u16 slot`, `u32 keys at most` |
+//! | 4 mark | `u64 id` |
 //!
 //! Entries outlive the program that wrote them: a version or kind that is not known is an error that stops the
 //! replica, never something to skip.
 
 use super::error::EntryError;
+use crate::protocol::verification::MarkId;
 use crate::topology::{LogTime, Slot};
 
 /// The version of the format, the first byte of every entry.
@@ -12,6 +20,7 @@ pub const ENTRY_FORMAT_VERSION: u8 = 1;
 const KIND_WRITE: u8 = 1;
 const KIND_TICK: u8 = 2;
 const KIND_SWEEP: u8 = 3;
+const KIND_MARK: u8 = 4;
 const FLAG_RESP3: u8 = 1;
 
 /// One entry of a data shard's log.
@@ -42,13 +51,22 @@ pub enum Entry<'a> {
         /// How many keys at most.
         keys_max: u32,
     },
+    /// Nothing but a place in the log, at which all replicas freeze their state so that it can be compared.
+    Mark {
+        /// The leader's proposal for log time.
+        time: LogTime,
+        /// Who asked.
+        id: MarkId,
+    },
 }
 
 impl<'a> Entry<'a> {
     /// The leader's proposal for log time.
     pub const fn time(&self) -> LogTime {
         match self {
-            Self::Write { time, .. } | Self::Tick { time } | Self::Sweep { time, .. } => *time,
+            Self::Write { time, .. } | Self::Tick { time } | Self::Sweep { time, .. } | Self::Mark { time, .. } => {
+                *time
+            }
         }
     }
 
@@ -58,6 +76,7 @@ impl<'a> Entry<'a> {
             Self::Write { .. } => KIND_WRITE,
             Self::Tick { .. } => KIND_TICK,
             Self::Sweep { .. } => KIND_SWEEP,
+            Self::Mark { .. } => KIND_MARK,
         };
         out.extend_from_slice(&[ENTRY_FORMAT_VERSION, kind]);
         out.extend_from_slice(&self.time().get().to_le_bytes());
@@ -72,6 +91,7 @@ impl<'a> Entry<'a> {
                 out.extend_from_slice(&slot.number().to_le_bytes());
                 out.extend_from_slice(&keys_max.to_le_bytes());
             }
+            Self::Mark { id, .. } => out.extend_from_slice(&id.0.to_le_bytes()),
         }
     }
 
@@ -99,6 +119,10 @@ impl<'a> Entry<'a> {
                 let slot = Slot::new(u16::from_le_bytes(number)).ok_or(EntryError::Malformed("no such slot"))?;
                 end(rest, Self::Sweep { time, slot, keys_max: u32::from_le_bytes(keys_max) })
             }
+            KIND_MARK => {
+                let (id, rest) = take(rest)?;
+                end(rest, Self::Mark { time, id: MarkId(u64::from_le_bytes(id)) })
+            }
             kind => Err(EntryError::Kind(kind)),
         }
     }
@@ -117,13 +141,14 @@ fn end<'a>(rest: &[u8], entry: Entry<'a>) -> Result<Entry<'a>, EntryError> {
 mod tests {
     use super::*;
 
-    fn examples() -> [Entry<'static>; 4] {
+    fn examples() -> [Entry<'static>; 5] {
         let (time, slot) = (LogTime(0x0102_0304), Slot::of_key(b"k"));
         [
             Entry::Write { time, seed: 9, resp3: true, request: b"*1\r\n$4\r\nINCR\r\n" },
             Entry::Write { time, seed: u64::MAX, resp3: false, request: b"" },
             Entry::Tick { time },
             Entry::Sweep { time, slot, keys_max: 100 },
+            Entry::Mark { time, id: MarkId(u64::MAX - 1) },
         ]
     }
 
@@ -141,6 +166,9 @@ mod tests {
         let mut bytes = Vec::new();
         Entry::Write { time: LogTime(1), seed: 2, resp3: true, request: b"*0" }.encode(&mut bytes);
         assert_eq!(bytes, b"\x01\x01\x01\0\0\0\0\0\0\0\x02\0\0\0\0\0\0\0\x01*0");
+        bytes.clear();
+        Entry::Mark { time: LogTime(1), id: MarkId(2) }.encode(&mut bytes);
+        assert_eq!(bytes, b"\x01\x04\x01\0\0\0\0\0\0\0\x02\0\0\0\0\0\0\0");
     }
 
     #[test]
@@ -155,6 +183,7 @@ mod tests {
         assert_eq!(Entry::decode(&[2, 1, 0]), Err(EntryError::Version(2)));
         assert_eq!(Entry::decode(&[1, 9, 0, 0, 0, 0, 0, 0, 0, 0]), Err(EntryError::Kind(9)));
         assert!(Entry::decode(&[1, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0]).is_err());
+        assert!(Entry::decode(&[1, 4, 0, 0, 0, 0, 0, 0, 0, 0, 7, 0, 0, 0, 0, 0, 0, 0, 0]).is_err());
         assert!(Entry::decode(&[1, 3, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 1, 0, 0, 0]).is_err());
     }
 }

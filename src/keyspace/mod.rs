@@ -48,7 +48,6 @@ mod tests;
 mod value;
 
 pub use apply::{Applied, Read, ReadAt};
-pub use digest::SlotDigest;
 pub use entry::{ENTRY_FORMAT_VERSION, Entry};
 pub use error::{EntryError, SnapshotError};
 pub use limits::Limits;

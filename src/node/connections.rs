@@ -249,7 +249,7 @@ impl Answers for Connections {
                     RefusalReason::NotLeader | RefusalReason::NoReplica => {
                         ControlReply::NotLeader { leader: home.map(|(node, _)| node) }
                     }
-                    other => ControlReply::Error(format!("the catalog did not answer: {}", other.name())),
+                    other => ControlReply::Error(format!("no decision: {}", other.name())),
                 };
                 let json = serde_json::to_vec(&reply).expect("an answer is plain data");
                 put_numbered(out, Kind::ControlReply, ticket.id, &json);

@@ -1,11 +1,14 @@
 //! What operators' commands and other nodes ask of this one (`protocol::control`).
 
+use std::sync::Arc;
+
 use super::answers::Answers;
 use super::home::HomeError;
 use super::server::Node;
 use crate::protocol::control::{ControlReply, ControlRequest, NodeReport, ReplicaReport, Welcome};
 use crate::protocol::frame::{FrameError, Kind, RefusalReason, put_numbered, split_numbered};
-use crate::topology::{Catalog, CatalogCommand, ShardId, ShardName};
+use crate::protocol::verification::{MarkDigests, MarkId};
+use crate::topology::{Catalog, CatalogCommand, LogIndex, ShardId, ShardName};
 
 /// Answers one question, at once or when the catalog's group has decided.
 ///
@@ -34,12 +37,66 @@ pub fn handle(node: &mut Node, key: usize, payload: &[u8]) -> Result<(), FrameEr
             propose(node, key, id, &CatalogCommand::RegisterNode { name, incarnation });
             return Ok(());
         }
+        Ok(ControlRequest::Mark { shard, id: mark }) => {
+            let ticket = node.connections.ticket(key, id, 0, 0, shard);
+            let (now, wall) = (node.clock.now(), node.clock.wall());
+            node.engine.log_mark((shard, mark), ticket, now, wall, &mut node.connections);
+            return Ok(());
+        }
+        Ok(ControlRequest::Digests { shard, id: mark, index }) => match digests(node, shard, mark, index) {
+            Digests::Here(json) => {
+                put(node, key, id, &json);
+                return Ok(());
+            }
+            Digests::Not(reply) => reply,
+        },
+        Ok(ControlRequest::SlotKeys { shard, id: mark, slot, from }) => {
+            let ticket = node.connections.ticket(key, id, 0, 0, shard);
+            if node.marks.list(shard, mark, slot, from, ticket) {
+                return Ok(());
+            }
+            ControlReply::Error("nothing is kept of this mark any more".to_owned())
+        }
+        Ok(ControlRequest::EndVerification { shard, id: mark, verdict }) => {
+            if node.marks.let_go(shard, mark)
+                && let Some(replica) = node.engine.replica_mut(shard)
+            {
+                replica.verifications = (replica.verifications.0 + 1, Some(verdict));
+            }
+            ControlReply::Done
+        }
     };
-    if let Some(connection) = node.connections.get_dirty(key) {
-        let json = serde_json::to_vec(&reply).expect("an answer is plain data");
-        put_numbered(&mut connection.outlet.out, Kind::ControlReply, id, &json);
-    }
+    put(node, key, id, &serde_json::to_vec(&reply).expect("an answer is plain data"));
     Ok(())
+}
+
+fn put(node: &mut Node, key: usize, id: u64, json: &[u8]) {
+    if let Some(connection) = node.connections.get_dirty(key) {
+        put_numbered(&mut connection.outlet.out, Kind::ControlReply, id, json);
+    }
+}
+
+/// What there is to say of a mark.
+enum Digests {
+    /// The answer, as JSON.
+    Here(Arc<[u8]>),
+    /// Why not.
+    Not(ControlReply),
+}
+
+fn digests(node: &Node, shard: ShardId, mark: MarkId, index: LogIndex) -> Digests {
+    let Some(replica) = node.engine.replica(shard) else {
+        return Digests::Not(ControlReply::Error("it has no replica of the shard".to_owned()));
+    };
+    if let Some(reason) = &replica.failed {
+        return Digests::Not(ControlReply::Error(format!("the replica stopped: {reason}")));
+    }
+    let applied = replica.applied();
+    Digests::Not(ControlReply::Digests(match node.marks.digests(shard, mark) {
+        Some(Some(json)) => return Digests::Here(json),
+        None if applied >= index => MarkDigests::Passed,
+        Some(None) | None => MarkDigests::Pending { applied },
+    }))
 }
 
 fn propose(node: &mut Node, key: usize, id: u64, command: &CatalogCommand) {

@@ -15,6 +15,7 @@ use bytes::Bytes;
 
 use super::answers::{Answers, Ticket};
 use super::machine::{FrozenMachine, Machine};
+use super::marks::Marked;
 use super::replica::{Replica, Turn};
 use crate::consensus::{
     Effects, HardState, Held, Message, SnapshotPoint, decode_message, encode_message, snapshot_point,
@@ -23,6 +24,7 @@ use crate::keyspace::Garbage;
 use crate::net::Moment;
 use crate::protocol::frame::{Kind, NodeStatus, RefusalReason, RequestHead, put_message};
 use crate::protocol::request::Span;
+use crate::protocol::verification::MarkId;
 use crate::storage::WriteBatch;
 use crate::topology::{Catalog, CatalogCommand, LogTime, NodeName, ReplicaId, Revision, ShardId};
 
@@ -40,6 +42,8 @@ const MEMBERS_TICKS: u64 = 8;
 const STAGGER_TICKS: usize = 2;
 /// Ticks until an election that was brought forward is tried again, while the leader's node stays away.
 const HURRY_AGAIN_TICKS: u64 = 6;
+/// How long an operator's request may wait for its entry.
+const CONTROL_PATIENCE: Duration = Duration::from_secs(5);
 /// Bytes that may wait for a peer; a peer that takes none of them is out of reach.
 const PEER_BYTES_MAX: usize = 256 * 1024 * 1024;
 
@@ -84,6 +88,13 @@ pub enum Event {
         point: SnapshotPoint,
         /// The state.
         state: FrozenMachine,
+    },
+    /// Read the state that a replica had at a mark.
+    Marked {
+        /// The group.
+        shard: ShardId,
+        /// The state.
+        marked: Marked,
     },
     /// Free this on another thread.
     Garbage(Garbage),
@@ -299,8 +310,25 @@ impl Engine {
         };
         let (scratch, spans) = (&mut self.scratch, &mut self.spans);
         let mut turn = Turn { now, wall, answers, scratch, spans, seed: 0 };
-        replica.catalog_command(command, ticket, now + Duration::from_secs(5), &mut turn);
+        replica.catalog_command(command, ticket, now + CONTROL_PATIENCE, &mut turn);
         self.mark(ShardId::CATALOG);
+    }
+
+    /// Takes an operator's wish to compare the replicas of a shard.
+    pub fn log_mark(
+        &mut self,
+        (shard, id): (ShardId, MarkId),
+        ticket: Ticket,
+        now: Moment,
+        wall: LogTime,
+        answers: &mut dyn Answers,
+    ) {
+        let Some(replica) = self.replicas.get_mut(&shard) else {
+            return answers.refuse(ticket, RefusalReason::NoReplica, None);
+        };
+        let (scratch, spans) = (&mut self.scratch, &mut self.spans);
+        replica.mark(id, ticket, now + CONTROL_PATIENCE, &mut Turn { now, wall, answers, scratch, spans, seed: 0 });
+        self.mark(shard);
     }
 
     /// Lets one tick pass.
@@ -531,6 +559,7 @@ impl Engine {
             replica.apply(&effects.committed, turn);
             effects.committed.clear();
             self.events.extend(replica.machine.take_garbage().map(Event::Garbage));
+            self.events.extend(replica.marked.drain(..).map(|marked| Event::Marked { shard, marked }));
             self.catalog_applied(replica);
         }
     }

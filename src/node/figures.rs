@@ -18,6 +18,7 @@ use super::engine::Engine;
 use super::log_thread::{SYNC_BUCKETS, SyncTimes};
 use crate::control::admin::Exposed;
 use crate::protocol::frame::Role;
+use crate::protocol::verification::Verdict;
 
 type Labels = Vec<(&'static str, String)>;
 
@@ -42,8 +43,8 @@ struct PublishedReplica {
     leads: bool,
     readable: bool,
     has_leader: bool,
-    gauges: [(&'static str, &'static str, u64); 9],
-    counters: [(&'static str, &'static str, u64); 4],
+    gauges: [(&'static str, &'static str, u64); 10],
+    counters: [(&'static str, &'static str, u64); 5],
 }
 
 impl Figures {
@@ -73,12 +74,18 @@ impl Figures {
                     ("log_window_bytes", "Bytes of log entries in memory", replica.group.window_bytes() as u64),
                     ("writes_waiting", "Writes that wait for their entries", writes as u64),
                     ("reads_waiting", "Reads that wait for an index", reads as u64),
+                    (
+                        "last_verification",
+                        "How the last comparison of the replicas ended: 0 none yet, 1 identical, 2 different, 3 incomplete",
+                        replica.verifications.1.map_or(0, verdict_number),
+                    ),
                 ],
                 counters: [
                     ("reads", "Reads answered", replica.counts.reads),
                     ("writes", "Writes answered", replica.counts.writes),
                     ("refusals", "Requests refused", replica.counts.refusals),
                     ("snapshots_written", "Snapshots written to disk", replica.snapshots_written),
+                    ("verifications", "Comparisons with the other replicas", replica.verifications.0),
                 ],
             }
         });
@@ -130,6 +137,14 @@ impl Exposed for Figures {
             Some(replica) => Some(format!("the replica of shard {} has no leader or no state", replica.shard)),
             None => None,
         }
+    }
+}
+
+const fn verdict_number(verdict: Verdict) -> u64 {
+    match verdict {
+        Verdict::Identical => 1,
+        Verdict::Different => 2,
+        Verdict::Incomplete => 3,
     }
 }
 

@@ -6,6 +6,7 @@ use crate::keyspace::{Applied, Entry, Frozen, Garbage, Keyspace, Loader, Read, R
 use crate::protocol::control::ControlReply;
 use crate::protocol::frame::RefusalReason;
 use crate::protocol::request::Args;
+use crate::protocol::verification::MarkId;
 use crate::topology::{Catalog, CatalogCommand, LogTime, ShardId, Slot};
 
 /// Bytes of one piece of a snapshot.
@@ -30,6 +31,8 @@ pub enum Outcome {
     Refused(RefusalReason),
     /// There is nobody to answer.
     Nothing,
+    /// The state as it is now is to be compared with that of the other replicas.
+    Mark(MarkId),
 }
 
 /// State that cannot be read or an entry that cannot be understood: the replica must stop.
@@ -58,6 +61,7 @@ impl Machine {
                     Applied::Reply => Ok(Outcome::Reply),
                     Applied::NotOwner(_) => Ok(Outcome::Refused(RefusalReason::NotOwner)),
                     Applied::Nothing => Ok(Outcome::Nothing),
+                    Applied::Mark(id) => Ok(Outcome::Mark(id)),
                 }
             }
             Self::Catalog(catalog) => {

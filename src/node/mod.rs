@@ -25,6 +25,7 @@ pub mod home;
 mod leader_time;
 mod log_thread;
 pub mod machine;
+pub mod marks;
 mod peer_link;
 mod reads;
 pub mod replica;

@@ -18,12 +18,15 @@ use bytes::Bytes;
 use super::answers::{Answers, Ticket};
 use super::leader_time::LeaderTime;
 use super::machine::{Machine, Outcome};
+use super::marks::Marked;
 use super::reads::{Reads, WaitingRead};
 use crate::consensus::{Committed, Group, MemberChange, ProposeError, SnapshotPoint};
 use crate::keyspace::{Entry, Read, ReadAt};
 use crate::net::Moment;
+use crate::protocol::control::ControlReply;
 use crate::protocol::frame::{ReadLevel, RefusalReason, ReplicaStatus, RequestHead, Role};
 use crate::protocol::request::{Args, Span, parse_array};
+use crate::protocol::verification::{MarkId, MarkPlace, Verdict};
 use crate::topology::{Catalog, CatalogCommand, LogIndex, LogTime, ReplicaId, Revision, ShardId, Slot, Term};
 
 /// Writes that may wait for their entries in one shard; more are refused as `Busy`.
@@ -105,6 +108,10 @@ pub struct Replica {
     pub snapshots_written: u64,
     /// What was answered since the start.
     pub counts: Counts,
+    /// Comparisons with the other replicas since the start, and how the last one ended.
+    pub verifications: (u64, Option<Verdict>),
+    /// States at marks that the engine has not taken yet.
+    pub marked: Vec<Marked>,
     /// Whether the log has nothing of the group that fits its state, and must be told where it starts.
     pub log_starts_afresh: bool,
     /// Whether the replica is in the engine's list of those with something to do.
@@ -144,6 +151,8 @@ impl Replica {
             snapshotting: false,
             snapshots_written: 0,
             counts: Counts::default(),
+            verifications: (0, None),
+            marked: Vec::new(),
             log_starts_afresh: false,
             dirty: true,
             written: None,
@@ -195,6 +204,20 @@ impl Replica {
         }
         let data = Bytes::from(serde_json::to_vec(command).expect("a command is plain data"));
         self.proposals.push(Proposal { data, ticket: Some(ticket), deadline });
+    }
+
+    /// Takes an operator's wish to compare the replicas.
+    pub fn mark(&mut self, id: MarkId, ticket: Ticket, deadline: Moment, turn: &mut Turn<'_>) {
+        if self.failed.is_some() || !matches!(self.machine, Machine::Data(_)) {
+            return self.refuse(ticket, RefusalReason::Loading, turn);
+        }
+        let Some(leading) = self.leading.filter(|_| self.group.leads()) else {
+            return self.refuse(ticket, RefusalReason::NotLeader, turn);
+        };
+        let time = leading.at(turn.now, turn.wall, self.machine.log_time());
+        let mut data = Vec::with_capacity(32);
+        Entry::Mark { time, id }.encode(&mut data);
+        self.proposals.push(Proposal { data: data.into(), ticket: Some(ticket), deadline });
     }
 
     fn write(&mut self, resp3: bool, body: &[u8], ticket: Ticket, deadline: Moment, turn: &mut Turn<'_>) {
@@ -364,6 +387,7 @@ impl Replica {
             turn.scratch.clear();
             if !entry.data.is_empty() && self.failed.is_none() {
                 match self.machine.apply(&entry.data, turn.scratch) {
+                    Ok(Outcome::Mark(id)) => outcome = self.marked_at(id, entry, turn),
                     Ok(done) => outcome = done,
                     Err(error) => self.fail(format!("index {}: {error}", entry.index)),
                 }
@@ -372,6 +396,18 @@ impl Replica {
             self.answer_displaced(entry, outcome, turn);
             self.state_index = entry.index;
         }
+    }
+
+    /// Freezes the state just after a mark. A replica that starts comes by marks that nobody asks about any more.
+    fn marked_at(&mut self, id: MarkId, entry: &Committed, turn: &mut Turn<'_>) -> Outcome {
+        if let Machine::Data(keyspace) = &self.machine
+            && !self.starts()
+        {
+            self.marked.push(Marked { id, index: entry.index, state: keyspace.freeze() });
+        }
+        let place = ControlReply::Marked(MarkPlace { index: entry.index, term: entry.term });
+        serde_json::to_writer(&mut *turn.scratch, &place).expect("numbers are JSON, and memory takes them");
+        Outcome::Reply
     }
 
     fn answer_write(&mut self, entry: &Committed, outcome: Outcome, turn: &mut Turn<'_>) {
@@ -409,7 +445,7 @@ impl Replica {
         match outcome {
             Outcome::Reply => turn.answers.reply(ticket, index, turn.scratch),
             Outcome::Refused(reason) => self.refuse(ticket, reason, turn),
-            Outcome::Nothing => turn.answers.reply(ticket, index, b""),
+            Outcome::Nothing | Outcome::Mark(_) => turn.answers.reply(ticket, index, b""),
         }
     }
 

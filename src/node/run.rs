@@ -18,6 +18,7 @@ use super::engine::{Engine, EngineOptions};
 use super::figures::Figures;
 use super::home::{Home, HomeError};
 use super::log_thread::{self, Written};
+use super::marks::Marks;
 use super::peer_link::Links;
 use super::server::{self, Node, Shared};
 use crate::control::admin;
@@ -216,6 +217,7 @@ async fn open(options: &NodeOptions) -> Result<(Shared, TcpListener, Option<TcpL
         desk: Rc::default(),
         clients: 0,
         wake: Rc::new(Notify::new()),
+        marks: Marks::default(),
         fatal: None,
         ended: Rc::new(Notify::new()),
         catalog_changed: Rc::new(Notify::new()),

@@ -19,6 +19,7 @@ use super::engine::{Engine, Event, TICK};
 use super::figures::Figures;
 use super::home::Home;
 use super::log_thread::Written;
+use super::marks::{self, Marks};
 use super::peer_link::Links;
 use super::resp::RespReader;
 use super::{handshake, transfer};
@@ -64,6 +65,8 @@ pub struct Node {
     pub clients: u64,
     /// Wakes the turn.
     pub wake: Rc<Notify>,
+    /// States that operators compare.
+    pub marks: Marks,
     /// Set when the node must end: why.
     pub fatal: Option<String>,
     /// Wakes whoever waits for `fatal`.
@@ -89,6 +92,7 @@ impl Node {
         self.engine.turn(now, wall, &mut self.connections);
         self.submit();
         self.handle_events(shared, now);
+        marks::work(self, shared);
         self.links.flush(&mut self.engine, shared);
         self.flush(shared);
     }
@@ -140,6 +144,7 @@ impl Node {
                 Event::WriteSnapshot { shard, point, state } => {
                     transfer::write(self, shared, shard, point, state);
                 }
+                Event::Marked { shard, marked } => self.marks.keep(shard, marked, now),
                 Event::Garbage(garbage) => drop(tokio::task::spawn_blocking(move || drop(garbage))),
                 Event::CatalogChanged(catalog) => self.catalog_is(catalog),
                 Event::StatusChanged => self.push_status(now),
@@ -261,6 +266,7 @@ pub async fn run_turns(shared: Shared) {
                 node.engine.tick(now, wall, &mut node.connections);
                 ticked += 1;
                 if ticked % PUBLISH_TICKS == 1 {
+                    node.marks.let_go_of_old(now);
                     node.figures.publish(&node.engine, node.connections.len(), now);
                 }
             }

@@ -2,14 +2,16 @@
 //! and nodes ask of a node (`Control`, `ControlReply`).
 //!
 //! One answer to each question, and the error forms are the same for all: `{"error": text}`, or
-//! `{"not_leader": {"leader": name}}` where only the leader of the catalog can answer. Unknown fields are ignored, so that
+//! `{"not_leader": {"leader": name}}` where only the leader of the group can answer. Unknown fields are ignored, so that
 //! an older end understands a newer one; an unknown question is an error.
 
 use serde::{Deserialize, Serialize};
 
 use super::frame::Role;
+use super::verification::{MarkDigests, MarkId, MarkPlace, SlotKeys, Verdict};
 use crate::topology::{
-    Catalog, CatalogOutcome, ClusterId, Incarnation, LogIndex, NodeName, ReplicaId, Revision, ShardId, ShardName, Term,
+    Catalog, CatalogOutcome, ClusterId, Incarnation, LogIndex, NodeName, ReplicaId, Revision, ShardId, ShardName, Slot,
+    Term,
 };
 
 /// What the connecting end of a connection is.
@@ -80,6 +82,43 @@ pub enum ControlRequest {
         /// The incarnation of its data directory.
         incarnation: Incarnation,
     },
+    /// Log a mark, at which the replicas of a shard can be compared. Answered by the shard's leader with
+    /// [`ControlReply::Marked`], by others with [`ControlReply::NotLeader`].
+    Mark {
+        /// The shard.
+        shard: ShardId,
+        /// A number never used before.
+        id: MarkId,
+    },
+    /// What was your replica of a shard at this mark? Answered with [`ControlReply::Digests`].
+    Digests {
+        /// The shard.
+        shard: ShardId,
+        /// The mark.
+        id: MarkId,
+        /// Where it stands.
+        index: LogIndex,
+    },
+    /// What were the keys of a slot like at this mark? Answered with [`ControlReply::SlotKeys`].
+    SlotKeys {
+        /// The shard.
+        shard: ShardId,
+        /// The mark.
+        id: MarkId,
+        /// The slot.
+        slot: Slot,
+        /// How many keys to skip, in hash order.
+        from: u64,
+    },
+    /// Let go of what is kept for a mark, and count how the comparison ended. Answered with [`ControlReply::Done`].
+    EndVerification {
+        /// The shard.
+        shard: ShardId,
+        /// The mark.
+        id: MarkId,
+        /// What the comparison came to.
+        verdict: Verdict,
+    },
 }
 
 /// The answer to a [`ControlRequest`].
@@ -88,9 +127,9 @@ pub enum ControlRequest {
 pub enum ControlReply {
     /// It cannot be done, and why.
     Error(String),
-    /// Only the catalog's leader can answer: ask there.
+    /// Only the leader of the group, mostly the catalog's, can answer: ask there.
     NotLeader {
-        /// The node of the catalog's leader, where it is known.
+        /// The node of that leader, where it is known.
         leader: Option<NodeName>,
     },
     /// Who the node is.
@@ -103,6 +142,14 @@ pub enum ControlReply {
     Initialized,
     /// What the catalog decided about a proposal.
     Decided(CatalogOutcome),
+    /// The mark is in the shard's log, and the leader has come to it.
+    Marked(MarkPlace),
+    /// What the replica was at the mark.
+    Digests(MarkDigests),
+    /// What the slot's keys were like; none: the replica did not own the slot.
+    SlotKeys(Option<SlotKeys>),
+    /// It was done.
+    Done,
 }
 
 /// A node's account of itself and its replicas, for people.

@@ -9,3 +9,4 @@ pub mod numbers;
 pub mod reply;
 pub mod reply_scan;
 pub mod request;
+pub mod verification;

@@ -478,7 +478,7 @@ impl World {
                     let took = self.random.within(500, 40_000);
                     self.send_to(node, took, Happening::SnapshotDone { point, state: Some(state) });
                 }
-                Event::CatalogChanged(_) | Event::StatusChanged | Event::Garbage(_) => {}
+                Event::CatalogChanged(_) | Event::StatusChanged | Event::Garbage(_) | Event::Marked { .. } => {}
             }
         }
     }

@@ -23,8 +23,8 @@ use std::sync::Arc;
 
 use super::limits::Limits;
 use super::slot_data::SlotData;
-use super::store::Keyspace;
-use crate::topology::LogTime;
+use super::store::{Keyspace, Usage};
+use crate::topology::{LogTime, Slot};
 
 pub use loader::Loader;
 pub use writer::Pieces;
@@ -54,7 +54,7 @@ pub struct Frozen {
     seed: u64,
     log_time: LogTime,
     limits: Limits,
-    keys: u64,
+    usage: Usage,
     slots: Box<[Option<Arc<SlotData>>]>,
 }
 
@@ -65,7 +65,7 @@ impl Keyspace {
             seed: self.seed,
             log_time: self.log_time,
             limits: self.limits,
-            keys: self.usage().keys,
+            usage: self.usage(),
             slots: self.slots().into(),
         }
     }
@@ -75,6 +75,22 @@ impl Frozen {
     /// The log time at which it was taken.
     pub const fn log_time(&self) -> LogTime {
         self.log_time
+    }
+
+    pub(super) const fn seed(&self) -> u64 {
+        self.seed
+    }
+
+    pub(super) const fn limits(&self) -> Limits {
+        self.limits
+    }
+
+    pub(super) const fn usage(&self) -> Usage {
+        self.usage
+    }
+
+    pub(super) fn slot(&self, slot: Slot) -> Option<&SlotData> {
+        self.slots[slot.index()].as_deref()
     }
 
     /// The snapshot as pieces of about `piece_bytes` each, made one by one.
@@ -87,7 +103,6 @@ impl Frozen {
 mod tests {
     use super::super::tests::{apply, read, whole};
     use super::*;
-    use crate::topology::Slot;
 
     fn pieces_of(keyspace: &Keyspace, piece_bytes: usize) -> Vec<Vec<u8>> {
         keyspace.freeze().pieces(piece_bytes).collect()

@@ -56,7 +56,7 @@ impl Pieces {
                 }
             }
             Place::End => {
-                let keys = self.frozen.keys;
+                let keys = self.frozen.usage.keys;
                 self.record(piece, KIND_END, |out| out.extend_from_slice(&keys.to_le_bytes()));
                 self.at = Place::Done;
             }
