@@ -12,6 +12,9 @@ use crate::topology::config::check_name;
 
 const EXIT_CODES: &str = "Exit codes: 0 done; 1 refused, invalid or not possible now (the reason is on standard error); 2 wrong command line";
 
+const VERIFY_EXIT_CODES: &str =
+    "Exit codes: 0 all replicas are identical; 1 there are differences; 2 not all replicas could be compared";
+
 /// Many Raft groups that look like one Redis.
 #[derive(Debug, Parser)]
 #[command(name = "pontoon", version, arg_required_else_help = true, after_help = EXIT_CODES)]
@@ -41,6 +44,8 @@ pub enum Command {
     Check(CheckArgs),
     /// Show where a key lives
     Where(WhereArgs),
+    /// Compare the replicas of every shard
+    Verify(VerifyArgs),
 }
 
 /// How to log.
@@ -189,6 +194,21 @@ pub struct WhereArgs {
     /// Print the result as JSON
     #[arg(long)]
     pub json: bool,
+}
+
+/// `pontoon verify`.
+#[derive(Clone, Debug, Args)]
+#[command(after_help = VERIFY_EXIT_CODES)]
+pub struct VerifyArgs {
+    /// The cluster's file
+    #[arg(long, env = "PONTOON_CONFIG", default_value = "shards.toml")]
+    pub config: PathBuf,
+    /// Print the result as JSON
+    #[arg(long)]
+    pub json: bool,
+    /// How long replicas that lag are waited for, in milliseconds
+    #[arg(long, env = "PONTOON_TIMEOUT_MS", default_value_t = 30_000, value_parser = clap::value_parser!(u64).range(1..))]
+    pub timeout_ms: u64,
 }
 
 /// An address to listen on: unlike a node's address it may be `0.0.0.0`, and its port may be 0.

@@ -5,6 +5,8 @@
 //! | 0 | done |
 //! | 1 | refused, invalid, or not possible now; the reason is on standard error |
 //! | 2 | the command line itself is wrong |
+//!
+//! `verify` has codes of its own.
 
 pub mod args;
 mod check;
@@ -18,6 +20,7 @@ mod proxy;
 mod report;
 mod signals;
 mod status;
+mod verify;
 
 use std::ffi::OsString;
 use std::future::Future;
@@ -38,7 +41,7 @@ pub fn run(command_line: impl IntoIterator<Item = OsString>) -> ExitCode {
         }
     };
     match logging::start(&parsed.logging).and_then(|()| dispatch(parsed.command)) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             let _ = writeln!(std::io::stderr(), "{error:#}");
             ExitCode::FAILURE
@@ -46,8 +49,8 @@ pub fn run(command_line: impl IntoIterator<Item = OsString>) -> ExitCode {
     }
 }
 
-fn dispatch(command: Command) -> anyhow::Result<()> {
-    match command {
+fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
+    let done = match command {
         Command::Dev(args) => block_on(dev::run(&args)),
         Command::Node(args) => block_on(node::run(&args)),
         Command::Init(args) => block_on(init::run(&args)),
@@ -55,10 +58,12 @@ fn dispatch(command: Command) -> anyhow::Result<()> {
         Command::Status(args) => block_on(status::run(&args)),
         Command::Check(args) => check::run(&args),
         Command::Where(args) => block_on(locate::run(&args)),
-    }
+        Command::Verify(args) => return block_on(async { Ok(verify::run(&args).await) }),
+    };
+    done.map(|()| ExitCode::SUCCESS)
 }
 
-fn block_on(command: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
+fn block_on<T>(command: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
     tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(command)
 }
 

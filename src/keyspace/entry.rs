@@ -5,7 +5,7 @@
 //! | 1 write | `u64 seed`, `u8 flags` (1: RESP3), the request as one RESP array |
 //! | 2 tick | |
 //! | 3 sweep | `u16 slot`, `u32 keys at most` |
-//! | 4 mark | `u64 id` |
+//! | 16 mark | `u64 id` |
 //!
 //! Entries outlive the program that wrote them: a version or kind that is not known is an error that stops the
 //! replica, never something to skip.
@@ -20,7 +20,7 @@ pub const ENTRY_FORMAT_VERSION: u8 = 1;
 const KIND_WRITE: u8 = 1;
 const KIND_TICK: u8 = 2;
 const KIND_SWEEP: u8 = 3;
-const KIND_MARK: u8 = 4;
+const KIND_MARK: u8 = 16;
 const FLAG_RESP3: u8 = 1;
 
 /// One entry of a data shard's log.
@@ -168,7 +168,7 @@ mod tests {
         assert_eq!(bytes, b"\x01\x01\x01\0\0\0\0\0\0\0\x02\0\0\0\0\0\0\0\x01*0");
         bytes.clear();
         Entry::Mark { time: LogTime(1), id: MarkId(2) }.encode(&mut bytes);
-        assert_eq!(bytes, b"\x01\x04\x01\0\0\0\0\0\0\0\x02\0\0\0\0\0\0\0");
+        assert_eq!(bytes, b"\x01\x10\x01\0\0\0\0\0\0\0\x02\0\0\0\0\0\0\0");
     }
 
     #[test]
@@ -183,7 +183,7 @@ mod tests {
         assert_eq!(Entry::decode(&[2, 1, 0]), Err(EntryError::Version(2)));
         assert_eq!(Entry::decode(&[1, 9, 0, 0, 0, 0, 0, 0, 0, 0]), Err(EntryError::Kind(9)));
         assert!(Entry::decode(&[1, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0]).is_err());
-        assert!(Entry::decode(&[1, 4, 0, 0, 0, 0, 0, 0, 0, 0, 7, 0, 0, 0, 0, 0, 0, 0, 0]).is_err());
+        assert!(Entry::decode(&[1, 16, 0, 0, 0, 0, 0, 0, 0, 0, 7, 0, 0, 0, 0, 0, 0, 0, 0]).is_err());
         assert!(Entry::decode(&[1, 3, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 1, 0, 0, 0]).is_err());
     }
 }

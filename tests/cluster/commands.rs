@@ -30,6 +30,7 @@ fn every_proxy_is_the_same_database() {
         let found: i64 = ask(&mut second, &["GET", &format!("k{number}")]).unwrap();
         assert_eq!(found, number);
     }
+    cluster.end();
 }
 
 #[test]
@@ -56,6 +57,7 @@ fn commands_of_many_keys_are_split_and_merged() {
     assert!(listed.contains(&random));
     assert_eq!(ask::<String>(&mut connection, &["FLUSHALL"]).unwrap(), "OK");
     assert_eq!(ask::<i64>(&mut connection, &["DBSIZE"]).unwrap(), 0);
+    cluster.end();
 }
 
 #[test]
@@ -74,6 +76,7 @@ fn commands_that_cannot_be_split_need_one_shard() {
     let error = ask::<i64>(&mut connection, &["MSETNX", "k0", "1", &away, "2"]).unwrap_err();
     assert_eq!(error.code(), Some("CROSSSLOT"), "{error}");
     assert_eq!(ask::<i64>(&mut connection, &["MSETNX", "k0", "1", &near, "2"]).unwrap(), 1);
+    cluster.end();
 }
 
 #[test]
@@ -98,6 +101,7 @@ fn a_scan_goes_over_all_shards_and_finds_every_key_once() {
     }
     assert_eq!(found.len(), 1000);
     assert_eq!(found.into_iter().collect::<BTreeSet<_>>(), expected);
+    cluster.end();
 }
 
 #[test]
@@ -118,6 +122,7 @@ fn a_deep_pipeline_over_all_shards_is_answered_in_order() {
     socket.read_exact(&mut found).unwrap();
     feeding.join().unwrap();
     assert!(found == expected, "an answer is wrong or out of its place");
+    cluster.end();
 }
 
 #[test]
@@ -140,6 +145,7 @@ fn reads_and_writes_of_one_key_take_effect_in_the_order_in_which_they_were_piped
         feeding.join().unwrap();
         assert_eq!(String::from_utf8_lossy(&found), expected, "{level}");
     }
+    cluster.end();
 }
 
 #[test]
@@ -152,6 +158,7 @@ fn big_values_and_binary_keys_go_through() {
     let found: Vec<u8> = redis::cmd("GET").arg(key).query(&mut connection).unwrap();
     assert!(found == value);
     assert_eq!(redis::cmd("STRLEN").arg(key).query::<i64>(&mut connection).unwrap(), 64 << 20);
+    cluster.end();
 }
 
 #[test]
@@ -170,6 +177,7 @@ fn malformed_input_gets_redis_errors_and_a_closed_connection() {
         socket.read_to_string(&mut found).unwrap();
         assert_eq!(found, answer, "{sent:?}");
     }
+    cluster.end();
 }
 
 #[test]
@@ -193,6 +201,7 @@ fn keys_expire_on_every_replica_and_reads_are_spread() {
         200 => Ok(()),
         other => Err(other.to_string()),
     });
+    cluster.end();
 }
 
 #[test]
@@ -207,4 +216,5 @@ fn resp3_and_the_connection_commands() {
     assert!(ask::<i64>(&mut connection, &["COMMAND", "COUNT"]).unwrap() > 50);
     let keys: Vec<String> = ask(&mut connection, &["COMMAND", "GETKEYS", "MSET", "a", "1", "b", "2"]).unwrap();
     assert_eq!(keys, ["a", "b"]);
+    cluster.end();
 }

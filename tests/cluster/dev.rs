@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::Command;
 
-use crate::harness::{Process, free_ports, until};
+use crate::harness::{Process, free_ports, until, verify};
 
 fn start(dir: &Path, port: u16) -> Result<Process, String> {
     let (data, listen) = (dir.join("data"), format!("127.0.0.1:{port}"));
@@ -28,6 +28,7 @@ fn it_keeps_its_data_over_a_polite_end_and_over_a_rude_one() {
             assert_eq!(found, old);
         }
         redis::cmd("SET").arg(format!("round{round}")).arg(round).query::<String>(&mut connection).unwrap();
+        verify(&dir.path().join("data/shards.toml"));
         if round == 0 {
             process.signal("INT");
             assert_eq!(process.wait(), Some(0));

@@ -103,6 +103,7 @@ fn acknowledged_writes_survive_the_death_of_a_leader_and_of_a_follower() {
         cluster.start_node(gone);
         cluster.await_health();
     }
+    cluster.end();
 }
 
 #[test]
@@ -123,6 +124,7 @@ fn everything_is_there_after_all_nodes_were_killed_at_once() {
         cluster.await_health();
     });
     check_all(&cluster, &written);
+    cluster.end();
 }
 
 #[test]
@@ -146,6 +148,7 @@ fn a_replica_that_is_far_behind_catches_up_by_a_snapshot() {
     let lengths: Vec<usize> =
         (0..80).map(|n| redis::cmd("STRLEN").arg(format!("big:{n}")).query(&mut connection).unwrap()).collect();
     assert!(lengths.iter().all(|l| *l == 1 << 20));
+    cluster.end();
 }
 
 #[test]
@@ -169,6 +172,7 @@ fn a_hanging_leader_costs_a_pause_and_no_error_to_readers() {
     redis::cmd("CLIENT").arg("READS").arg("strong").query::<String>(&mut connection).unwrap();
     let value: String = redis::cmd("GET").arg("k").query(&mut connection).unwrap();
     assert_eq!(value, "3");
+    cluster.end();
 }
 
 #[test]
@@ -191,6 +195,7 @@ fn the_death_of_a_leader_pauses_its_shard_only() {
     }
     assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
     redis::cmd("SET").arg(&in_a).arg("1").query::<String>(&mut connection).unwrap();
+    cluster.end();
 }
 
 #[test]
@@ -213,6 +218,7 @@ fn a_damaged_log_is_refused_with_its_place() {
     std::fs::write(&segment, &bytes).unwrap();
     cluster.start_node("n2");
     cluster.await_health();
+    cluster.end();
 }
 
 #[test]
@@ -242,4 +248,5 @@ fn a_torn_last_record_is_cut_off_and_fetched_again() {
     let found: Vec<Option<Vec<u8>>> =
         redis::cmd("MGET").arg((0..200).collect::<Vec<u32>>()).query(&mut connection).unwrap();
     assert!(found.iter().all(|value| value.as_ref().is_some_and(|v| v.len() == 1000)));
+    cluster.end();
 }

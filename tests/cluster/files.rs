@@ -50,6 +50,7 @@ fn edits_take_effect_without_dropping_a_connection() {
     fs::write(cluster.config(), third.replace("version = 3", "version = 4")).unwrap();
     await_version(&cluster, 4);
     set(&mut connection);
+    cluster.end();
 }
 
 #[test]
@@ -66,6 +67,7 @@ fn a_node_moves_to_another_address() {
     cluster.start_node("n3");
     cluster.await_health();
     set(&mut connection);
+    cluster.end();
 }
 
 #[test]
@@ -94,4 +96,5 @@ fn what_cannot_be_is_told_and_changes_nothing() {
 
     let again = cluster.run(&["init"]);
     assert_eq!(again.status.code(), Some(1), "a second init");
+    cluster.end();
 }

@@ -199,6 +199,15 @@ impl Cluster {
         });
     }
 
+    /// How every story ends: the nodes that are down come back, and all replicas of every shard hold the same.
+    pub fn end(mut self) {
+        let gone = |process: &mut Process| process.child.try_wait().unwrap().is_some();
+        let down: Vec<String> =
+            self.nodes.iter_mut().filter_map(|(name, process)| gone(process).then(|| name.clone())).collect();
+        down.iter().for_each(|name| self.start_node(name));
+        verify(&self.dir.path().join("operators.toml"));
+    }
+
     /// A connection to a proxy. A request may wait as long as a failover may take.
     pub fn connect_to(&self, proxy: usize) -> redis::Connection {
         let client = redis::Client::open(format!("redis://{}/", self.proxies[proxy].address)).unwrap();
@@ -211,6 +220,14 @@ impl Cluster {
     pub fn connect(&self) -> redis::Connection {
         self.connect_to(0)
     }
+}
+
+/// `pontoon verify` finds all replicas identical. The command waits for those that lag.
+pub fn verify(config: &Path) {
+    let output =
+        Command::new(env!("CARGO_BIN_EXE_pontoon")).arg("verify").arg("--config").arg(config).output().unwrap();
+    let (text, errors) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert_eq!(output.status.code(), Some(0), "{text}\n{errors}");
 }
 
 /// A `shards.toml` of shards `a`, `b`, ... over nodes `n1`, `n2`, ...

@@ -8,3 +8,4 @@ mod commands;
 mod dev;
 mod failover;
 mod files;
+mod verify;

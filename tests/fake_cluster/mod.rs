@@ -119,7 +119,7 @@ impl FakeCluster {
                 let catalog = shared.catalog.as_mut().expect("a cluster");
                 ControlReply::Decided(catalog.apply(&CatalogCommand::ProposeConfig { text, origin }))
             }
-            ControlRequest::Register { .. } => ControlReply::Error("not here".to_owned()),
+            _ => ControlReply::Error("not here".to_owned()),
         }
     }
 }
