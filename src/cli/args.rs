@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::frontend::parse_bytes;
 use crate::protocol::frame::ReadLevel;
 use crate::topology::NodeName;
 use crate::topology::config::check_name;
@@ -90,6 +91,9 @@ pub struct DevArgs {
     /// The level of reads, unless a connection asks for another
     #[arg(long, env = "PONTOON_READS", default_value = "session", value_parser = read_level)]
     pub reads: ReadLevel,
+    /// Memory of each node's data, like 512mb or 4gb, above which writes that add are refused; 0: no limit
+    #[arg(long, env = "PONTOON_MAX_MEMORY", value_name = "BYTES", default_value = "0", value_parser = bytes)]
+    pub max_memory: u64,
 }
 
 /// `pontoon node`: one node.
@@ -116,6 +120,9 @@ pub struct NodeArgs {
     /// Bytes of entries after which it is written, where the last snapshot was smaller
     #[arg(long, env = "PONTOON_SNAPSHOT_BYTES", value_parser = clap::value_parser!(u64).range(1..))]
     pub snapshot_bytes: Option<u64>,
+    /// Memory of the node's data, like 512mb or 4gb, above which writes that add are refused; 0: no limit
+    #[arg(long, env = "PONTOON_MAX_MEMORY", value_name = "BYTES", default_value = "0", value_parser = bytes)]
+    pub max_memory: u64,
 }
 
 /// `pontoon proxy`: one stateless proxy.
@@ -220,6 +227,11 @@ fn listen_address(text: &str) -> Result<SocketAddr, String> {
     text.to_socket_addrs().ok().and_then(|mut found| found.next()).ok_or_else(form)
 }
 
+/// As in `maxmemory` of a redis.conf.
+fn bytes(text: &str) -> Result<u64, String> {
+    parse_bytes(text).ok_or_else(|| "a number of bytes is like 1000000, 512mb or 4gb".to_owned())
+}
+
 fn node_name(text: &str) -> Result<NodeName, String> {
     check_name(text).map(|()| NodeName::new(text)).map_err(str::to_owned)
 }
@@ -248,6 +260,8 @@ mod tests {
         assert!(listen_address("localhost:6379").unwrap().ip().is_loopback());
         assert!(listen_address("6379").is_err());
         assert!(node_name("n 1").is_err());
+        assert_eq!((bytes("512MB"), bytes("4g"), bytes("0")), (Ok(512 << 20), Ok(4_000_000_000), Ok(0)));
+        assert!(bytes("much").is_err() && bytes("-1").is_err());
         assert_eq!(read_level("STRONG"), Ok(ReadLevel::Strong));
         assert!(read_level("eventual").is_err());
     }

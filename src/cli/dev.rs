@@ -135,7 +135,7 @@ fn start_nodes(config: &ShardsConfig, path: &Path, args: &DevArgs) -> Result<Vec
             admin_listen: None,
             config: config.clone(),
             config_path: Some(path.to_path_buf()),
-            engine: EngineOptions::default(),
+            engine: EngineOptions { memory_bytes_max: args.max_memory, ..EngineOptions::default() },
         };
         nodes.push(node::start(options)?);
     }

@@ -16,6 +16,7 @@ pub async fn run(args: &NodeArgs) -> Result<()> {
     let engine = EngineOptions {
         snapshot_entries: args.snapshot_entries.unwrap_or(defaults.snapshot_entries),
         snapshot_bytes: args.snapshot_bytes.unwrap_or(defaults.snapshot_bytes),
+        memory_bytes_max: args.max_memory,
         ..defaults
     };
     let mut handle = node::start(NodeOptions {

@@ -38,6 +38,10 @@ pub struct NodeStatus {
     alive: bool,
     /// Why it is not alive.
     problem: Option<String>,
+    /// Bytes of memory that count against its limit; unknown while it is not alive.
+    memory_bytes: Option<u64>,
+    /// The limit; none: there is none.
+    memory_limit_bytes: Option<u64>,
 }
 
 /// A shard.
@@ -110,7 +114,7 @@ impl StatusReport {
             None => line("no cluster yet: `pontoon init` creates it".to_owned()),
         }
         line(String::new());
-        let mut rows = vec![["NODE", "ADDRESS", "ZONE", "ALIVE"].map(str::to_owned).to_vec()];
+        let mut rows = vec![["NODE", "ADDRESS", "ZONE", "MEMORY", "ALIVE"].map(str::to_owned).to_vec()];
         rows.extend(self.nodes.iter().map(NodeStatus::row));
         rows_aligned(&rows).into_iter().for_each(&mut line);
         if self.catalog.is_some() {
@@ -130,7 +134,14 @@ impl NodeStatus {
             Some(problem) => format!("no: {problem}"),
             None => "yes".to_owned(),
         };
-        vec![self.name.to_string(), self.addr.clone(), self.zone.clone().unwrap_or_else(|| "-".to_owned()), alive]
+        let memory = match (self.memory_bytes, self.memory_limit_bytes) {
+            (Some(used), Some(limit)) if used > limit => format!("{used} of {limit}: full"),
+            (Some(used), Some(limit)) => format!("{used} of {limit}"),
+            (Some(used), None) => used.to_string(),
+            (None, _) => "-".to_owned(),
+        };
+        let zone = self.zone.clone().unwrap_or_else(|| "-".to_owned());
+        vec![self.name.to_string(), self.addr.clone(), zone, memory, alive]
     }
 }
 
@@ -196,6 +207,8 @@ fn nodes(gathered: &Gathered) -> Vec<NodeStatus> {
         zone: zone(&answer.target.node),
         alive: answer.report.is_ok(),
         problem: answer.report.as_ref().err().cloned(),
+        memory_bytes: answer.report.as_ref().ok().map(|report| report.memory_bytes),
+        memory_limit_bytes: answer.report.as_ref().ok().map(|r| r.memory_limit_bytes).filter(|limit| *limit > 0),
     };
     gathered.answers.iter().map(status).collect()
 }
@@ -284,7 +297,15 @@ mod tests {
             readable: true,
         };
         let (cluster, revision) = (Some(catalog.cluster), catalog.revision);
-        let report = NodeReport { node: name.clone(), cluster, revision, version: 4, replicas: vec![replica] };
+        let report = NodeReport {
+            node: name.clone(),
+            cluster,
+            revision,
+            version: 4,
+            replicas: vec![replica],
+            memory_bytes: 1000,
+            memory_limit_bytes: 999,
+        };
         Answer { target: Target { node: name, addr: format!("h{}:1", &node[1..]) }, report: Ok(report) }
     }
 
@@ -308,7 +329,7 @@ mod tests {
     fn json_has_the_documented_fields() {
         let report = serde_json::to_value(StatusReport::of(&gathered())).unwrap();
         assert_eq!((&report["version"], &report["revision"]), (&json!(4), &json!(1)));
-        let n3 = json!({"name": "n3", "addr": "h3:1", "zone": null, "alive": false, "problem": "connection refused"});
+        let n3 = json!({"name": "n3", "addr": "h3:1", "zone": null, "alive": false, "problem": "connection refused", "memory_bytes": null, "memory_limit_bytes": null});
         assert_eq!(report["nodes"][2], n3);
         let replicas = json!([
             {"node": "n1", "role": "leader", "applied": 90, "lag": 11, "alive": true},
@@ -326,10 +347,10 @@ mod tests {
         let expected = "\
 cluster 00000000000000000000000000000001, version 4, revision 1
 
-NODE  ADDRESS  ZONE  ALIVE
-n1    h1:1     -     yes
-n2    h2:1     -     yes
-n3    h3:1     -     no: connection refused
+NODE  ADDRESS  ZONE  MEMORY             ALIVE
+n1    h1:1     -     1000 of 999: full  yes
+n2    h2:1     -     1000 of 999: full  yes
+n3    h3:1     -     -                  no: connection refused
 
 SHARD    SLOTS  KEYS  BYTES  LEADER  TERM  REPLICAS (LAG)
 catalog  0      0     0      none    0     n1 down, n2 down, n3 down

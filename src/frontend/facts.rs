@@ -59,6 +59,10 @@ pub struct Facts {
     pub clients_held: u64,
     /// Bytes of the data, as far as known.
     pub data_bytes: u64,
+    /// Bytes that count against the limit of memory; none where nothing does, and real memory is told instead.
+    pub accounted_bytes: Option<u64>,
+    /// The limit; zero: none.
+    pub memory_limit_bytes: u64,
     /// Resident memory of the process.
     pub resident_bytes: u64,
     /// Its peak.

@@ -109,12 +109,12 @@ fn clients(lines: &mut Lines, facts: &Facts) {
 }
 
 fn memory(lines: &mut Lines, facts: &Facts) {
-    lines.put_bytes("used_memory", facts.resident_bytes);
+    lines.put_bytes("used_memory", facts.accounted_bytes.unwrap_or(facts.resident_bytes));
     lines.put_bytes("used_memory_rss", facts.resident_bytes);
     lines.put_bytes("used_memory_peak", facts.resident_bytes_peak);
     lines.put("used_memory_dataset", facts.data_bytes);
     lines.put_bytes("total_system_memory", facts.system_bytes);
-    lines.put_bytes("maxmemory", 0);
+    lines.put_bytes("maxmemory", facts.memory_limit_bytes);
     lines.put("maxmemory_policy", "noeviction");
     lines.put("mem_fragmentation_ratio", "1.00");
     lines.put("mem_allocator", "libc");

@@ -37,6 +37,7 @@ use crate::topology::LogTime;
 
 pub use client_filter::ClientFilter;
 pub use facts::{ClientView, Facts, Seat};
+pub use parameter_kind::parse_bytes;
 pub use parameters::Parameters;
 pub use session::Session;
 pub use slow_log::{SlowLog, SlowRequest};

@@ -84,7 +84,7 @@ fn unfit<T>(reason: &str) -> Result<T, Unfit> {
 }
 
 /// A number of bytes with a unit: `k` is 1000, `kb` is 1024.
-fn parse_bytes(text: &str) -> Option<u64> {
+pub fn parse_bytes(text: &str) -> Option<u64> {
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
     let (number, unit) = text.split_at(digits);
     let factor = match unit.to_ascii_lowercase().as_str() {

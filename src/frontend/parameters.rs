@@ -7,7 +7,7 @@
 
 use std::collections::HashMap;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
 
 use super::parameter_kind::Kind::{self, *};
 
@@ -43,7 +43,7 @@ const TABLE: &[(&str, &str, Kind)] = &[
     ("lazyfree-lazy-user-flush", "no", Switch), ("lfu-decay-time", "1", INT), ("lfu-log-factor", "10", INT),
     ("list-compress-depth", "0", INT), ("list-max-listpack-size", "-2", Number(i32::MIN as i64, i32::MAX as i64)),
     ("logfile", "", Fixed), ("loglevel", "notice", Words(&["debug", "verbose", "notice", "warning", "nothing"])),
-    ("maxclients", "10000", Number(1, u32::MAX as i64)), ("maxmemory", "0", Bytes(0)),
+    ("maxclients", "10000", Number(1, u32::MAX as i64)), (MEMORY_LIMIT, "0", Bytes(0)),
     ("maxmemory-clients", "0", BytesOrPercent), ("maxmemory-eviction-tenacity", "10", Number(0, 100)),
     ("maxmemory-policy", "noeviction", Words(&["volatile-lru", "volatile-lfu", "volatile-random", "volatile-ttl",
         "allkeys-lru", "allkeys-lfu", "allkeys-random", "noeviction"])),
@@ -82,6 +82,7 @@ const ALIASES: &[(&str, &str)] = &[
 /// Not found by a pattern, as in Redis.
 const HIDDEN: &[&str] = &["key-load-delay", "rdb-key-save-delay"];
 
+const MEMORY_LIMIT: &str = "maxmemory";
 const SLOW_LOG_MICROSECONDS: &str = "slowlog-log-slower-than";
 const SLOW_LOG_ENTRIES: &str = "slowlog-max-len";
 /// More slow requests are never kept, whatever `slowlog-max-len` says.
@@ -93,6 +94,7 @@ pub struct Parameters {
     changed: Mutex<HashMap<&'static str, String>>,
     slow_log_microseconds: AtomicI64,
     slow_log_entries: AtomicUsize,
+    memory_limit_bytes: AtomicU64,
 }
 
 impl Default for Parameters {
@@ -101,6 +103,7 @@ impl Default for Parameters {
             changed: Mutex::default(),
             slow_log_microseconds: AtomicI64::new(10_000),
             slow_log_entries: AtomicUsize::new(128),
+            memory_limit_bytes: AtomicU64::new(0),
         }
     }
 }
@@ -129,6 +132,11 @@ impl Parameters {
         self.slow_log_entries.load(Ordering::Relaxed)
     }
 
+    /// The value of `maxmemory`; zero: no limit.
+    pub fn memory_limit_bytes(&self) -> u64 {
+        self.memory_limit_bytes.load(Ordering::Relaxed)
+    }
+
     /// The value of each parameter that `wanted` chooses by its name, older names included.
     pub(super) fn values(&self, wanted: impl Fn(&str) -> bool) -> Vec<(&'static str, String)> {
         let changed = self.changed.lock().expect("no panic while holding the lock");
@@ -155,6 +163,7 @@ impl Parameters {
                 let entries = usize::try_from(number).unwrap_or(0).min(SLOW_LOG_ENTRIES_MAX);
                 self.slow_log_entries.store(entries, Ordering::Relaxed);
             }
+            (MEMORY_LIMIT, _) => self.memory_limit_bytes.store(value.parse().unwrap_or(0), Ordering::Relaxed),
             _ => {}
         }
         self.changed.lock().expect("no panic while holding the lock").insert(name, value);

@@ -151,5 +151,7 @@ fn report(node: &Node) -> NodeReport {
         revision: node.engine.revision(),
         version: catalog.map_or(0, |c| c.version),
         replicas: replicas.collect(),
+        memory_bytes: node.engine.memory().used_bytes(),
+        memory_limit_bytes: node.engine.memory().limit_bytes(),
     }
 }

@@ -16,6 +16,7 @@ use bytes::Bytes;
 use super::answers::{Answers, Ticket};
 use super::machine::{FrozenMachine, Machine};
 use super::marks::Marked;
+use super::memory::Memory;
 use super::replica::{Replica, Turn};
 use crate::consensus::{
     Effects, HardState, Held, Message, SnapshotPoint, decode_message, encode_message, snapshot_point,
@@ -57,11 +58,13 @@ pub struct EngineOptions {
     pub snapshot_bytes: u64,
     /// Entries after which it is written in any case.
     pub snapshot_entries: u64,
+    /// Bytes above which writes that add are refused; zero: no limit. See [`Memory`].
+    pub memory_bytes_max: u64,
 }
 
 impl Default for EngineOptions {
     fn default() -> Self {
-        Self { window_bytes_max: 32 << 20, snapshot_bytes: 64 << 20, snapshot_entries: u64::MAX }
+        Self { window_bytes_max: 32 << 20, snapshot_bytes: 64 << 20, snapshot_entries: u64::MAX, memory_bytes_max: 0 }
     }
 }
 
@@ -128,6 +131,7 @@ pub struct Engine {
     homes: BTreeMap<ReplicaId, NodeName>,
     peers: BTreeMap<NodeName, PeerOutbox>,
     lost_peers: BTreeMap<NodeName, Hurry>,
+    memory: Memory,
     batch: WriteBatch,
     parts: Vec<(ShardId, Held)>,
     in_flight: Option<Vec<(ShardId, Held)>>,
@@ -151,6 +155,7 @@ impl Engine {
             homes: BTreeMap::new(),
             peers: BTreeMap::new(),
             lost_peers: BTreeMap::new(),
+            memory: Memory::new(options.memory_bytes_max),
             batch: WriteBatch::default(),
             parts: Vec::new(),
             in_flight: None,
@@ -164,8 +169,10 @@ impl Engine {
     }
 
     /// Adds a replica. Its state and its group stand at the same index.
-    pub fn add_replica(&mut self, replica: Replica) {
+    pub fn add_replica(&mut self, mut replica: Replica) {
         let shard = replica.shard;
+        replica.memory = self.memory.clone();
+        replica.account();
         if replica.log_starts_afresh {
             let start = replica.group.applied();
             self.batch.reset(shard.0, start.index.0, start.term.0);
@@ -191,6 +198,11 @@ impl Engine {
     /// All replicas, by shard.
     pub fn replicas(&self) -> impl Iterator<Item = &Replica> {
         self.replicas.values()
+    }
+
+    /// The memory that the replicas share.
+    pub const fn memory(&self) -> &Memory {
+        &self.memory
     }
 
     /// What the cluster has agreed on, as far as this node knows.
@@ -513,6 +525,7 @@ impl Engine {
         if replica.follow_leadership(&mut turn) {
             self.leadership_changed(&replica);
         }
+        replica.account();
         replica.answer_reads(&mut turn);
         replica.group.compact(self.options.window_bytes_max);
         let due = self.options.snapshot_bytes.max(replica.snapshot_bytes);

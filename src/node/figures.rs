@@ -34,6 +34,8 @@ pub struct Figures {
 struct Published {
     revision: u64,
     connections: usize,
+    memory_bytes: u64,
+    memory_limit_bytes: u64,
     replicas: Vec<PublishedReplica>,
 }
 
@@ -44,7 +46,7 @@ struct PublishedReplica {
     readable: bool,
     has_leader: bool,
     gauges: [(&'static str, &'static str, u64); 10],
-    counters: [(&'static str, &'static str, u64); 5],
+    counters: [(&'static str, &'static str, u64); 6],
 }
 
 impl Figures {
@@ -84,13 +86,25 @@ impl Figures {
                     ("reads", "Reads answered", replica.counts.reads),
                     ("writes", "Writes answered", replica.counts.writes),
                     ("refusals", "Requests refused", replica.counts.refusals),
+                    (
+                        "writes_out_of_memory",
+                        "Writes answered with an error because the node's memory was full",
+                        replica.counts.out_of_memory,
+                    ),
                     ("snapshots_written", "Snapshots written to disk", replica.snapshots_written),
                     ("verifications", "Comparisons with the other replicas", replica.verifications.0),
                 ],
             }
         });
         let replicas = replicas.collect();
-        self.published.store(Arc::new(Published { revision: engine.revision().0, connections, replicas }));
+        let memory = engine.memory();
+        self.published.store(Arc::new(Published {
+            revision: engine.revision().0,
+            connections,
+            memory_bytes: memory.used_bytes(),
+            memory_limit_bytes: memory.limit_bytes(),
+            replicas,
+        }));
     }
 }
 
@@ -105,6 +119,9 @@ impl Exposed for Figures {
             "Open connections of proxies, nodes, clients",
             published.connections as u64,
         );
+        let used = "Bytes of data and of entries on their way, which count against the limit";
+        gauge(&mut registry, "memory_used_bytes", used, published.memory_bytes);
+        gauge(&mut registry, "memory_limit_bytes", "The limit; 0: none", published.memory_limit_bytes);
         let mut gauges = Vec::new();
         let mut counters = Vec::new();
         for replica in &published.replicas {

@@ -26,6 +26,7 @@ mod leader_time;
 mod log_thread;
 pub mod machine;
 pub mod marks;
+pub mod memory;
 mod peer_link;
 mod reads;
 pub mod replica;

@@ -19,12 +19,15 @@ use super::answers::{Answers, Ticket};
 use super::leader_time::LeaderTime;
 use super::machine::{Machine, Outcome};
 use super::marks::Marked;
+use super::memory::{self, InFlight, Memory};
 use super::reads::{Reads, WaitingRead};
 use crate::consensus::{Committed, Group, MemberChange, ProposeError, SnapshotPoint};
 use crate::keyspace::{Entry, Read, ReadAt};
 use crate::net::Moment;
 use crate::protocol::control::ControlReply;
+use crate::protocol::errors;
 use crate::protocol::frame::{ReadLevel, RefusalReason, ReplicaStatus, RequestHead, Role};
+use crate::protocol::reply::ReplyWriter;
 use crate::protocol::request::{Args, Span, parse_array};
 use crate::protocol::verification::{MarkId, MarkPlace, Verdict};
 use crate::topology::{Catalog, CatalogCommand, LogIndex, LogTime, ReplicaId, Revision, ShardId, Slot, Term};
@@ -58,6 +61,7 @@ struct Proposal {
     data: Bytes,
     ticket: Option<Ticket>,
     deadline: Moment,
+    in_flight: Option<InFlight>,
 }
 
 struct WaitingWrite {
@@ -65,6 +69,8 @@ struct WaitingWrite {
     term: Term,
     ticket: Ticket,
     deadline: Moment,
+    /// Counts as used memory until the write is answered.
+    _in_flight: Option<InFlight>,
 }
 
 /// Requests by how they ended.
@@ -76,6 +82,8 @@ pub struct Counts {
     pub writes: u64,
     /// Requests refused.
     pub refusals: u64,
+    /// Writes answered with an error because the node's memory was full.
+    pub out_of_memory: u64,
 }
 
 /// A replica on this node.
@@ -108,6 +116,10 @@ pub struct Replica {
     pub snapshots_written: u64,
     /// What was answered since the start.
     pub counts: Counts,
+    /// The node's memory.
+    pub memory: Memory,
+    /// What of it the state accounts for.
+    pub accounted_bytes: u64,
     /// Comparisons with the other replicas since the start, and how the last one ended.
     pub verifications: (u64, Option<Verdict>),
     /// States at marks that the engine has not taken yet.
@@ -151,6 +163,8 @@ impl Replica {
             snapshotting: false,
             snapshots_written: 0,
             counts: Counts::default(),
+            memory: Memory::default(),
+            accounted_bytes: 0,
             verifications: (0, None),
             marked: Vec::new(),
             log_starts_afresh: false,
@@ -203,7 +217,7 @@ impl Replica {
             return self.refuse(ticket, RefusalReason::NotLeader, turn);
         }
         let data = Bytes::from(serde_json::to_vec(command).expect("a command is plain data"));
-        self.proposals.push(Proposal { data, ticket: Some(ticket), deadline });
+        self.proposals.push(Proposal { data, ticket: Some(ticket), deadline, in_flight: None });
     }
 
     /// Takes an operator's wish to compare the replicas.
@@ -217,7 +231,7 @@ impl Replica {
         let time = leading.at(turn.now, turn.wall, self.machine.log_time());
         let mut data = Vec::with_capacity(32);
         Entry::Mark { time, id }.encode(&mut data);
-        self.proposals.push(Proposal { data: data.into(), ticket: Some(ticket), deadline });
+        self.proposals.push(Proposal { data: data.into(), ticket: Some(ticket), deadline, in_flight: None });
     }
 
     fn write(&mut self, resp3: bool, body: &[u8], ticket: Ticket, deadline: Moment, turn: &mut Turn<'_>) {
@@ -227,10 +241,28 @@ impl Replica {
         if self.writes.len() + self.proposals.len() >= WRITES_WAITING_MAX {
             return self.refuse(ticket, RefusalReason::Busy, turn);
         }
+        if self.memory.is_full() && memory::adds(body, turn.spans) {
+            return self.answer_out_of_memory(ticket, turn);
+        }
         let time = leading.at(turn.now, turn.wall, self.machine.log_time());
         let mut data = Vec::with_capacity(body.len() + 32);
         Entry::Write { time, seed: turn.seed, resp3, request: body }.encode(&mut data);
-        self.proposals.push(Proposal { data: data.into(), ticket: Some(ticket), deadline });
+        let in_flight = Some(self.memory.carry(data.len()));
+        self.proposals.push(Proposal { data: data.into(), ticket: Some(ticket), deadline, in_flight });
+    }
+
+    /// An answer like any other: what the client sends after it is taken.
+    fn answer_out_of_memory(&mut self, ticket: Ticket, turn: &mut Turn<'_>) {
+        self.counts.out_of_memory += 1;
+        turn.scratch.clear();
+        ReplyWriter::new(turn.scratch, false).error(errors::OUT_OF_MEMORY);
+        turn.answers.reply(ticket, self.state_index, turn.scratch);
+    }
+
+    /// Tells the node how much the state holds by now.
+    pub fn account(&mut self) {
+        let (_, bytes) = self.machine.usage();
+        self.memory.account(std::mem::replace(&mut self.accounted_bytes, bytes), bytes);
     }
 
     fn read(&mut self, head: &RequestHead, body: &[u8], ticket: Ticket, deadline: Moment, turn: &mut Turn<'_>) {
@@ -335,7 +367,8 @@ impl Replica {
     fn propose_own(&mut self, entry: &Entry<'_>, now: Moment) {
         let mut data = Vec::with_capacity(32);
         entry.encode(&mut data);
-        self.proposals.push(Proposal { data: data.into(), ticket: None, deadline: now + Duration::from_secs(60) });
+        let deadline = now + Duration::from_secs(60);
+        self.proposals.push(Proposal { data: data.into(), ticket: None, deadline, in_flight: None });
     }
 
     /// `false`: nothing was proposed, and all are refused, the reads that follow them as well.
@@ -363,7 +396,8 @@ impl Replica {
         for (proposal, index) in proposals.into_iter().zip(first.0..) {
             if let Some(ticket) = proposal.ticket {
                 let index = LogIndex(index);
-                self.writes.push_back(WaitingWrite { index, term, ticket, deadline: proposal.deadline });
+                let (deadline, in_flight) = (proposal.deadline, proposal.in_flight);
+                self.writes.push_back(WaitingWrite { index, term, ticket, deadline, _in_flight: in_flight });
             }
         }
         true

@@ -207,6 +207,7 @@ impl RespReader {
             frontend::answer(spec, args, &mut self.session, &around, &mut reply)
         };
         answer_here(node, key, true, &reply);
+        node.engine.memory().limit(self.desk.parameters.memory_limit_bytes());
         match effect {
             Effect::Close => close(node, key),
             Effect::Kill(ids) if ids.contains(&self.session.id()) => close(node, key),
@@ -308,6 +309,8 @@ impl Holder for NodeView<'_> {
             uptime: self.node.clock.now().since(crate::net::Moment::default()),
             clients: self.node.connections.len() as u64,
             data_bytes: bytes,
+            accounted_bytes: Some(self.node.engine.memory().used_bytes()),
+            memory_limit_bytes: self.node.engine.memory().limit_bytes(),
             keys,
             ..Facts::default()
         }

@@ -23,6 +23,7 @@ use super::peer_link::Links;
 use super::server::{self, Node, Shared};
 use crate::control::admin;
 use crate::control::reload::Reload;
+use crate::frontend::{Desk, Parameters};
 use crate::net::{Clock, Entropy};
 use crate::storage::{Disk, SegmentLog, StorageError};
 use crate::topology::{NodeName, ShardsConfig};
@@ -214,7 +215,10 @@ async fn open(options: &NodeOptions) -> Result<(Shared, TcpListener, Option<TcpL
         name: name.clone(),
         log,
         figures,
-        desk: Rc::default(),
+        desk: Rc::new(Desk {
+            parameters: Parameters::with(&[("maxmemory", options.engine.memory_bytes_max.to_string())]),
+            ..Desk::default()
+        }),
         clients: 0,
         wake: Rc::new(Notify::new()),
         marks: Marks::default(),

@@ -165,6 +165,12 @@ pub struct NodeReport {
     pub version: u64,
     /// Its replicas, the catalog's included.
     pub replicas: Vec<ReplicaReport>,
+    /// Bytes of memory that count against its limit.
+    #[serde(default)]
+    pub memory_bytes: u64,
+    /// The limit; zero: none.
+    #[serde(default)]
+    pub memory_limit_bytes: u64,
 }
 
 /// A replica, as its node sees it.

@@ -8,4 +8,5 @@ mod commands;
 mod dev;
 mod failover;
 mod files;
+mod memory;
 mod verify;

@@ -146,5 +146,7 @@ fn report(name: &NodeName, catalog: Option<&Catalog>) -> NodeReport {
         revision: catalog.map(|catalog| catalog.revision).unwrap_or_default(),
         version: catalog.map_or(0, |catalog| catalog.version),
         replicas: catalog.map_or(Vec::new(), |catalog| catalog.replicas_on(name).map(replica).collect()),
+        memory_bytes: 0,
+        memory_limit_bytes: 0,
     }
 }
