@@ -359,6 +359,8 @@ fn remove_from<const PREFIX: usize, const PARTS: usize>(node: &mut Node, range: 
         } else {
             remove_from::<PREFIX, PARTS>(&mut child.node, start..start + here);
             child.count -= here;
+            // Too low a bound would send a search past the items that later come to the end of the child before.
+            child.low = child.node.first_prefix::<PREFIX>();
             at += 1;
         }
         start = 0;

@@ -176,3 +176,19 @@ fn a_large_part_is_shared_by_the_trees_that_hold_it() {
     let copy = scores.clone();
     assert_eq!(members.get(0).unwrap().part(0).as_ptr(), copy.get(0).unwrap().part(0).as_ptr());
 }
+
+#[test]
+fn an_item_is_found_again_before_a_leaf_that_lost_its_first_items() {
+    let mut tree = Map::default();
+    let parts = |name: &'static str| [name.as_bytes().into(), b"v".as_slice().into()];
+    let number = |n: u16| format!("{n:03}").into_bytes();
+    for n in 0..300 {
+        tree.put(1, &[number(n).as_slice().into(), b"v".as_slice().into()]);
+    }
+    tree.put(2, &parts("y"));
+    // The last leaf keeps nothing but what begins with 2, and the first has room again.
+    (128..300).chain([0]).for_each(|n| assert!(tree.remove_found(1, &number(n))));
+    assert!(tree.put(2, &parts("x")));
+    assert!(!tree.put(2, &parts("x")), "it is there already");
+    assert!(tree.remove_found(2, b"x") && tree.remove_found(2, b"y"));
+}
