@@ -10,7 +10,7 @@ use super::entry::Entry;
 use super::error::EntryError;
 use super::random::Random;
 use super::store::Keyspace;
-use super::{bits, hashes, keys, lists, sets, sorted_sets, strings};
+use super::{bits, hashes, keys, lists, sets, sorted_sets, strings, transaction};
 use crate::protocol::command::{CommandId, CommandSpec, Group, resolve};
 use crate::protocol::errors;
 use crate::protocol::reply::ReplyWriter;
@@ -68,6 +68,12 @@ impl Keyspace {
                 self.spans = spans;
                 result
             }
+            Entry::Exec { seed, resp3, body, .. } => {
+                let mut spans = std::mem::take(&mut self.spans);
+                let result = self.apply_transaction(body, &mut spans, seed, resp3, out);
+                self.spans = spans;
+                result
+            }
         }
     }
 
@@ -81,21 +87,11 @@ impl Keyspace {
             }
         };
         let now_ms = at.clock.max(self.log_time).get();
-        for position in spec.key_positions(args) {
-            let key = args.get(position);
-            let slot = Slot::of_key(key);
-            if !self.has(slot) {
-                return Read::NotOwner(slot);
-            }
-            if self.is_unsettled(key, now_ms) {
-                return Read::Unsettled;
-            }
-        }
-        if spec.id == CommandId::Scan
-            && let Some(slot) = keys::scan_slot(args)
-            && !self.has(slot)
-        {
+        if let Some(slot) = self.foreign_slot(spec, args) {
             return Read::NotOwner(slot);
+        }
+        if spec.key_positions(args).any(|position| self.is_unsettled(args.get(position), now_ms)) {
+            return Read::Unsettled;
         }
         self.answer(spec, args, now_ms, ReplyWriter::new(out, at.resp3));
         Read::Answered
@@ -110,34 +106,45 @@ impl Keyspace {
         out: &mut Vec<u8>,
     ) -> Result<Applied, EntryError> {
         parse_array(request, spans).map_err(|_| EntryError::Malformed("not one RESP array"))?;
-        let args = Args::new(request, spans);
+        Ok(self.apply_parsed(Args::new(request, spans), seed, resp3, out))
+    }
+
+    /// Applies one request, alone or one of a transaction.
+    pub(super) fn apply_parsed(&mut self, args: Args<'_>, seed: u64, resp3: bool, out: &mut Vec<u8>) -> Applied {
         let spec = match resolve(args) {
             Ok(spec) => spec,
             Err(error) => {
                 error.write(args, out);
-                return Ok(Applied::Reply);
+                return Applied::Reply;
             }
         };
         let mut reply = ReplyWriter::new(out, resp3);
-        let keys = || spec.key_positions(args).map(|position| args.get(position));
-        if let Some(slot) = keys().map(Slot::of_key).find(|&slot| !self.has(slot)) {
-            return Ok(Applied::NotOwner(slot));
+        if let Some(slot) = self.foreign_slot(spec, args) {
+            return Applied::NotOwner(slot);
         }
         if !spec.is_write() {
             // A read in the log sees exactly its position: its clock is log time.
             self.answer(spec, args, self.log_time.get(), reply);
-            return Ok(Applied::Reply);
+            return Applied::Reply;
         }
+        let keys = || spec.key_positions(args).map(|position| args.get(position));
         if keys().any(|key| key.len() > self.limits.key_bytes_max as usize) {
             reply.error(&errors::too_large("the key", self.limits.key_bytes_max as usize));
-            return Ok(Applied::Reply);
+            return Applied::Reply;
         }
         keys().for_each(|key| self.remove_if_expired(key));
         let mut call = WriteCall { keyspace: self, args, reply, random: Random::new(seed) };
         if let Err(error) = execute_write(spec, &mut call) {
             error.write(&mut call.reply);
         }
-        Ok(Applied::Reply)
+        Applied::Reply
+    }
+
+    /// A slot that a request is about and that is not owned here.
+    pub(super) fn foreign_slot(&self, spec: &CommandSpec, args: Args<'_>) -> Option<Slot> {
+        let of_keys = spec.key_positions(args).map(|position| Slot::of_key(args.get(position)));
+        let of_cursor = if spec.id == CommandId::Scan { keys::scan_slot(args) } else { None };
+        of_keys.chain(of_cursor).find(|&slot| !self.has(slot))
     }
 
     fn answer(&self, spec: &CommandSpec, args: Args<'_>, now_ms: u64, reply: ReplyWriter<'_>) {
@@ -231,6 +238,7 @@ fn read_other(id: CommandId, call: &mut ReadCall<'_>) -> CommandResult {
         C::Keys => keys::keys(call),
         C::Scan => keys::scan(call),
         C::DbSize => keys::dbsize(call),
+        C::Watch => transaction::watch(call),
         _ => Err(NOT_OF_A_SHARD.into()),
     }
 }

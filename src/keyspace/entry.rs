@@ -20,6 +20,7 @@ pub const ENTRY_FORMAT_VERSION: u8 = 1;
 const KIND_WRITE: u8 = 1;
 const KIND_TICK: u8 = 2;
 const KIND_SWEEP: u8 = 3;
+const KIND_EXEC: u8 = 4;
 const KIND_MARK: u8 = 16;
 const FLAG_RESP3: u8 = 1;
 
@@ -36,6 +37,17 @@ pub enum Entry<'a> {
         resp3: bool,
         /// The request as one RESP array.
         request: &'a [u8],
+    },
+    /// A client's transaction: all or nothing.
+    Exec {
+        /// The leader's proposal for log time.
+        time: LogTime,
+        /// The randomness that the requests may use.
+        seed: u64,
+        /// Whether the client speaks RESP3.
+        resp3: bool,
+        /// What is watched and the requests, as a [transaction](crate::protocol::transaction).
+        body: &'a [u8],
     },
     /// Nothing but the time, so that reads may see keys expire.
     Tick {
@@ -64,9 +76,11 @@ impl<'a> Entry<'a> {
     /// The leader's proposal for log time.
     pub const fn time(&self) -> LogTime {
         match self {
-            Self::Write { time, .. } | Self::Tick { time } | Self::Sweep { time, .. } | Self::Mark { time, .. } => {
-                *time
-            }
+            Self::Write { time, .. }
+            | Self::Exec { time, .. }
+            | Self::Tick { time }
+            | Self::Sweep { time, .. }
+            | Self::Mark { time, .. } => *time,
         }
     }
 
@@ -74,6 +88,7 @@ impl<'a> Entry<'a> {
     pub fn encode(&self, out: &mut Vec<u8>) {
         let kind = match self {
             Self::Write { .. } => KIND_WRITE,
+            Self::Exec { .. } => KIND_EXEC,
             Self::Tick { .. } => KIND_TICK,
             Self::Sweep { .. } => KIND_SWEEP,
             Self::Mark { .. } => KIND_MARK,
@@ -81,10 +96,10 @@ impl<'a> Entry<'a> {
         out.extend_from_slice(&[ENTRY_FORMAT_VERSION, kind]);
         out.extend_from_slice(&self.time().get().to_le_bytes());
         match self {
-            Self::Write { seed, resp3, request, .. } => {
+            Self::Write { seed, resp3, request: bytes, .. } | Self::Exec { seed, resp3, body: bytes, .. } => {
                 out.extend_from_slice(&seed.to_le_bytes());
                 out.push(if *resp3 { FLAG_RESP3 } else { 0 });
-                out.extend_from_slice(request);
+                out.extend_from_slice(bytes);
             }
             Self::Tick { .. } => {}
             Self::Sweep { slot, keys_max, .. } => {
@@ -104,13 +119,17 @@ impl<'a> Entry<'a> {
         let (time, rest) = take(rest)?;
         let time = LogTime(u64::from_le_bytes(time));
         match *kind {
-            KIND_WRITE => {
+            KIND_WRITE | KIND_EXEC => {
                 let (seed, rest) = take(rest)?;
-                let ([flags], request) = take(rest)?;
+                let ([flags], bytes) = take(rest)?;
                 if flags & !FLAG_RESP3 != 0 {
                     return Err(EntryError::Malformed("unknown flags"));
                 }
-                Ok(Self::Write { time, seed: u64::from_le_bytes(seed), resp3: flags == FLAG_RESP3, request })
+                let (seed, resp3) = (u64::from_le_bytes(seed), flags == FLAG_RESP3);
+                Ok(match *kind {
+                    KIND_EXEC => Self::Exec { time, seed, resp3, body: bytes },
+                    _ => Self::Write { time, seed, resp3, request: bytes },
+                })
             }
             KIND_TICK => end(rest, Self::Tick { time }),
             KIND_SWEEP => {
@@ -141,11 +160,12 @@ fn end<'a>(rest: &[u8], entry: Entry<'a>) -> Result<Entry<'a>, EntryError> {
 mod tests {
     use super::*;
 
-    fn examples() -> [Entry<'static>; 5] {
+    fn examples() -> [Entry<'static>; 6] {
         let (time, slot) = (LogTime(0x0102_0304), Slot::of_key(b"k"));
         [
             Entry::Write { time, seed: 9, resp3: true, request: b"*1\r\n$4\r\nINCR\r\n" },
             Entry::Write { time, seed: u64::MAX, resp3: false, request: b"" },
+            Entry::Exec { time, seed: 1, resp3: true, body: b"\0\0\0\0*1\r\n$4\r\nINCR\r\n" },
             Entry::Tick { time },
             Entry::Sweep { time, slot, keys_max: 100 },
             Entry::Mark { time, id: MarkId(u64::MAX - 1) },
@@ -169,6 +189,9 @@ mod tests {
         bytes.clear();
         Entry::Mark { time: LogTime(1), id: MarkId(2) }.encode(&mut bytes);
         assert_eq!(bytes, b"\x01\x10\x01\0\0\0\0\0\0\0\x02\0\0\0\0\0\0\0");
+        bytes.clear();
+        Entry::Exec { time: LogTime(1), seed: 2, resp3: false, body: b"\0\0\0\0" }.encode(&mut bytes);
+        assert_eq!(bytes, b"\x01\x04\x01\0\0\0\0\0\0\0\x02\0\0\0\0\0\0\0\0\0\0\0\0");
     }
 
     #[test]

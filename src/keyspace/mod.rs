@@ -45,6 +45,7 @@ mod store;
 mod strings;
 #[cfg(test)]
 mod tests;
+mod transaction;
 mod value;
 
 pub use apply::{Applied, Read, ReadAt};

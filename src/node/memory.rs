@@ -14,6 +14,7 @@ use std::rc::Rc;
 
 use crate::protocol::command::{Flag, resolve};
 use crate::protocol::request::{Args, Span, parse_array};
+use crate::protocol::transaction;
 
 /// The memory of a node. Clones share it.
 #[derive(Clone, Debug, Default)]
@@ -89,6 +90,18 @@ pub fn adds(request: &[u8], spans: &mut Vec<Span>) -> bool {
         && resolve(Args::new(request, spans)).is_ok_and(|spec| spec.flags.has(Flag::DenyOom))
 }
 
+/// Whether a transaction has such a request.
+pub fn transaction_adds(body: &[u8], spans: &mut Vec<Span>) -> bool {
+    let Ok(transaction) = transaction::split(body, spans) else { return false };
+    let mut rest = transaction.requests();
+    while let Some(request) = transaction::next_request(&mut rest, spans) {
+        if resolve(Args::new(request, spans)).is_ok_and(|spec| spec.flags.has(Flag::DenyOom)) {
+            return true;
+        }
+    }
+    false
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -130,6 +143,10 @@ mod tests {
             (b"*1\r\n$3\r\nSE", false),
         ] {
             assert_eq!(adds(request, &mut spans), expected, "{}", request.escape_ascii());
+            let queued = [b"*2\r\n$3\r\nGET\r\n$1\r\nk\r\n", request].concat();
+            let mut body = Vec::new();
+            transaction::put(&mut body, std::iter::empty(), &queued);
+            assert_eq!(transaction_adds(&body, &mut spans), expected, "{}", queued.escape_ascii());
         }
     }
 }

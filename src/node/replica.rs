@@ -205,7 +205,7 @@ impl Replica {
         }
         let deadline = turn.now + Duration::from_millis(u64::from(head.remaining_ms));
         if head.write {
-            self.write(head.resp3, body, ticket, deadline, turn);
+            self.write(head, body, ticket, deadline, turn);
         } else {
             self.read(head, body, ticket, deadline, turn);
         }
@@ -234,28 +234,38 @@ impl Replica {
         self.proposals.push(Proposal { data: data.into(), ticket: Some(ticket), deadline, in_flight: None });
     }
 
-    fn write(&mut self, resp3: bool, body: &[u8], ticket: Ticket, deadline: Moment, turn: &mut Turn<'_>) {
+    fn write(&mut self, head: &RequestHead, body: &[u8], ticket: Ticket, deadline: Moment, turn: &mut Turn<'_>) {
         let Some(leading) = self.leading.filter(|_| self.group.leads()) else {
             return self.refuse(ticket, RefusalReason::NotLeader, turn);
         };
         if self.writes.len() + self.proposals.len() >= WRITES_WAITING_MAX {
             return self.refuse(ticket, RefusalReason::Busy, turn);
         }
-        if self.memory.is_full() && memory::adds(body, turn.spans) {
-            return self.answer_out_of_memory(ticket, turn);
+        if self.memory.is_full() {
+            let adds = if head.transaction { memory::transaction_adds } else { memory::adds };
+            if adds(body, turn.spans) {
+                return self.answer_out_of_memory(head.transaction, ticket, turn);
+            }
         }
         let time = leading.at(turn.now, turn.wall, self.machine.log_time());
         let mut data = Vec::with_capacity(body.len() + 32);
-        Entry::Write { time, seed: turn.seed, resp3, request: body }.encode(&mut data);
+        let (seed, resp3) = (turn.seed, head.resp3);
+        let entry = match head.transaction {
+            true => Entry::Exec { time, seed, resp3, body },
+            false => Entry::Write { time, seed, resp3, request: body },
+        };
+        entry.encode(&mut data);
         let in_flight = Some(self.memory.carry(data.len()));
         self.proposals.push(Proposal { data: data.into(), ticket: Some(ticket), deadline, in_flight });
     }
 
     /// An answer like any other: what the client sends after it is taken.
-    fn answer_out_of_memory(&mut self, ticket: Ticket, turn: &mut Turn<'_>) {
+    fn answer_out_of_memory(&mut self, transaction: bool, ticket: Ticket, turn: &mut Turn<'_>) {
         self.counts.out_of_memory += 1;
         turn.scratch.clear();
-        ReplyWriter::new(turn.scratch, false).error(errors::OUT_OF_MEMORY);
+        let text = errors::OUT_OF_MEMORY;
+        let text = if transaction { &errors::exec_abort(text) } else { text };
+        ReplyWriter::new(turn.scratch, false).error(text);
         turn.answers.reply(ticket, self.state_index, turn.scratch);
     }
 

@@ -238,6 +238,7 @@ impl RespReader {
             write,
             resp3: self.session.resp3(),
             after_writes,
+            transaction: false,
             level: self.session.reads(),
             slot,
             epoch: Epoch(0),

@@ -97,6 +97,19 @@ pub const NO_SUCH_CLIENT: &str = "ERR No such client";
 /// CLIENT READS with an unknown word.
 pub const READ_LEVEL: &str = "ERR unknown read level: it is one of strong, session, any";
 
+/// MULTI inside MULTI.
+pub const NESTED_MULTI: &str = "ERR MULTI calls can not be nested";
+/// WATCH inside MULTI.
+pub const WATCH_IN_MULTI: &str = "ERR WATCH inside MULTI is not allowed";
+/// EXEC outside of MULTI.
+pub const EXEC_WITHOUT_MULTI: &str = "ERR EXEC without MULTI";
+/// DISCARD outside of MULTI.
+pub const DISCARD_WITHOUT_MULTI: &str = "ERR DISCARD without MULTI";
+/// A command that cannot be part of a transaction.
+pub const NOT_IN_MULTI: &str = "ERR Command not allowed inside a transaction";
+/// EXEC of a transaction of which a command could not be queued.
+pub const EXEC_ABORT: &str = "EXECABORT Transaction discarded because of previous errors.";
+
 // Pontoon's own. `TIMEOUT` says that a request may have been done, `UNAVAILABLE` that it surely was not.
 
 /// A write was sent and its answer did not come in time.
@@ -113,6 +126,12 @@ pub const SHUTTING_DOWN: &str = "UNAVAILABLE this server is shutting down; nothi
 pub const OVERLOADED: &str = "UNAVAILABLE too many requests are waiting for this shard; nothing was changed";
 /// A request for a slot that no shard is known to own.
 pub const NO_OWNER: &str = "UNAVAILABLE the slot of this key has no known owner yet; nothing was changed";
+/// EXEC after a WATCH that was answered by an error.
+pub const EXEC_UNGUARDED: &str = "EXECABORT Transaction discarded because of: a WATCH before it failed, so that nobody \
+    guards its keys";
+/// A transaction that would take more memory than the process has for all of them.
+pub const TRANSACTIONS_FULL: &str = "UNAVAILABLE too many bytes are queued in transactions of this proxy; nothing was \
+    changed";
 /// One connection too many.
 pub const TOO_MANY_CLIENTS: &str = "ERR max number of clients reached";
 
@@ -135,6 +154,16 @@ pub fn too_large(what: &str, bytes_max: usize) -> String {
 pub fn part_failed(shard: &str, error: &str) -> String {
     let (code, text) = error.split_once(' ').unwrap_or(("ERR", error));
     format!("{code} the part of this request for shard {shard} failed: {text}")
+}
+
+/// EXEC of a transaction that cannot be carried out; `error` is why.
+pub fn exec_abort(error: &str) -> String {
+    format!("EXECABORT Transaction discarded because of: {error}")
+}
+
+/// A command about all keys, in a transaction of a cluster with several shards.
+pub fn every_shard_in_multi(command: &str) -> String {
+    format!("CROSSSLOT '{command}' concerns every shard and cannot be part of a transaction, which is of one shard")
 }
 
 /// A redirect, shown to clients who talk to a node without a proxy.

@@ -9,4 +9,5 @@ pub mod numbers;
 pub mod reply;
 pub mod reply_scan;
 pub mod request;
+pub mod transaction;
 pub mod verification;

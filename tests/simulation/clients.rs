@@ -149,6 +149,7 @@ impl Clients {
             generation: 0,
             write,
             resp3: false,
+            transaction: false,
             after_writes: follows.is_some(),
             level,
             slot: Some(Slot::of_key(name.as_bytes())),

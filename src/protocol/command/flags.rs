@@ -57,6 +57,7 @@ words! {
         Blocking "blocking"
         Loading "loading"
         Stale "stale"
+        SkipSlowLog "skip_slowlog"
         Fast "fast"
         NoAuth "no_auth"
         MovableKeys "movablekeys"

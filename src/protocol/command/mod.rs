@@ -37,6 +37,8 @@ pub enum CommandId {
     // Keys.
     Copy, DbSize, Del, Exists, Expire, ExpireAt, ExpireTime, FlushAll, FlushDb, Keys, Object, Persist, PExpire,
     PExpireAt, PExpireTime, PTtl, RandomKey, Rename, RenameNx, Scan, SwapDb, Touch, Ttl, Type, Unlink,
+    // Transactions.
+    Discard, Exec, Multi, Unwatch, Watch,
     // Connection and server.
     Auth, Client, Cluster, Command, Config, Debug, Echo, Function, Hello, Info, LastSave, Latency, Lolwut, Memory, Ping, Quit,
     ReadOnly, ReadWrite, Reset, Role, Select, SlowLog, Time, Wait,

@@ -48,6 +48,8 @@ pub struct RequestHead {
     pub write: bool,
     /// Whether the client speaks RESP3.
     pub resp3: bool,
+    /// Whether the body is a [transaction](crate::protocol::transaction); such a request is a write.
+    pub transaction: bool,
     /// Whether earlier writes of the client to this shard are unanswered: the read must follow them.
     pub after_writes: bool,
     /// The level, for reads.
@@ -78,7 +80,10 @@ impl RequestHead {
         head[40..44].copy_from_slice(&self.generation.to_le_bytes());
         head[44..48].copy_from_slice(&self.remaining_ms.to_le_bytes());
         head[48..50].copy_from_slice(&self.slot.map_or(NO_SLOT, Slot::number).to_le_bytes());
-        head[50] = u8::from(self.write) | u8::from(self.resp3) << 1 | u8::from(self.after_writes) << 2;
+        head[50] = u8::from(self.write)
+            | u8::from(self.resp3) << 1
+            | u8::from(self.after_writes) << 2
+            | u8::from(self.transaction) << 3;
         head[51] = self.level as u8;
         out.extend_from_slice(&head);
     }
@@ -110,8 +115,12 @@ impl RequestHead {
             write: head[50] & 1 != 0,
             resp3: head[50] & 2 != 0,
             after_writes: head[50] & 4 != 0,
+            transaction: head[50] & 8 != 0,
             level,
         };
+        if decoded.transaction && !decoded.write {
+            return Err(malformed);
+        }
         Ok((decoded, body))
     }
 }
@@ -161,6 +170,7 @@ mod tests {
             write: true,
             resp3: false,
             after_writes: true,
+            transaction: true,
             level: ReadLevel::Any,
             slot: Slot::new(16383),
             epoch: Epoch(5),
@@ -172,5 +182,8 @@ mod tests {
         out.extend_from_slice(b"body");
         assert_eq!(RequestHead::decode(&out), Ok((head, &b"body"[..])));
         assert_eq!(RequestHead::decode(&out[..20]), Err(FrameError::Malformed("request")));
+        let mut out = Vec::new();
+        RequestHead { write: false, ..head }.encode(&mut out);
+        assert!(RequestHead::decode(&out).is_err(), "a transaction that is no write");
     }
 }

@@ -40,7 +40,7 @@ pub enum Kind {
     Welcome = 2,
     /// Either end, last frame: the reason for closing, UTF-8 text.
     Goodbye = 3,
-    /// Proxy to node: [`RequestHead`], then one RESP array.
+    /// Proxy to node: [`RequestHead`], then one RESP array or one [transaction](super::transaction).
     Request = 16,
     /// Node to proxy: [`ReplyHead`], then one RESP value.
     Reply = 17,

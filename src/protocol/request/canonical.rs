@@ -17,6 +17,13 @@ pub struct Malformed {
 
 /// Reads exactly one canonical request that fills `bytes`, and replaces `spans` by where its arguments lie.
 pub fn parse_array(bytes: &[u8], spans: &mut Vec<Span>) -> Result<(), Malformed> {
+    let end = parse_first(bytes, spans)?;
+    if end == bytes.len() { Ok(()) } else { Err(Malformed { at: end }) }
+}
+
+/// Reads the canonical request that `bytes` starts with, and replaces `spans` by where its arguments lie. Returns where
+/// it ends.
+pub fn parse_first(bytes: &[u8], spans: &mut Vec<Span>) -> Result<usize, Malformed> {
     spans.clear();
     if u32::try_from(bytes.len()).is_err() {
         return Err(Malformed { at: u32::MAX as usize });
@@ -34,7 +41,7 @@ pub fn parse_array(bytes: &[u8], spans: &mut Vec<Span>) -> Result<(), Malformed>
         spans.push(Span { start: start as u32, end: end as u32 });
         at = end + 2;
     }
-    if at == bytes.len() { Ok(()) } else { Err(Malformed { at }) }
+    Ok(at)
 }
 
 /// Appends the canonical form of a request to `out`.

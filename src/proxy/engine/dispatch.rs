@@ -236,6 +236,7 @@ fn head(id: u64, client: u64, flight: &Flight, line: &Line, routing: &RoutingTab
         write: flight.write,
         resp3: flight.resp3,
         after_writes: flight.after_writes,
+        transaction: flight.transaction,
         level: if flight.strong { ReadLevel::Strong } else { flight.level },
         slot: flight.slot,
         epoch: flight.slot.map_or(Epoch(0), |s| routing.epoch(s)),

@@ -82,6 +82,8 @@ pub struct Flight {
     pub position: u64,
     /// Whether it changes data.
     pub write: bool,
+    /// Whether its bytes are a transaction.
+    pub transaction: bool,
     /// Whether the client speaks RESP3.
     pub resp3: bool,
     /// The level, for reads.
@@ -146,6 +148,7 @@ impl Flights {
         flight.previous_in_line = FlightKey::NONE;
         flight.slot = None;
         flight.write = false;
+        flight.transaction = false;
         flight.leader_only = false;
         flight.muted = false;
         flight.refused = None;
@@ -220,6 +223,7 @@ fn blank() -> Flight {
         node: NodeIndex(0),
         position: 0,
         write: false,
+        transaction: false,
         resp3: false,
         level: ReadLevel::Session,
         after_writes: false,

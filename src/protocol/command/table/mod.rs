@@ -10,10 +10,11 @@ mod server;
 mod sets;
 mod sorted_sets;
 mod strings;
+mod transactions;
 
 use super::CommandId::*;
 use super::flags::Category::{
-    Bitmap, Connection, Dangerous, Hash, Keyspace, List, Set as SetCategory, Slow, SortedSet, String,
+    Bitmap, Connection, Dangerous, Hash, Keyspace, List, Set as SetCategory, Slow, SortedSet, String, Transaction,
 };
 use super::flags::Flag::*;
 use super::flags::KeyFlag::*;
@@ -32,6 +33,7 @@ const TABLES: &[&[CommandSpec]] = &[
     keys::KEYS,
     connection::CONNECTION,
     server::SERVER,
+    transactions::TRANSACTIONS,
 ];
 const COUNT: usize = {
     let (mut count, mut table) = (0, 0);
