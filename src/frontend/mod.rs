@@ -8,7 +8,8 @@
 //! Invariants: no IO and no clock (`Around::now`); an idle session owns nothing but its names; [`answer`] writes exactly
 //! one reply, or none where `CLIENT REPLY` says so.
 //!
-//! Deliberately absent: commands with keys (the shards'), authentication, pub/sub and transactions.
+//! Deliberately absent: commands with keys (the shards'), authentication, pub/sub. Transactions are put
+//! together in [`transaction`], and sent by the holder.
 //!
 //! [`Route::Connection`]: crate::protocol::command::Route::Connection
 
@@ -25,6 +26,7 @@ mod parameters;
 mod server;
 mod session;
 mod slow_log;
+pub mod transaction;
 
 #[cfg(test)]
 mod golden;
@@ -41,6 +43,7 @@ pub use parameter_kind::parse_bytes;
 pub use parameters::Parameters;
 pub use session::Session;
 pub use slow_log::{SlowLog, SlowRequest};
+pub use transaction::Transaction;
 
 /// The Redis whose commands and replies these are.
 pub const REDIS_VERSION: &str = "7.2.6";
@@ -163,6 +166,8 @@ impl Call<'_, '_> {
             CommandId::SlowLog => self.slow_log(),
             CommandId::SwapDb => self.swap_db(),
             CommandId::Time => self.time(),
+            // Queued, it comes when there is nothing left to forget.
+            CommandId::Unwatch => self.reply.ok(),
             CommandId::Wait => self.wait(),
             // Whoever routes by the table sends these to the shards.
             _ => self.reply.error("ERR this command needs a shard"),

@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use super::facts::{ClientView, Seat};
+use super::transaction::Transaction;
 use crate::net::clock::Moment;
 use crate::protocol::command::CommandSpec;
 use crate::protocol::frame::ReadLevel;
@@ -21,6 +22,7 @@ pub struct Session {
     no_evict: bool,
     no_touch: bool,
     labels: Option<Box<Labels>>,
+    transaction: Option<Box<Transaction>>,
 }
 
 /// What a client calls itself.
@@ -57,6 +59,7 @@ impl Session {
             no_evict: false,
             no_touch: false,
             labels: None,
+            transaction: None,
         }
     }
 
@@ -73,6 +76,44 @@ impl Session {
     /// What the client's reads promise.
     pub const fn reads(&self) -> ReadLevel {
         self.reads
+    }
+
+    /// The level of a read that comes now: what the client watches lets it see nothing older (R3).
+    pub fn reads_now(&self) -> ReadLevel {
+        match self.reads {
+            ReadLevel::Any if self.transaction().is_some_and(Transaction::is_watching) => ReadLevel::Session,
+            reads => reads,
+        }
+    }
+
+    /// Whether the client said `MULTI` and neither `EXEC` nor `DISCARD`.
+    pub fn in_multi(&self) -> bool {
+        self.transaction().is_some_and(Transaction::is_open)
+    }
+
+    /// What the client watches and queued, if anything.
+    pub fn transaction(&self) -> Option<&Transaction> {
+        self.transaction.as_deref()
+    }
+
+    /// The same, to change it.
+    pub fn transaction_mut(&mut self) -> &mut Transaction {
+        self.transaction.get_or_insert_default()
+    }
+
+    /// Takes the transaction out, to be sent; nothing is watched any more.
+    pub fn take_transaction(&mut self) -> Transaction {
+        self.transaction.take().map_or_else(Transaction::default, |transaction| *transaction)
+    }
+
+    /// Forgets what is watched and queued.
+    pub fn drop_transaction(&mut self) {
+        self.transaction = None;
+    }
+
+    /// A request could not be queued: if there is a transaction, its `EXEC` does nothing.
+    pub fn break_transaction(&mut self) {
+        self.transaction.iter_mut().for_each(|transaction| transaction.make_broken());
     }
 
     /// What the client called itself; empty if it did not.
@@ -109,19 +150,24 @@ impl Session {
         let mut line =
             format!("id={} addr={} laddr={} fd={} name=", self.id, seat.address, seat.local_address, seat.descriptor);
         let labels = self.labels.as_deref();
+        let transaction = self.transaction();
+        let transaction_bytes = transaction.map_or(0, Transaction::bytes);
         let text = |label: Option<&Vec<u8>>| String::from_utf8_lossy(label.map_or(&[], Vec::as_slice)).into_owned();
         line.push_str(&text(labels.map(|labels| &labels.name)));
         write!(
             line,
-            " age={} idle={} flags={} db=0 sub=0 psub=0 ssub=0 multi=-1 qbuf={} qbuf-free=0 argv-mem=0 multi-mem=0 \
+            " age={} idle={} flags={} db=0 sub=0 psub=0 ssub=0 multi={} watch={} qbuf={} qbuf-free=0 argv-mem=0 multi-mem={} \
              rbs=0 rbp=0 obl=0 oll=0 omem={} tot-mem={} events=r cmd={} user=default redir=-1 resp={} lib-name={} \
              lib-ver={}",
             now.since(self.created).as_secs(),
             now.since(self.last_request).as_secs(),
             self.flags(),
+            transaction.and_then(Transaction::queued).map_or(-1, |count| count as i64),
+            transaction.map_or(0, Transaction::watched),
             seat.input_bytes,
+            transaction_bytes,
             seat.output_bytes,
-            seat.input_bytes + seat.output_bytes + size_of::<Self>(),
+            seat.input_bytes + seat.output_bytes + transaction_bytes + size_of::<Self>(),
             self.last_command.map_or("NULL", |spec| spec.name),
             if self.resp3 { 3 } else { 2 },
             text(labels.map(|labels| &labels.library_name)),
@@ -132,7 +178,8 @@ impl Session {
     }
 
     fn flags(&self) -> String {
-        let set = [(self.reads == ReadLevel::Any, 'r'), (self.no_evict, 'e'), (self.no_touch, 'T')];
+        let set =
+            [(self.in_multi(), 'x'), (self.reads == ReadLevel::Any, 'r'), (self.no_evict, 'e'), (self.no_touch, 'T')];
         let flags: String = set.iter().filter(|(is_set, _)| *is_set).map(|(_, flag)| flag).collect();
         if flags.is_empty() { "N".into() } else { flags }
     }
@@ -171,6 +218,7 @@ impl Session {
         self.reads = self.reads_at_start;
         self.no_evict = false;
         self.no_touch = false;
+        self.transaction = None;
         if let Some(labels) = &mut self.labels {
             labels.name = Vec::new();
         }

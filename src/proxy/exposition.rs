@@ -59,11 +59,12 @@ impl Exposition {
     }
 
     fn gauges(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), Error> {
-        let gauges: [(&str, &str, u64); 7] = [
+        let gauges: [(&str, &str, u64); 8] = [
             ("connections", "Open client connections", self.sum(|w| &w.connections)),
             ("requests_in_flight", "Requests that are not answered yet", self.sum(|w| &w.in_flight)),
             ("requests_parked", "Requests that wait for a node", self.sum(|w| &w.waiting)),
             ("clients_stalled", "Clients that are not read because of a limit", self.sum(|w| &w.stalled)),
+            ("transaction_bytes", "Bytes that clients watch and queued", self.sum(|w| &w.transaction_bytes)),
             (
                 "catalog_revision",
                 "Revision of the catalog",
@@ -79,7 +80,7 @@ impl Exposition {
     }
 
     fn counters(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), Error> {
-        let counters: [(&str, &str, u64); 7] = [
+        let counters: [(&str, &str, u64); 9] = [
             ("connections_taken", "Client connections accepted", self.sum(|w| &w.connections_taken)),
             (
                 "connections_rejected",
@@ -89,6 +90,12 @@ impl Exposition {
             ("client_requests", "Requests of clients", self.sum(|w| &w.requests)),
             ("answered_here", "Requests that needed no shard", self.sum(|w| &w.answered_here)),
             ("cross_slot", "Requests refused because their keys are of several shards", self.sum(|w| &w.cross_slot)),
+            ("transactions", "Transactions that were to be carried out", self.sum(|w| &w.transactions)),
+            (
+                "transactions_aborted",
+                "Transactions that did nothing: a watched key changed, or a request could not be queued",
+                self.sum(|w| &w.transactions_aborted),
+            ),
             ("received_bytes", "Bytes from clients", self.sum(|w| &w.bytes_in)),
             ("sent_bytes", "Bytes to clients", self.sum(|w| &w.bytes_out)),
         ];

@@ -21,6 +21,10 @@ pub struct WorkerLimits {
     pub waiting_requests_max: usize,
     /// Bytes of those requests, with the same effect.
     pub waiting_bytes_max: usize,
+    /// Bytes that one client may watch and queue in a transaction; past it the transaction is broken.
+    pub transaction_bytes_max: usize,
+    /// The same of all clients together.
+    pub transactions_bytes_max: usize,
     /// Bytes that one node connection may have to send; more requests wait.
     pub link_bytes_max: usize,
     /// How long a request may wait for its answer.
@@ -40,6 +44,8 @@ impl Default for WorkerLimits {
             connections_max: 50_000,
             waiting_requests_max: 65_536,
             waiting_bytes_max: 256 * 1024 * 1024,
+            transaction_bytes_max: 64 * 1024 * 1024,
+            transactions_bytes_max: 256 * 1024 * 1024,
             link_bytes_max: 64 * 1024 * 1024,
             request_deadline: Duration::from_secs(10),
             reply_bytes_max: 1024 * 1024 * 1024,

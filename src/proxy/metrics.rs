@@ -185,6 +185,12 @@ pub struct WorkerStats {
     pub bytes_out: Figure,
     /// Requests refused because their keys are of several shards.
     pub cross_slot: Figure,
+    /// Transactions sent to their shard or carried out here.
+    pub transactions: Figure,
+    /// Transactions that did nothing: a watched key was changed, or a request could not be queued.
+    pub transactions_aborted: Figure,
+    /// Bytes that clients watch and queued.
+    pub transaction_bytes: Figure,
     /// The revision of the catalog.
     pub revision: Figure,
     /// One when every shard has a leader that can be reached.

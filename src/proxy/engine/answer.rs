@@ -8,7 +8,7 @@ use super::scatter::{PartReply, merge_replies};
 use crate::control::routing::NodeIndex;
 use crate::protocol::errors;
 use crate::protocol::frame::ReplyHead;
-use crate::protocol::reply_scan::{integer, is_error};
+use crate::protocol::reply_scan::{integer, is_error, is_null};
 use crate::proxy::metrics::{CommandClass, Outcome};
 use crate::proxy::outbox::{COPY_BYTES_MAX, Outbox};
 
@@ -40,6 +40,14 @@ impl Engine {
 
     /// Gives an answer to whom it is for. The request is in no line any more.
     pub(super) fn finish(&mut self, key: FlightKey, body: &[u8], large: Option<Bytes>) {
+        if self.flights[key].transaction && is_null(body) {
+            self.stats.transactions_aborted.add(1);
+        }
+        if self.is_awaited(key) { self.finish_awaited(key, body, large) } else { self.deliver(key, body, large) }
+    }
+
+    /// Puts an answer into its place.
+    pub(super) fn deliver(&mut self, key: FlightKey, body: &[u8], large: Option<Bytes>) {
         let flight = &mut self.flights[key];
         let client_key = flight.client;
         if let Purpose::Part(whole) = flight.purpose {

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 
 use super::flight::{FlightKey, Flights};
 use super::line::Line;
+use super::transactions::Awaited;
 use crate::control::routing::ShardIndex;
 use crate::frontend::Session;
 use crate::net::Moment;
@@ -45,6 +46,10 @@ pub struct Client {
     pub lines: Vec<Line>,
     /// The highest generation that one of its lines had.
     pub generation: u32,
+    /// The request whose answer must come before more of its requests are taken.
+    pub awaited: Option<(FlightKey, Awaited)>,
+    /// What its transaction was last seen to take.
+    pub transaction_bytes: usize,
     /// Whether it is on the list of clients with replies to send.
     pub dirty: bool,
     /// Whether a limit keeps it from being read.
@@ -76,6 +81,8 @@ impl Client {
             waiting: 0,
             lines: Vec::new(),
             generation: 0,
+            awaited: None,
+            transaction_bytes: 0,
             dirty: false,
             stalled: false,
             uncharted_since: None,

@@ -7,10 +7,10 @@ use super::client::Client;
 use super::flight::{FlightKey, Purpose};
 use super::scatter::Scatter;
 use super::{Engine, Order};
-use crate::frontend::{Around, ClientView, Effect, Facts, Holder, Seat, SlowRequest, answer};
+use crate::frontend::{Around, ClientView, Effect, Facts, Holder, Seat, SlowRequest, Transaction, answer};
 use crate::net::Moment;
 use crate::protocol::command::{CommandId, CommandSpec, Merge, resolve};
-use crate::protocol::request::{Args, parse_array, write_array};
+use crate::protocol::request::{Args, Span, parse_array, write_array};
 use crate::proxy::metrics::CommandClass;
 use crate::proxy::process::Process;
 
@@ -62,28 +62,48 @@ impl Engine {
 
     /// Answers a command of the connection.
     pub(super) fn answer_here(&mut self, key: u32, spec: &'static CommandSpec, args: Args<'_>) {
-        let id = self.clients[key as usize].id;
-        let mut clients = Vec::new();
-        if self.needs_views(spec) {
-            clients = self.views();
-            let client = &self.clients[key as usize];
-            clients.retain(|view| view.id != id);
-            clients.push(client.session.view(&asking(client, args), self.now));
-            if let Some(at) = self.views_for.iter().position(|(asked, _)| *asked == id) {
-                clients.extend(self.views_for.swap_remove(at).1);
-            }
-            clients.sort_unstable_by_key(|c| c.id);
-        }
         let mut reply = std::mem::take(&mut self.reply);
         reply.clear();
-        let effect = self.ask_frontend(key, spec, args, clients, 0, &mut reply);
+        let effect = self.ask(key, spec, args, &mut reply);
+        self.forget_views(key);
         self.reply_here(key, |out| out.extend_from_slice(&reply));
         self.reply = reply;
+        self.carry_out(key, effect);
+        self.weigh_transaction(key);
+    }
+
+    /// Answers one that was queued in a transaction.
+    pub(super) fn answer_queued(&mut self, key: u32, spec: &'static CommandSpec, args: Args<'_>, out: &mut Vec<u8>) {
+        let effect = self.ask(key, spec, args, out);
+        self.carry_out(key, effect);
+    }
+
+    fn ask(&mut self, key: u32, spec: &'static CommandSpec, args: Args<'_>, out: &mut Vec<u8>) -> Effect {
+        let clients = if self.needs_views(spec) { self.all_views(key, args) } else { Vec::new() };
+        let effect = self.ask_frontend(key, spec, args, clients, 0, out);
         // It took less than the clock can tell.
         if self.desk.parameters.slow_from_microseconds() == Some(0) && !is_secret(spec, args) {
             self.keep_slow(key, args, 0);
         }
-        self.carry_out(key, effect);
+        effect
+    }
+
+    /// The connections of all workers, as far as they were asked; the one that asks as it is now.
+    fn all_views(&self, key: u32, args: Args<'_>) -> Vec<ClientView> {
+        let client = &self.clients[key as usize];
+        let mut clients = self.views();
+        clients.retain(|view| view.id != client.id);
+        clients.push(client.session.view(&asking(client, args), self.now));
+        let others = self.views_for.iter().filter(|(asked, _)| *asked == client.id);
+        clients.extend(others.flat_map(|(_, views)| views.iter().cloned()));
+        clients.sort_unstable_by_key(|c| c.id);
+        clients
+    }
+
+    /// What other workers told of their connections is of yesterday.
+    pub(super) fn forget_views(&mut self, key: u32) {
+        let id = self.clients[key as usize].id;
+        self.views_for.retain(|(asked, _)| *asked != id);
     }
 
     fn ask_frontend(
@@ -145,8 +165,12 @@ impl Engine {
         self.pause_writes_only = writes_only;
     }
 
-    pub(super) fn is_paused(&self, spec: &CommandSpec) -> bool {
-        self.now < self.paused_until && (spec.is_write() || !self.pause_writes_only)
+    pub(super) fn is_paused(&self, key: u32, spec: &CommandSpec) -> bool {
+        let is_write = || {
+            let transaction = self.clients[key as usize].session.transaction();
+            spec.is_write() || spec.id == CommandId::Exec && transaction.is_some_and(Transaction::writes)
+        };
+        self.now < self.paused_until && (!self.pause_writes_only || is_write())
     }
 
     /// Whether an `INFO` tells how many keys there are.
@@ -197,6 +221,11 @@ impl Engine {
         let took = self.now.since(flight.born).as_micros() as u64;
         if self.desk.parameters.slow_from_microseconds().is_none_or(|slow| took < slow) {
             return;
+        }
+        if flight.transaction {
+            // Its requests took their time together.
+            let exec = (&b"EXEC"[..], [Span { start: 0, end: 4 }]);
+            return self.keep_slow(flight.client, Args::new(exec.0, &exec.1), took);
         }
         let is_counted = flight.class == CommandClass::Connection || matches!(flight.purpose, Purpose::Part(_));
         let mut spans = Vec::new();

@@ -27,6 +27,7 @@ mod request;
 mod scatter;
 #[cfg(test)]
 mod tests;
+mod transactions;
 
 use std::sync::Arc;
 
@@ -124,6 +125,8 @@ pub struct Engine {
     flights: Flights,
     waiting: usize,
     waiting_bytes: usize,
+    /// What all clients watch and queued.
+    transaction_bytes: usize,
     stalled: u64,
     spans: Vec<Span>,
     side: Vec<u8>,
@@ -170,6 +173,7 @@ impl Engine {
             flights: Flights::default(),
             waiting: 0,
             waiting_bytes: 0,
+            transaction_bytes: 0,
             stalled: 0,
             spans: Vec::new(),
             side: Vec::new(),
@@ -301,6 +305,7 @@ impl Engine {
         stats.in_flight.set(self.flights.used() as u64);
         stats.waiting.set(self.waiting as u64);
         stats.stalled.set(self.stalled);
+        stats.transaction_bytes.set(self.transaction_bytes as u64);
         stats.revision.set(self.routing.revision().0);
         stats.ready.set(u64::from(self.routing.is_ready()));
         for (node, stats) in self.routing.nodes().iter().zip(&self.node_stats) {

@@ -12,8 +12,8 @@ use super::flight::{FlightKey, Purpose, State};
 use super::scatter::{Cut, Scatter};
 use super::{Engine, Order};
 use crate::control::routing::ShardIndex;
-use crate::frontend::Session;
-use crate::protocol::command::{CommandError, CommandSpec, Merge, Route, resolve};
+use crate::frontend::{Session, transaction};
+use crate::protocol::command::{CommandSpec, Merge, Route, resolve};
 use crate::protocol::errors;
 use crate::protocol::reply::ReplyWriter;
 use crate::protocol::request::{Args, Form, Parsed};
@@ -23,7 +23,8 @@ use crate::topology::Slot;
 
 /// Whether a request was taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Taken {
+pub enum Taken {
+    /// It was, and is answered or will be.
     Yes,
     /// Not yet: the client is stalled.
     Later,
@@ -113,6 +114,8 @@ impl Engine {
         if std::mem::take(&mut client.stalled) {
             self.stalled -= 1;
         }
+        self.transaction_bytes -= client.transaction_bytes;
+        client.awaited = None;
         let input = std::mem::take(&mut client.input);
         let mut next = client.first.some();
         while let Some(flight) = next {
@@ -161,7 +164,8 @@ impl Engine {
     fn has_room(&self, client: &Client) -> bool {
         let limits = &self.settings.limits;
         let room_to_wait = self.waiting < limits.waiting_requests_max && self.waiting_bytes < limits.waiting_bytes_max;
-        client.in_flight < limits.pipeline_depth_max
+        client.awaited.is_none()
+            && client.in_flight < limits.pipeline_depth_max
             && client.in_flight_bytes < limits.in_flight_bytes_max
             && client.output.waiting_bytes() < limits.output_bytes_max
             && (client.waiting == 0 || room_to_wait)
@@ -263,17 +267,14 @@ impl Engine {
         let spec = match resolve(args) {
             Ok(spec) => spec,
             Err(error) => {
-                self.complain_here(key, |out| match error {
-                    CommandError::UnknownCommand => errors::write_unknown_command(out, args),
-                    CommandError::UnknownSubcommand => errors::write_unknown_subcommand(out, args),
-                    CommandError::WrongArity(spec) => {
-                        ReplyWriter::new(out, false).error(&errors::wrong_arity(spec.name));
-                    }
-                });
+                let mut reply = Vec::new();
+                transaction::complain(error, args, &mut self.clients[key as usize].session, &mut reply);
+                self.complain_here(key, |out| out.extend_from_slice(&reply));
+                self.weigh_transaction(key);
                 return Taken::Yes;
             }
         };
-        if self.is_paused(spec) {
+        if self.is_paused(key, spec) {
             return self.postpone(key);
         }
         self.clients[key as usize].session.note(spec, self.now);
@@ -285,6 +286,9 @@ impl Engine {
     }
 
     fn take_resolved(&mut self, key: u32, spec: &'static CommandSpec, args: Args<'_>, large: Option<Bytes>) -> Taken {
+        if let Some(taken) = self.take_of_transaction(key, spec, args) {
+            return taken;
+        }
         match spec.route {
             Route::Connection => self.take_connection(key, spec, args),
             Route::OneShard => self.take_one_shard(key, spec, args, large),
@@ -406,14 +410,22 @@ impl Engine {
     }
 
     /// Before a catalog is known requests wait, bounded in time; with one, a slot without an owner is an error.
-    fn no_owner(&mut self, key: u32) -> Taken {
+    pub(super) fn no_owner(&mut self, key: u32) -> Taken {
+        let taken = self.wait_for_owner(key);
+        if taken == Taken::Yes {
+            self.error_here(key, errors::NO_OWNER);
+        }
+        taken
+    }
+
+    /// Whether a request without a known owner waited long enough.
+    pub(super) fn wait_for_owner(&mut self, key: u32) -> Taken {
         let client = &mut self.clients[key as usize];
         let since = *client.uncharted_since.get_or_insert(self.now);
         if self.now.since(since) < self.settings.limits.request_deadline {
             return self.postpone(key);
         }
         client.uncharted_since = None;
-        self.error_here(key, errors::NO_OWNER);
         Taken::Yes
     }
 
@@ -426,16 +438,22 @@ impl Engine {
         bytes: &[u8],
         large: Option<Bytes>,
     ) {
+        let flight_key = self.prepare(key, spec, bytes, large);
+        self.launch(flight_key, shard, slot);
+    }
+
+    /// A request that is not cut, in its client's order of replies.
+    pub(super) fn prepare(&mut self, key: u32, spec: &CommandSpec, bytes: &[u8], large: Option<Bytes>) -> FlightKey {
         let flight_key = self.claim(key, spec);
         let flight = &mut self.flights[flight_key];
         flight.muted = !self.clients[key as usize].session.starts_request();
-        flight.cost_bytes = bytes.len();
+        flight.cost_bytes = large.as_ref().map_or(bytes.len(), Bytes::len);
         flight.large = large.or_else(|| (bytes.len() > COPY_BYTES_MAX).then(|| Bytes::copy_from_slice(bytes)));
         if flight.large.is_none() {
             flight.bytes.extend_from_slice(bytes);
         }
         self.clients[key as usize].enlist(&mut self.flights, flight_key);
-        self.launch(flight_key, shard, slot);
+        flight_key
     }
 
     pub(super) fn claim(&mut self, key: u32, spec: &CommandSpec) -> FlightKey {
@@ -445,7 +463,7 @@ impl Engine {
         let flight = &mut self.flights[flight_key];
         flight.write = spec.is_write();
         flight.resp3 = client.session.resp3();
-        flight.level = client.session.reads();
+        flight.level = client.session.reads_now();
         flight.class = if flight.write { CommandClass::Write } else { CommandClass::Read };
         flight_key
     }
@@ -500,7 +518,7 @@ impl Engine {
     }
 
     /// As [`Self::reply_here`], unless the client wants no reply.
-    fn complain_here(&mut self, key: u32, write: impl FnOnce(&mut Vec<u8>)) {
+    pub(super) fn complain_here(&mut self, key: u32, write: impl FnOnce(&mut Vec<u8>)) {
         if self.clients[key as usize].session.starts_request() {
             self.reply_here(key, write);
         }

@@ -3,6 +3,7 @@
 mod desk;
 mod stories;
 mod swaps;
+mod transactions;
 
 use std::collections::BTreeMap;
 use std::io::IoSlice;
