@@ -338,7 +338,7 @@ mod tests {
         let spec = resolve(args).unwrap();
         let step = next_step(spec, session);
         if step == Step::Queue {
-            let slots = spec.key_positions(args.len()).map(|at| Slot::of_key(args.get(at)));
+            let slots = spec.key_positions(args).map(|at| Slot::of_key(args.get(at)));
             session.transaction_mut().queue(spec, args, slots);
         }
         step

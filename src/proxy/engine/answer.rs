@@ -40,7 +40,7 @@ impl Engine {
 
     /// Gives an answer to whom it is for. The request is in no line any more.
     pub(super) fn finish(&mut self, key: FlightKey, body: &[u8], large: Option<Bytes>) {
-        if self.flights[key].transaction && is_null(body) {
+        if self.flights[key].transaction && (is_null(body) || body.starts_with(b"-EXECABORT ")) {
             self.stats.transactions_aborted.add(1);
         }
         if self.is_awaited(key) { self.finish_awaited(key, body, large) } else { self.deliver(key, body, large) }

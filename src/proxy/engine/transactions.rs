@@ -132,7 +132,7 @@ impl Engine {
         if matches!(spec.route, Route::EveryShard(_) | Route::Cursor) && self.routing.owners().nth(1).is_some() {
             return self.refuse_queued(key, &errors::every_shard_in_multi(spec.name));
         }
-        let slots = spec.key_positions(args.len()).map(|position| Slot::of_key(args.get(position)));
+        let slots = spec.key_positions(args).map(|position| Slot::of_key(args.get(position)));
         match self.place(key, slots.clone()) {
             Ok(_) => {}
             Err(Misplaced::NoOwner) => {

@@ -143,7 +143,7 @@ fn commands_of_the_connection_are_carried_out_if_the_shard_carried_out_its_own()
         ["MULTI", "PING", &set, "CLIENT SETNAME me", "CLIENT GETNAME", "SELECT 1", "UNWATCH", "EXEC", "CLIENT GETNAME"];
     w.says(c, &lines);
     let got = w.take(0);
-    assert_eq!(transaction(&got).1, [set.clone()]);
+    assert_eq!(transaction(&got).1, std::slice::from_ref(&set));
     assert_eq!(w.read(c), "", "the name that comes later waits for the one that comes first");
     w.reply(0, &got, 11, "*1\r\n+OK\r\n");
     assert_eq!(
