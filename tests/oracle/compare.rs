@@ -4,6 +4,8 @@ use std::collections::BTreeSet;
 
 use pontoon::protocol::reply_scan::{array_elements, integer, is_error, is_null};
 
+use super::redis_server::Connection;
+
 /// How far two clocks and the time between two commands may part.
 const SECONDS_TOLERANCE: i64 = 60;
 
@@ -26,6 +28,8 @@ pub enum Rule {
     Near(i64),
     /// What a key costs in memory is each one's own, and Redis shows it of expired keys too.
     Memory,
+    /// Lists are never listpacks in Redis 7.0, and sets neither.
+    Encoding,
     /// A copied number is one of its own in Redis; we say of every small number that it is shared.
     References,
 }
@@ -38,40 +42,56 @@ fn rule(command: &[Vec<u8>]) -> Rule {
         (b"RANDOMKEY", _) => Rule::AnyKey,
         (b"TTL" | b"EXPIRETIME", _) | (b"OBJECT", b"IDLETIME") => Rule::Near(SECONDS_TOLERANCE),
         (b"PTTL" | b"PEXPIRETIME", _) => Rule::Near(SECONDS_TOLERANCE * 1000),
+        (b"OBJECT", b"ENCODING") => Rule::Encoding,
         (b"OBJECT", b"REFCOUNT") => Rule::References,
         (b"MEMORY", _) => Rule::Memory,
         _ => Rule::Exact,
     }
 }
 
-pub fn same(command: &[Vec<u8>], ours: &[u8], theirs: &[u8]) -> bool {
-    if ours == theirs {
-        return true;
+/// How replies of ours are compared with those of one server.
+pub struct Comparison {
+    /// Redis 7.0, which Debian has; ours are the replies of 7.2.
+    is_7_0: bool,
+}
+
+impl Comparison {
+    /// For the server of this connection.
+    pub fn with(connection: &mut Connection) -> Self {
+        let replies = connection.exchange(&[vec![b"INFO".to_vec(), b"server".to_vec()]]);
+        Self { is_7_0: replies[0].windows(17).any(|line| line == b"redis_version:7.0") }
     }
-    if command[0].eq_ignore_ascii_case(b"object") && theirs.ends_with(HELP_7_0) {
-        return ours.ends_with(HELP_7_2)
-            && ours[..ours.len() - HELP_7_2.len()] == theirs[..theirs.len() - HELP_7_0.len()];
-    }
-    if is_error(ours) || is_error(theirs) {
-        return false;
-    }
-    match rule(command) {
-        Rule::Exact => false,
-        Rule::Unordered => sorted(ours) == sorted(theirs),
-        Rule::Scan => match (elements(ours).as_slice(), elements(theirs).as_slice()) {
-            ([cursor, keys], [their_cursor, their_keys]) => {
-                cursor == their_cursor && sorted(keys) == sorted(their_keys)
-            }
-            _ => false,
-        },
-        Rule::AnyKey => is_null(ours) == is_null(theirs),
-        Rule::Near(tolerance) => match (integer(ours), integer(theirs)) {
-            // Below zero are answers, not times.
-            (Some(ours), Some(theirs)) => ours >= 0 && theirs >= 0 && (ours - theirs).abs() <= tolerance,
-            _ => false,
-        },
-        Rule::References => ours == b":2147483647\r\n" && theirs == b":1\r\n",
-        Rule::Memory => (integer(ours).is_some() || is_null(ours)) && integer(theirs).is_some(),
+
+    pub fn same(&self, command: &[Vec<u8>], ours: &[u8], theirs: &[u8]) -> bool {
+        if ours == theirs {
+            return true;
+        }
+        if command[0].eq_ignore_ascii_case(b"object") && theirs.ends_with(HELP_7_0) {
+            return ours.ends_with(HELP_7_2)
+                && ours[..ours.len() - HELP_7_2.len()] == theirs[..theirs.len() - HELP_7_0.len()];
+        }
+        if is_error(ours) || is_error(theirs) {
+            return false;
+        }
+        match rule(command) {
+            Rule::Exact => false,
+            Rule::Unordered => sorted(ours) == sorted(theirs),
+            Rule::Scan => match (elements(ours).as_slice(), elements(theirs).as_slice()) {
+                ([cursor, keys], [their_cursor, their_keys]) => {
+                    cursor == their_cursor && sorted(keys) == sorted(their_keys)
+                }
+                _ => false,
+            },
+            Rule::AnyKey => is_null(ours) == is_null(theirs),
+            Rule::Near(tolerance) => match (integer(ours), integer(theirs)) {
+                // Below zero are answers, not times.
+                (Some(ours), Some(theirs)) => ours >= 0 && theirs >= 0 && (ours - theirs).abs() <= tolerance,
+                _ => false,
+            },
+            Rule::Encoding => self.is_7_0 && ours == b"$8\r\nlistpack\r\n",
+            Rule::References => ours == b":2147483647\r\n" && theirs == b":1\r\n",
+            Rule::Memory => (integer(ours).is_some() || is_null(ours)) && integer(theirs).is_some(),
+        }
     }
 }
 

@@ -1,8 +1,9 @@
 //! The differential oracle: the same random commands go to a real `redis-server` and to the keyspace, and every reply
 //! is compared byte for byte.
 //!
-//! The seed is printed; `PONTOON_SEED` sets it. Every difference that is allowed is a [`compare::Rule`]. After a
-//! difference both sides are emptied, so that one mistake does not hide the next.
+//! A run for each type, on a server of its own. The seed is printed; `PONTOON_SEED` sets it, `PONTOON_COMMANDS` how many
+//! commands a run takes, and `PONTOON_REDIS_SERVER` which server it is. Every difference that is allowed is a
+//! [`compare::Rule`]. After a difference both sides are emptied, so that one mistake does not hide the next.
 
 mod compare;
 mod generate;
@@ -11,27 +12,39 @@ mod replay;
 
 use std::collections::BTreeMap;
 
-use generate::Generator;
+use compare::Comparison;
+use generate::{Generator, Mix};
 use redis_server::RedisServer;
 use replay::Replay;
 
-const COMMANDS: usize = 120_000;
 const BATCH_COMMANDS: usize = 400;
 /// How many differences are shown.
 const SHOWN_MAX: usize = 40;
 
 #[test]
-fn the_keyspace_answers_as_redis_does() {
-    let seed = std::env::var("PONTOON_SEED").ok().map_or_else(rand::random, |text| text.parse().expect("a number"));
+fn strings_bits_and_keys() {
+    run(&generate::STRINGS, 120_000);
+}
+
+/// A number that the environment sets.
+fn setting<T: std::str::FromStr<Err: std::fmt::Debug>>(name: &str) -> Option<T> {
+    std::env::var(name).ok().map(|text| text.parse().expect("a number"))
+}
+
+/// Compares the replies to this many commands.
+fn run(mix: &'static Mix, commands: usize) {
+    let commands = setting("PONTOON_COMMANDS").unwrap_or(commands);
+    let seed = setting("PONTOON_SEED").unwrap_or_else(rand::random);
     println!("PONTOON_SEED={seed}");
     let server = RedisServer::start();
     let mut connections = [server.connect(2), server.connect(3)];
+    let comparison = Comparison::with(&mut connections[0]);
     let mut replay = Replay::new();
-    let mut generator = Generator::new(seed, replay::wall_ms());
+    let mut generator = Generator::new(mix, seed, replay::wall_ms());
     let (mut done, mut differences) = (0, BTreeMap::<String, Vec<String>>::new());
     // All since both sides were last emptied.
     let mut history: Vec<Vec<Vec<u8>>> = Vec::new();
-    while done < COMMANDS {
+    while done < commands {
         let resp3 = generator.flip();
         let batch: Vec<Vec<Vec<u8>>> = (0..BATCH_COMMANDS).map(|_| generator.command()).collect();
         let theirs = connections[usize::from(resp3)].exchange(&batch);
@@ -39,7 +52,7 @@ fn the_keyspace_answers_as_redis_does() {
         for (command, theirs) in batch.iter().zip(&theirs) {
             history.push(command.clone());
             let ours = replay.run(command, resp3, generator.flip());
-            if compare::same(command, &ours, theirs) {
+            if comparison.same(command, &ours, theirs) {
                 continue;
             }
             different = true;

@@ -18,7 +18,8 @@ impl RedisServer {
     pub fn start() -> Self {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let socket = directory.path().join("redis.sock");
-        let mut command = Command::new("redis-server");
+        let program = std::env::var_os("PONTOON_REDIS_SERVER").unwrap_or_else(|| "redis-server".into());
+        let mut command = Command::new(program);
         command.args(["--port", "0", "--save", "", "--appendonly", "no", "--databases", "1"]);
         // Our limit of a value. Its own cycle of removal would make DBSIZE depend on the moment.
         command.args(["--proto-max-bulk-len", "67108864", "--hz", "1"]);
