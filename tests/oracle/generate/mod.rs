@@ -72,10 +72,13 @@ const FLOATS: [&str; 26] = [
 ];
 const PATTERNS: [&str; 12] = ["*", "?", "a*", "[ab]", "[^a]", "\\*[*", "n[0-1]", "key:*:than*", "{t}?", "", "[", "**"];
 
+/// A family of commands, and how often it is drawn beside the others.
+pub type Family = (u32, fn(&mut Generator) -> Command);
+
 /// What one run draws its commands from.
 pub struct Mix {
-    /// Families of commands, and how often each is drawn beside the others.
-    pub families: &'static [(u32, fn(&mut Generator) -> Command)],
+    /// Its families.
+    pub families: &'static [Family],
     /// The keys of the type that the run is about. The others of the run hold anything.
     pub keys: &'static [&'static [u8]],
 }
