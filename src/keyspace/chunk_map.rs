@@ -87,8 +87,13 @@ impl<T> ChunkMap<T> {
         self.chunks[chunk..].iter().flat_map(|chunk| chunk.iter()).skip(skip)
     }
 
-    /// The chunk that holds the wanted item if any does; none when it would be before all items.
+    /// The chunk that holds the wanted item if any does; none when it would be before all chunks.
+    #[inline]
     fn chunk_of(&self, order: &impl Fn(&T) -> Ordering) -> Option<usize> {
+        // Most slots have one chunk: its first item need not be looked at beforehand.
+        if self.chunks.len() == 1 {
+            return Some(0);
+        }
         self.chunks.partition_point(|chunk| order(&chunk[0]).is_le()).checked_sub(1)
     }
 }

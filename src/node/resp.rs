@@ -12,13 +12,13 @@ use super::answers::Ticket;
 use super::connections::Dialect;
 use super::server::Node;
 use crate::frontend::{self, Around, ClientView, Desk, Effect, Facts, Holder, Seat, Session};
-use crate::net::Clock;
+use crate::net::{Clock, Moment};
 use crate::protocol::command::{CommandSpec, Route, resolve};
 use crate::protocol::errors;
 use crate::protocol::frame::{ReadLevel, RefusalReason, RequestHead};
 use crate::protocol::reply::ReplyWriter;
 use crate::protocol::request::{Args, Form, Limits, Parsed, RequestParser, Span};
-use crate::topology::{Catalog, Epoch, LogIndex, ShardId, Slot};
+use crate::topology::{Catalog, Epoch, LogIndex, LogTime, ShardId, Slot};
 
 /// How long a request may wait for its answer, in milliseconds.
 const PATIENCE_MS: u32 = 10_000;
@@ -142,6 +142,8 @@ impl RespReader {
     /// Takes what has come. Returns how much of it is done with.
     pub fn take(&mut self, node: &mut Node, key: usize, bytes: &[u8]) -> usize {
         let limits = Limits::default();
+        // One look at the clocks for all that came together.
+        let at = (self.clock.now(), self.clock.wall());
         let mut consumed = 0;
         let (mut spans, mut side) = (std::mem::take(&mut self.spans), std::mem::take(&mut self.side));
         loop {
@@ -153,7 +155,7 @@ impl RespReader {
                         Form::Rewritten => &side[..],
                     };
                     consumed += length;
-                    self.request(node, key, request, &spans);
+                    self.request(node, key, request, &spans, at);
                 }
                 Ok(Parsed::Empty { consumed: length }) => consumed += length,
                 Ok(Parsed::Incomplete { .. }) => break,
@@ -173,7 +175,7 @@ impl RespReader {
         consumed
     }
 
-    fn request(&mut self, node: &mut Node, key: usize, request: &[u8], spans: &[Span]) {
+    fn request(&mut self, node: &mut Node, key: usize, request: &[u8], spans: &[Span], at: (Moment, LogTime)) {
         let args = Args::new(request, spans);
         let mut reply = Vec::new();
         let spec = match resolve(args) {
@@ -184,13 +186,13 @@ impl RespReader {
                 return answer_here(node, key, wanted, &reply);
             }
         };
-        self.session.note(spec, self.clock.now());
+        self.session.note(spec, at.0);
         if spec.route == Route::Connection {
             return self.connection_command(node, key, spec, args);
         }
         let wanted = self.session.starts_request();
         match place(node, spec, args) {
-            Ok((shard, slot)) => self.forward(node, key, spec, request, shard, slot, wanted),
+            Ok(place) => self.forward(node, key, spec, request, place, wanted, at),
             Err(text) => {
                 ReplyWriter::new(&mut reply, false).error(&text);
                 answer_here(node, key, wanted, &reply);
@@ -222,9 +224,9 @@ impl RespReader {
         key: usize,
         spec: &'static CommandSpec,
         request: &[u8],
-        shard: ShardId,
-        slot: Option<Slot>,
+        (shard, slot): (ShardId, Option<Slot>),
         wanted: bool,
+        (now, wall): (Moment, LogTime),
     ) {
         let Some(Dialect::Resp(client)) = node.connections.get(key).map(|c| &mut c.dialect) else { return };
         let write = spec.is_write();
@@ -246,7 +248,6 @@ impl RespReader {
             floor: client.floor(shard),
         };
         let ticket = node.connections.ticket(key, id, 0, 0, shard);
-        let (now, wall) = (node.clock.now(), node.clock.wall());
         node.engine.request(&head, request, ticket, now, wall, &mut node.connections);
     }
 }
