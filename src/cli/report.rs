@@ -3,12 +3,13 @@
 //! The nodes told at slightly different moments. A leader is believed with the highest term; lag is counted against the
 //! highest committed position that anybody knows.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use serde::Serialize;
 
 use super::gather::Gathered;
-use crate::protocol::control::ReplicaReport;
+use crate::protocol::control::{ReplicaReport, TypeReport};
 use crate::protocol::frame::Role;
 use crate::topology::{Catalog, ClusterId, Epoch, NodeName, Revision, ShardName, ShardRecord, Slot, Term};
 
@@ -55,6 +56,8 @@ pub struct ShardStatus {
     slots: u32,
     keys: u64,
     bytes: u64,
+    /// Keys and bytes by type; types without keys are left out.
+    types: BTreeMap<String, TypeReport>,
     /// Its replicas.
     pub replicas: Vec<ReplicaView>,
 }
@@ -119,7 +122,7 @@ impl StatusReport {
         rows_aligned(&rows).into_iter().for_each(&mut line);
         if self.catalog.is_some() {
             line(String::new());
-            let head = ["SHARD", "SLOTS", "KEYS", "BYTES", "LEADER", "TERM", "REPLICAS (LAG)"];
+            let head = ["SHARD", "SLOTS", "KEYS", "BYTES", "LEADER", "TERM", "REPLICAS (LAG)", "TYPES (KEYS, BYTES)"];
             let mut rows = vec![head.map(str::to_owned).to_vec()];
             rows.extend(self.catalog.iter().chain(&self.shards).map(ShardStatus::row));
             rows_aligned(&rows).into_iter().for_each(&mut line);
@@ -150,9 +153,11 @@ impl ShardStatus {
         let leader = self.leader.as_ref().map_or_else(|| "none".to_owned(), ToString::to_string);
         let numbers = [u64::from(self.slots), self.keys, self.bytes].map(|n| n.to_string());
         let replicas: Vec<String> = self.replicas.iter().map(ReplicaView::text).collect();
+        let types = self.types.iter().map(|(kind, held)| format!("{kind} ({}, {})", held.keys, held.bytes));
+        let types: Vec<String> = types.collect();
         let mut row = vec![self.name.to_string()];
         row.extend(numbers);
-        row.extend([leader, self.term.to_string(), replicas.join(", ")]);
+        row.extend([leader, self.term.to_string(), replicas.join(", "), types.join(", ")]);
         row
     }
 }
@@ -244,6 +249,7 @@ fn shard(gathered: &Gathered, catalog: &Catalog, record: &ShardRecord) -> ShardS
         slots: catalog.slot_count(record.id),
         keys: best.map_or(0, |(_, replica)| replica.keys),
         bytes: best.map_or(0, |(_, replica)| replica.bytes),
+        types: best.map_or_else(BTreeMap::new, |(_, replica)| replica.types.clone()),
         replicas: record.replicas.iter().map(|replica| view(&replica.node)).collect(),
     }
 }
@@ -261,8 +267,6 @@ fn rows_aligned(rows: &[Vec<String>]) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use serde_json::json;
 
     use super::*;
@@ -293,6 +297,7 @@ mod tests {
             committed: LogIndex(committed),
             keys: applied,
             bytes: applied * 10,
+            types: BTreeMap::from([("string".to_owned(), TypeReport { keys: applied, bytes: applied * 10 })]),
             slots: 16384,
             readable: true,
         };
@@ -336,7 +341,7 @@ mod tests {
             {"node": "n2", "role": "leader", "applied": 100, "lag": 1, "alive": true},
             {"node": "n3", "role": null, "applied": null, "lag": null, "alive": false},
         ]);
-        let shard = json!({"name": "a", "leader": "n2", "term": 5, "slots": 16384, "keys": 100, "bytes": 1000, "replicas": replicas});
+        let shard = json!({"name": "a", "leader": "n2", "term": 5, "slots": 16384, "keys": 100, "bytes": 1000, "types": {"string": {"keys": 100, "bytes": 1000}}, "replicas": replicas});
         assert_eq!(report["shards"], json!([shard]));
         assert_eq!(report["catalog"]["leader"], json!(null));
     }
@@ -352,9 +357,9 @@ n1    h1:1     -     1000 of 999: full  yes
 n2    h2:1     -     1000 of 999: full  yes
 n3    h3:1     -     -                  no: connection refused
 
-SHARD    SLOTS  KEYS  BYTES  LEADER  TERM  REPLICAS (LAG)
+SHARD    SLOTS  KEYS  BYTES  LEADER  TERM  REPLICAS (LAG)                          TYPES (KEYS, BYTES)
 catalog  0      0     0      none    0     n1 down, n2 down, n3 down
-a        16384  100   1000   n2      5     n1 leader (11), n2 leader (1), n3 down
+a        16384  100   1000   n2      5     n1 leader (11), n2 leader (1), n3 down  string (100, 1000)
 ";
         assert_eq!(table, expected);
     }

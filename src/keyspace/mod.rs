@@ -30,6 +30,7 @@ mod error;
 mod hashes;
 #[cfg(test)]
 mod histories;
+mod holdings;
 mod keys;
 mod limits;
 mod lists;
@@ -51,7 +52,9 @@ mod value;
 pub use apply::{Applied, Read, ReadAt};
 pub use entry::{ENTRY_FORMAT_VERSION, Entry};
 pub use error::{EntryError, SnapshotError};
+pub use holdings::{Holding, Holdings};
 pub use limits::Limits;
 pub use slot_set::SlotSet;
 pub use snapshot::{Frozen, Loader, PIECE_BYTES_MAX, PIECE_BYTES_MIN, Pieces, SNAPSHOT_FORMAT_VERSION};
 pub use store::{Garbage, Keyspace, Usage};
+pub use value::ValueType;

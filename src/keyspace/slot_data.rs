@@ -2,12 +2,13 @@
 //!
 //! Everything that belongs to a slot is in here, so that a slot can be frozen, moved or dropped as one handle.
 //!
-//! Invariants: `expiries` has exactly the pairs (due, position) that some record has; `bytes` and `expiring` are
+//! Invariants: `expiries` has exactly the pairs (due, position) that some record has; `held` and `expiring` are
 //! sums over the records; `version` is at least every record's version and `last_removal_version`.
 
 use super::chunk_map::ChunkMap;
+use super::holdings::Holdings;
 use super::record::{ExpireAt, Position, Record};
-use super::value::{Collection, Hash, Value};
+use super::value::{Collection, Hash, Value, ValueType};
 use crate::topology::Epoch;
 
 /// One slot.
@@ -17,7 +18,7 @@ pub struct SlotData {
     pub epoch: Epoch,
     version: u64,
     last_removal_version: u64,
-    bytes: u64,
+    held: Holdings,
     expiring: u64,
     records: ChunkMap<Record>,
     expiries: ChunkMap<Expiry>,
@@ -48,8 +49,8 @@ pub enum Expired {
 pub struct Sums {
     /// Keys, those expired and not yet removed included.
     pub keys: u64,
-    /// Memory, roughly.
-    pub bytes: u64,
+    /// Keys and memory by type.
+    pub held: Holdings,
     /// Keys with an expiry of their own.
     pub expiring: u64,
     /// The earliest expiry of a key or a field.
@@ -86,7 +87,7 @@ impl SlotData {
     pub fn sums(&self) -> Sums {
         Sums {
             keys: self.records.len() as u64,
-            bytes: self.bytes,
+            held: self.held,
             expiring: self.expiring,
             next_expiry: self.expiries.first().map(|&(at, _)| at),
         }
@@ -201,11 +202,11 @@ impl SlotData {
     /// Brings sums and index in line with a record that went from `before` to `after`. The record is as it is after.
     fn account(&mut self, position: Position, before: Option<Standing>, after: Option<Standing>) {
         if let Some(standing) = before {
-            self.bytes -= standing.bytes;
+            self.held.take(standing.value_type, standing.bytes);
             self.expiring -= u64::from(standing.expires);
         }
         if let Some(standing) = after {
-            self.bytes += standing.bytes;
+            self.held.add(standing.value_type, standing.bytes);
             self.expiring += u64::from(standing.expires);
         }
         let (old, new) = (before.and_then(|b| b.due), after.and_then(|a| a.due));
@@ -231,6 +232,7 @@ impl SlotData {
 /// What a record adds to its slot's sums and index.
 #[derive(Clone, Copy, Debug)]
 struct Standing {
+    value_type: ValueType,
     bytes: u64,
     expires: bool,
     due: Option<ExpireAt>,
@@ -238,7 +240,8 @@ struct Standing {
 
 impl Standing {
     fn of(record: &Record) -> Self {
-        Self { bytes: record.bytes(), expires: record.expire_at.is_some(), due: record.due() }
+        let value_type = record.value.value_type();
+        Self { value_type, bytes: record.bytes(), expires: record.expire_at.is_some(), due: record.due() }
     }
 }
 

@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
+use super::holdings::Holdings;
 use super::limits::Limits;
 use super::record::{ExpireAt, Position, Record};
 use super::slot_data::{Changed, Expired, SlotData};
@@ -45,6 +46,8 @@ pub struct Usage {
     pub bytes: u64,
     /// Keys with an expiry.
     pub expires: u64,
+    /// Keys and bytes by type.
+    pub by_type: Holdings,
 }
 
 /// What was removed and takes long to free. Drop it on another thread.
@@ -318,7 +321,8 @@ impl Keyspace {
         let result = change(data);
         let after = data.sums();
         self.usage.keys = self.usage.keys - before.keys + after.keys;
-        self.usage.bytes = self.usage.bytes - before.bytes + after.bytes;
+        self.usage.by_type.exchange(&before.held, &after.held);
+        self.usage.bytes = self.usage.by_type.bytes();
         self.usage.expires = self.usage.expires - before.expiring + after.expiring;
         if (before.keys == 0) != (after.keys == 0) {
             self.occupied.set(slot, after.keys > 0);
@@ -335,7 +339,9 @@ impl Keyspace {
         let sums = data.sums();
         let add = |total: &mut u64, part: u64| *total = if leaves { *total - part } else { *total + part };
         add(&mut self.usage.keys, sums.keys);
-        add(&mut self.usage.bytes, sums.bytes);
+        let (gone, come) = if leaves { (sums.held, Holdings::default()) } else { (Holdings::default(), sums.held) };
+        self.usage.by_type.exchange(&gone, &come);
+        self.usage.bytes = self.usage.by_type.bytes();
         add(&mut self.usage.expires, sums.expiring);
         self.occupied.set(slot, !leaves && sums.keys > 0);
         if let Some(at) = sums.next_expiry {

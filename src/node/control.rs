@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::answers::Answers;
 use super::home::HomeError;
 use super::server::Node;
-use crate::protocol::control::{ControlReply, ControlRequest, NodeReport, ReplicaReport, Welcome};
+use crate::protocol::control::{ControlReply, ControlRequest, NodeReport, ReplicaReport, TypeReport, Welcome};
 use crate::protocol::frame::{FrameError, Kind, RefusalReason, put_numbered, split_numbered};
 use crate::protocol::verification::{MarkDigests, MarkId};
 use crate::topology::{Catalog, CatalogCommand, LogIndex, ShardId, ShardName};
@@ -129,7 +129,10 @@ fn report(node: &Node) -> NodeReport {
     let replicas = node.engine.replicas().map(|replica| {
         let status = replica.status(now);
         let record = catalog.and_then(|c| c.shard(replica.shard));
-        let (keys, bytes) = replica.machine.usage();
+        let usage = replica.machine.usage();
+        let types = usage.by_type.iter().filter(|(_, held)| held.keys > 0);
+        let types =
+            types.map(|(kind, held)| (kind.name().to_owned(), TypeReport { keys: held.keys, bytes: held.bytes }));
         ReplicaReport {
             shard: replica.shard,
             name: record.map_or_else(|| ShardName::new(&replica.shard.to_string()), |r| r.name.clone()),
@@ -139,8 +142,9 @@ fn report(node: &Node) -> NodeReport {
             leader: status.leader,
             applied: status.applied,
             committed: status.committed,
-            keys,
-            bytes,
+            keys: usage.keys,
+            bytes: usage.bytes,
+            types: types.collect(),
             slots: replica.machine.slots(),
             readable: status.readable,
         }

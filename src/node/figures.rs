@@ -17,6 +17,7 @@ use prometheus_client::registry::Registry;
 use super::engine::Engine;
 use super::log_thread::{SYNC_BUCKETS, SyncTimes};
 use crate::control::admin::Exposed;
+use crate::keyspace::Holdings;
 use crate::protocol::frame::Role;
 use crate::protocol::verification::Verdict;
 
@@ -47,6 +48,7 @@ struct PublishedReplica {
     has_leader: bool,
     gauges: [(&'static str, &'static str, u64); 10],
     counters: [(&'static str, &'static str, u64); 6],
+    held: Holdings,
 }
 
 impl Figures {
@@ -56,11 +58,12 @@ impl Figures {
         let replicas = engine.replicas().map(|replica| {
             let status = replica.status(now);
             let shard = catalog.and_then(|c| c.shard(replica.shard));
-            let ((keys, bytes), (writes, reads)) = (replica.machine.usage(), replica.waiting());
+            let (usage, (writes, reads)) = (replica.machine.usage(), replica.waiting());
             PublishedReplica {
                 shard: shard.map_or_else(|| replica.shard.to_string(), |s| s.name.to_string()),
                 leads: status.role == Role::Leader,
                 readable: status.readable,
+                held: usage.by_type,
                 has_leader: status.leader.is_some(),
                 gauges: [
                     ("term", "Raft term", status.term.0),
@@ -71,8 +74,8 @@ impl Figures {
                         "Committed entries that are not applied",
                         status.committed.0.saturating_sub(status.applied.0),
                     ),
-                    ("keys", "Keys", keys),
-                    ("data_bytes", "Bytes of keys and values", bytes),
+                    ("keys", "Keys", usage.keys),
+                    ("data_bytes", "Bytes of keys and values", usage.bytes),
                     ("log_window_bytes", "Bytes of log entries in memory", replica.group.window_bytes() as u64),
                     ("writes_waiting", "Writes that wait for their entries", writes as u64),
                     ("reads_waiting", "Reads that wait for an index", reads as u64),
@@ -111,17 +114,14 @@ impl Figures {
 impl Exposed for Figures {
     fn metrics(&self) -> String {
         let published = self.published.load();
-        let mut registry = Registry::with_prefix("pontoon_node");
-        gauge(&mut registry, "catalog_revision", "Revision of the catalog", published.revision);
-        gauge(
-            &mut registry,
-            "connections",
-            "Open connections of proxies, nodes, clients",
-            published.connections as u64,
-        );
+        let mut root = Registry::default();
+        by_type(root.sub_registry_with_prefix("pontoon_shard"), &published.replicas);
+        let registry = root.sub_registry_with_prefix("pontoon_node");
+        gauge(registry, "catalog_revision", "Revision of the catalog", published.revision);
+        gauge(registry, "connections", "Open connections of proxies, nodes, clients", published.connections as u64);
         let used = "Bytes of data and of entries on their way, which count against the limit";
-        gauge(&mut registry, "memory_used_bytes", used, published.memory_bytes);
-        gauge(&mut registry, "memory_limit_bytes", "The limit; 0: none", published.memory_limit_bytes);
+        gauge(registry, "memory_used_bytes", used, published.memory_bytes);
+        gauge(registry, "memory_limit_bytes", "The limit; 0: none", published.memory_limit_bytes);
         let mut gauges = Vec::new();
         let mut counters = Vec::new();
         for replica in &published.replicas {
@@ -133,16 +133,16 @@ impl Exposed for Figures {
             gauges.extend(replica.gauges.iter().chain(&flags).map(|g| (*g, labels.clone())));
             counters.extend(replica.counters.iter().map(|c| (*c, labels.clone())));
         }
-        families(&mut registry, gauges, |family: &Family<Labels, Gauge>, labels, value| {
+        families(registry, gauges, |family: &Family<Labels, Gauge>, labels, value| {
             family.get_or_create(labels).set(i64::try_from(value).unwrap_or(i64::MAX));
         });
-        families(&mut registry, counters, |family: &Family<Labels, Counter>, labels, value| {
+        families(registry, counters, |family: &Family<Labels, Counter>, labels, value| {
             family.get_or_create(labels).inc_by(value);
         });
         registry.register_collector(Box::new(SyncHistogram(self.sync_times.read())));
         let mut text = String::new();
         // Only a writer that fails makes an error, and a String does not.
-        encode(&mut text, &registry).expect("a String takes all text");
+        encode(&mut text, &root).expect("a String takes all text");
         text
     }
 
@@ -163,6 +163,24 @@ const fn verdict_number(verdict: Verdict) -> u64 {
         Verdict::Different => 2,
         Verdict::Incomplete => 3,
     }
+}
+
+/// Every replica tells of its shard; the leader's figures are the shard's.
+fn by_type(registry: &mut Registry, replicas: &[PublishedReplica]) {
+    let mut gauges = Vec::new();
+    for replica in replicas {
+        for (kind, held) in replica.held.iter() {
+            let labels: Labels = vec![("shard", replica.shard.clone()), ("type", kind.name().to_owned())];
+            gauges.push((("keys", "Keys by type, as this node's replica has them", held.keys), labels.clone()));
+            gauges.push((
+                ("bytes", "Bytes of keys and values by type, as this node's replica has them", held.bytes),
+                labels,
+            ));
+        }
+    }
+    families(registry, gauges, |family: &Family<Labels, Gauge>, labels, value| {
+        family.get_or_create(labels).set(i64::try_from(value).unwrap_or(i64::MAX));
+    });
 }
 
 fn gauge(registry: &mut Registry, name: &str, help: &str, value: u64) {
@@ -215,5 +233,40 @@ impl SyncTimes {
     fn read(&self) -> (Vec<u64>, f64) {
         let buckets = self.buckets.iter().map(|b| b.load(Ordering::Relaxed)).collect();
         (buckets, self.sum_us.load(Ordering::Relaxed) as f64 / 1e6)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::keyspace::ValueType;
+
+    #[test]
+    fn keys_and_bytes_are_told_by_shard_and_type() {
+        let mut held = Holdings::default();
+        held.add(ValueType::String, 70);
+        held.add(ValueType::Hash, 500);
+        held.add(ValueType::Hash, 600);
+        let replica = PublishedReplica {
+            shard: "a".to_owned(),
+            leads: true,
+            readable: true,
+            has_leader: true,
+            gauges: [("term", "", 1); 10],
+            counters: [("reads", "", 1); 6],
+            held,
+        };
+        let mut root = Registry::default();
+        by_type(root.sub_registry_with_prefix("pontoon_shard"), &[replica]);
+        let mut text = String::new();
+        encode(&mut text, &root).unwrap();
+        for line in [
+            "pontoon_shard_keys{shard=\"a\",type=\"string\"} 1",
+            "pontoon_shard_keys{shard=\"a\",type=\"hash\"} 2",
+            "pontoon_shard_bytes{shard=\"a\",type=\"hash\"} 1100",
+            "pontoon_shard_bytes{shard=\"a\",type=\"zset\"} 0",
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line} in\n{text}");
+        }
     }
 }

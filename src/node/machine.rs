@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::keyspace::{Applied, Entry, Frozen, Garbage, Keyspace, Loader, Read, ReadAt};
+use crate::keyspace::{Applied, Entry, Frozen, Garbage, Keyspace, Loader, Read, ReadAt, Usage};
 use crate::protocol::control::ControlReply;
 use crate::protocol::frame::RefusalReason;
 use crate::protocol::request::Args;
@@ -97,11 +97,11 @@ impl Machine {
         }
     }
 
-    /// Keys and bytes of data; zero for the catalog.
-    pub fn usage(&self) -> (u64, u64) {
+    /// How much data there is; none in the catalog.
+    pub fn usage(&self) -> Usage {
         match self {
-            Self::Data(keyspace) => (keyspace.usage().keys, keyspace.usage().bytes),
-            Self::Empty | Self::Catalog(_) => (0, 0),
+            Self::Data(keyspace) => keyspace.usage(),
+            Self::Empty | Self::Catalog(_) => Usage::default(),
         }
     }
 

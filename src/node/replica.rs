@@ -271,7 +271,7 @@ impl Replica {
 
     /// Tells the node how much the state holds by now.
     pub fn account(&mut self) {
-        let (_, bytes) = self.machine.usage();
+        let bytes = self.machine.usage().bytes;
         self.memory.account(std::mem::replace(&mut self.accounted_bytes, bytes), bytes);
     }
 

@@ -303,7 +303,7 @@ struct NodeView<'a> {
 impl Holder for NodeView<'_> {
     fn facts(&self) -> Facts {
         let usage = self.node.engine.replicas().map(|r| r.machine.usage());
-        let (keys, bytes) = usage.fold((0, 0), |(k, b), (keys, bytes)| (k + keys, b + bytes));
+        let (keys, expiring, bytes) = usage.fold((0, 0, 0), |(k, e, b), u| (k + u.keys, e + u.expires, b + u.bytes));
         Facts {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             process: "node".to_owned(),
@@ -314,6 +314,7 @@ impl Holder for NodeView<'_> {
             accounted_bytes: Some(self.node.engine.memory().used_bytes()),
             memory_limit_bytes: self.node.engine.memory().limit_bytes(),
             keys,
+            keys_expiring: expiring,
             ..Facts::default()
         }
     }

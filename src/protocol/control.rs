@@ -5,6 +5,8 @@
 //! `{"not_leader": {"leader": name}}` where only the leader of the group can answer. Unknown fields are ignored, so that
 //! an older end understands a newer one; an unknown question is an error.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use super::frame::Role;
@@ -173,6 +175,15 @@ pub struct NodeReport {
     pub memory_limit_bytes: u64,
 }
 
+/// Keys of one type.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TypeReport {
+    /// How many.
+    pub keys: u64,
+    /// Their bytes and those of their values, as the keyspace counts them.
+    pub bytes: u64,
+}
+
 /// A replica, as its node sees it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReplicaReport {
@@ -196,6 +207,9 @@ pub struct ReplicaReport {
     pub keys: u64,
     /// Bytes of keys and values, as the keyspace counts them.
     pub bytes: u64,
+    /// Of these, by type; types without keys are left out.
+    #[serde(default)]
+    pub types: BTreeMap<String, TypeReport>,
     /// How many slots it owns.
     pub slots: u32,
     /// Whether it can serve reads now.

@@ -42,6 +42,10 @@ fn a_full_node_refuses_what_adds_and_goes_on_with_all_else() {
     assert!(redis::cmd("APPEND").arg(key(0)).arg("x").query::<i64>(&mut connection).is_err());
     assert!(set(&mut connection, &format!("{{{roomy}}}")).is_ok(), "the other shard is on a node with room");
 
+    let shard = cluster.shard("a");
+    assert_eq!(shard["types"]["string"]["keys"], taken, "{shard}");
+    assert_eq!(shard["types"]["string"]["bytes"], shard["bytes"], "{shard}");
+
     // It is seen: the leader's node, and those that follow it.
     until("three full nodes", || {
         let status = cluster.status();

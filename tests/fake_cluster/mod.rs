@@ -137,6 +137,7 @@ fn report(name: &NodeName, catalog: Option<&Catalog>) -> NodeReport {
             committed: LogIndex(10),
             keys: 0,
             bytes: 0,
+            types: Default::default(),
             slots: 0,
             readable: true,
         };
