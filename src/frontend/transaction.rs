@@ -14,6 +14,7 @@ use super::Session;
 use crate::protocol::command::{CommandError, CommandId, CommandSpec, Group, Route};
 use crate::protocol::errors;
 use crate::protocol::reply::ReplyWriter;
+use crate::protocol::reply_scan::{array_elements, integer, is_error, is_null};
 use crate::protocol::request::Args;
 use crate::protocol::transaction::put;
 use crate::topology::Slot;
@@ -30,7 +31,7 @@ pub enum Step {
     Ok,
     /// It is answered by this error.
     Error(&'static str),
-    /// Ask the shard of its keys for their versions, and [`Transaction::watch`] them. No request of the client is to be
+    /// Ask the shard of its keys for their versions, and tell [`Transaction::watched_at`]. No request of the client is to be
     /// taken before the answer: what it reads from now on may not be older than what it watches.
     Watch,
     /// Put it into the transaction.
@@ -91,6 +92,15 @@ pub fn complain(error: CommandError, args: Args<'_>, session: &mut Session, out:
     }
     session.break_transaction();
     error.write(args, out);
+}
+
+/// What is done with an answer that a client's later requests wait for.
+#[derive(Debug)]
+pub enum Awaited {
+    /// The versions of these keys are noted: [`Transaction::watched_at`].
+    Watch(Vec<Box<[u8]>>),
+    /// Replies are put between those of the shard: [`Plan::merge`].
+    Exec(Plan),
 }
 
 /// Why requests cannot be of one transaction.
@@ -188,7 +198,7 @@ impl Transaction {
     }
 
     /// Notes the versions of keys; those that are watched already stay as they are.
-    pub fn watch<'a>(&mut self, versions: impl Iterator<Item = (&'a [u8], u64)>) {
+    fn watch<'a>(&mut self, versions: impl Iterator<Item = (&'a [u8], u64)>) {
         for (key, version) in versions {
             if !self.watched.contains_key(key) {
                 self.bytes = self.bytes_with(key.len());
@@ -196,6 +206,21 @@ impl Transaction {
                 self.note_slot(Slot::of_key(key));
             }
         }
+    }
+
+    /// Takes what the shard answered to `WATCH` of these keys, and appends what the client reads.
+    pub fn watched_at(&mut self, keys: &[Box<[u8]>], answer: &[u8], out: &mut Vec<u8>) {
+        let mut spans = Vec::new();
+        let counted = array_elements(answer, &mut spans).ok().flatten();
+        let versions = spans.iter().map_while(|s| integer(&answer[s.start as usize..s.end as usize]));
+        let versions: Vec<u64> = versions.map(|version| version as u64).collect();
+        let mut reply = ReplyWriter::new(out, false);
+        if counted == Some(keys.len()) && versions.len() == keys.len() {
+            self.watch(keys.iter().map(|key| &**key).zip(versions));
+            return reply.ok();
+        }
+        self.watch_failed();
+        if is_error(answer) { reply.raw(answer) } else { reply.error(errors::UNEXPECTED_REPLY) }
     }
 
     /// A `WATCH` was answered by an error: nobody guards its keys.
@@ -288,26 +313,33 @@ impl Plan {
         self.places.iter().flatten().map(|place| &self.bytes[place.start as usize..place.end as usize])
     }
 
-    /// Appends the reply to the whole: `replies` are those of the shard, in order, and `carry_out` answers each of the
-    /// others in its place. `false`: the shard gave fewer replies than it was asked for.
-    pub fn answer<'a>(
+    /// Appends the reply to the whole. `answer` is the shard's; `carry_out` answers each of the other requests in its
+    /// place, and is called only if the shard carried out its own.
+    pub fn merge(&self, answer: &[u8], carry_out: impl FnMut(&[u8], &mut Vec<u8>), out: &mut Vec<u8>) {
+        if self.is_shards_alone() || is_error(answer) || is_null(answer) {
+            return out.extend_from_slice(answer);
+        }
+        let mut elements = Vec::new();
+        let counted = array_elements(answer, &mut elements).ok().flatten();
+        if counted != Some(self.places.iter().filter(|place| place.is_none()).count()) {
+            return ReplyWriter::new(out, false).error(errors::UNEXPECTED_REPLY);
+        }
+        self.interleave(elements.iter().map(|s| &answer[s.start as usize..s.end as usize]), carry_out, out);
+    }
+
+    fn interleave<'a>(
         &self,
-        replies: impl IntoIterator<Item = &'a [u8]>,
+        mut replies: impl Iterator<Item = &'a [u8]>,
         mut carry_out: impl FnMut(&[u8], &mut Vec<u8>),
         out: &mut Vec<u8>,
-    ) -> bool {
-        let mut replies = replies.into_iter();
+    ) {
         ReplyWriter::new(out, false).array(self.places.len());
         for place in &self.places {
             match place {
                 Some(place) => carry_out(&self.bytes[place.start as usize..place.end as usize], out),
-                None => match replies.next() {
-                    Some(reply) => out.extend_from_slice(reply),
-                    None => return false,
-                },
+                None => out.extend_from_slice(replies.next().unwrap_or_default()),
             }
         }
-        true
     }
 }
 
@@ -395,8 +427,11 @@ mod tests {
     fn what_is_watched_first_counts_and_is_forgotten_with_the_transaction() {
         let mut s = session();
         assert_eq!((step(&mut s, "WATCH a b"), s.reads_now()), (Step::Watch, ReadLevel::Any));
-        s.transaction_mut().watch([(&b"a"[..], 1), (b"b", 2)].into_iter());
-        s.transaction_mut().watch([(&b"a"[..], 9)].into_iter());
+        let keys = [&b"a"[..], b"b"].map(Box::from);
+        let mut out = Vec::new();
+        s.transaction_mut().watched_at(&keys, b"*2\r\n:1\r\n:2\r\n", &mut out);
+        s.transaction_mut().watched_at(&keys[..1], b"*1\r\n:9\r\n", &mut out);
+        assert_eq!(out, b"+OK\r\n+OK\r\n");
         assert_eq!((s.reads_now(), s.reads()), (ReadLevel::Session, ReadLevel::Any));
         step(&mut s, "MULTI");
         assert_eq!(step(&mut s, "EXEC"), Step::Exec);
@@ -413,9 +448,17 @@ mod tests {
             }
             assert_eq!((step(&mut s, end), s.transaction().is_none()), (Step::Ok, true));
         }
-        s.transaction_mut().watch_failed();
-        step(&mut s, "MULTI");
-        assert_eq!(step(&mut s, "EXEC"), Step::Error(errors::EXEC_UNGUARDED));
+        for (answer, reply) in [
+            (&b"-TIMEOUT x\r\n"[..], "-TIMEOUT x\r\n"),
+            (b"*1\r\n:1\r\n", "-ERR unexpected reply\r\n"),
+            (b"*2\r\n:1\r\n+1\r\n", "-ERR unexpected reply\r\n"),
+        ] {
+            out.clear();
+            s.transaction_mut().watched_at(&keys, answer, &mut out);
+            assert_eq!(String::from_utf8_lossy(&out), reply);
+            step(&mut s, "MULTI");
+            assert_eq!(step(&mut s, "EXEC"), Step::Error(errors::EXEC_UNGUARDED));
+        }
     }
 
     #[test]
@@ -431,9 +474,17 @@ mod tests {
         assert_eq!(plan.here().count(), 2);
         let carry_out = |request: &[u8], out: &mut Vec<u8>| out.push(request[8]);
         let mut out = Vec::new();
-        assert!(plan.answer([&b"1"[..], b"2", b"3"], carry_out, &mut out));
-        assert_eq!(String::from_utf8_lossy(&out), "*5\r\n1P2E3");
-        assert!(!plan.answer([&b"1"[..]], carry_out, &mut Vec::new()));
+        plan.merge(b"*3\r\n:1\r\n:2\r\n:3\r\n", carry_out, &mut out);
+        assert_eq!(String::from_utf8_lossy(&out), "*5\r\n:1\r\nP:2\r\nE:3\r\n");
+        for (answer, reply) in [
+            (&b"*-1\r\n"[..], "*-1\r\n"),
+            (b"-TIMEOUT x\r\n", "-TIMEOUT x\r\n"),
+            (b"*2\r\n:1\r\n:2\r\n", "-ERR unexpected reply\r\n"),
+        ] {
+            out.clear();
+            plan.merge(answer, |_, _| panic!("the shard did not do its part"), &mut out);
+            assert_eq!(String::from_utf8_lossy(&out), reply);
+        }
     }
 
     #[test]

@@ -21,7 +21,7 @@ use super::home::Home;
 use super::log_thread::Written;
 use super::marks::{self, Marks};
 use super::peer_link::Links;
-use super::resp::RespReader;
+use super::resp::{self, RespReader};
 use super::{handshake, transfer};
 use crate::frontend::Desk;
 use crate::net::{Clock, Moment};
@@ -369,6 +369,9 @@ async fn serve_frames(shared: &Shared, stream: Rc<TcpStream>) {
     shared.borrow_mut().connections.remove(key);
 }
 
+/// How much of what came is done with, and whether there is more to take.
+type Taken = Result<ControlFlow<usize, usize>, String>;
+
 /// Reads a socket to its end, giving `take` all that is unconsumed, what is in `tail` first. Ends early when `take` wants
 /// that, or when the connection is to be closed; `tail` is what is left.
 async fn read_until(
@@ -376,20 +379,22 @@ async fn read_until(
     stream: &TcpStream,
     key: usize,
     tail: &mut Vec<u8>,
-    take: &mut impl FnMut(&mut Node, &[u8]) -> Result<ControlFlow<usize, usize>, String>,
+    take: &mut impl FnMut(&mut Node, &[u8]) -> Taken,
 ) -> io::Result<()> {
     thread_local! {
         static SCRATCH: RefCell<Vec<u8>> = RefCell::new(vec![0; READ_BYTES]);
     }
     let invalid = |error| io::Error::new(io::ErrorKind::InvalidData, error);
-    if !tail.is_empty() {
-        let taken = take(&mut shared.borrow_mut(), tail).map_err(invalid)?;
+    let take_tail = |tail: &mut Vec<u8>, take: &mut dyn FnMut(&mut Node, &[u8]) -> Taken| {
+        let node = &mut *shared.borrow_mut();
+        let taken = take(node, tail).map_err(invalid)?;
         let (ControlFlow::Continue(consumed) | ControlFlow::Break(consumed)) = taken;
         tail.drain(..consumed);
-        shared.borrow().wake.notify_one();
-        if taken.is_break() {
-            return Ok(());
-        }
+        node.wake.notify_one();
+        io::Result::Ok(taken.is_break() || node.connections.get(key).is_none_or(|c| c.closing))
+    };
+    if !tail.is_empty() && take_tail(tail, take)? {
+        return Ok(());
     }
     loop {
         stream.readable().await?;
@@ -423,7 +428,18 @@ async fn read_until(
             return Ok(());
         }
         await_room(shared, key).await;
+        while let Some(answered) = awaited_answer(shared, key) {
+            answered.notified().await;
+            if take_tail(tail, take)? {
+                return Ok(());
+            }
+        }
     }
+}
+
+/// What wakes the task when the answer is there that its client's next requests wait for, if they do.
+fn awaited_answer(shared: &Shared, key: usize) -> Option<Rc<Notify>> {
+    resp::answered(&mut shared.borrow_mut().connections, key)
 }
 
 /// Waits while so much is unsent that the connection should not ask for more.

@@ -132,6 +132,8 @@ pub const EXEC_UNGUARDED: &str = "EXECABORT Transaction discarded because of: a 
 /// A transaction that would take more memory than the process has for all of them.
 pub const TRANSACTIONS_FULL: &str = "UNAVAILABLE too many bytes are queued in transactions of this proxy; nothing was \
     changed";
+/// A node's reply that makes no sense here.
+pub const UNEXPECTED_REPLY: &str = "ERR unexpected reply";
 /// One connection too many.
 pub const TOO_MANY_CLIENTS: &str = "ERR max number of clients reached";
 

@@ -3,6 +3,7 @@
 #![allow(clippy::disallowed_methods, reason = "black-box tests live in real time and on a real disk")]
 
 mod harness;
+mod transactions;
 
 mod commands;
 mod dev;

@@ -6,9 +6,9 @@ use std::net::SocketAddr;
 
 use super::flight::{FlightKey, Flights};
 use super::line::Line;
-use super::transactions::Awaited;
 use crate::control::routing::ShardIndex;
 use crate::frontend::Session;
+use crate::frontend::transaction::Awaited;
 use crate::net::Moment;
 use crate::protocol::request::RequestParser;
 use crate::proxy::outbox::Outbox;

@@ -136,7 +136,7 @@ struct Failed<'a> {
 
 impl<'a> Failed<'a> {
     const fn unexpected(part: PartReply<'a>) -> Self {
-        Self { part, text: b"ERR unexpected reply", count: 1 }
+        Self { part, text: errors::UNEXPECTED_REPLY.as_bytes(), count: 1 }
     }
 }
 

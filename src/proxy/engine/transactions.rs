@@ -12,25 +12,15 @@ use super::request::Taken;
 use super::{Engine, Order};
 use crate::control::routing::ShardIndex;
 use crate::frontend::Transaction;
-use crate::frontend::transaction::{Misplaced, Plan, Step, next_step};
+use crate::frontend::transaction::{Awaited, Misplaced, Plan, Step, next_step};
 use crate::protocol::command::{CommandSpec, Route, resolve};
 use crate::protocol::errors;
 use crate::protocol::frame::ReadLevel;
 use crate::protocol::reply::ReplyWriter;
-use crate::protocol::reply_scan::{array_elements, integer, is_error, is_null};
 use crate::protocol::request::{Args, parse_array};
 use crate::proxy::metrics::CommandClass;
 use crate::proxy::outbox::COPY_BYTES_MAX;
 use crate::topology::Slot;
-
-/// What is done with the answer that a client's later requests wait for.
-#[derive(Debug)]
-pub enum Awaited {
-    /// The versions of these keys are noted.
-    Watch(Vec<Box<[u8]>>),
-    /// The replies are put between those of the shard.
-    Exec(Plan),
-}
 
 impl Engine {
     /// Takes a request that is about a transaction or goes into one; `None`: it is an ordinary one.
@@ -238,7 +228,11 @@ impl Engine {
         let answer = large.as_deref().unwrap_or(body);
         let mut reply = Vec::new();
         match awaited {
-            Awaited::Watch(keys) => self.finish_watch(client_key, &keys, answer, &mut reply),
+            Awaited::Watch(keys) => {
+                let transaction = self.clients[client_key as usize].session.transaction_mut();
+                transaction.watched_at(&keys, answer, &mut reply);
+                self.weigh_transaction(client_key);
+            }
             Awaited::Exec(plan) => self.merge_here(client_key, &plan, answer, &mut reply),
         }
         let large = (reply.len() > COPY_BYTES_MAX).then(|| Bytes::from(std::mem::take(&mut reply)));
@@ -246,37 +240,8 @@ impl Engine {
         self.consider_resuming(client_key);
     }
 
-    fn finish_watch(&mut self, key: u32, keys: &[Box<[u8]>], answer: &[u8], reply: &mut Vec<u8>) {
-        let mut spans = Vec::new();
-        let elements = array_elements(answer, &mut spans).ok().flatten();
-        let versions = spans.iter().map_while(|s| integer(&answer[s.start as usize..s.end as usize]));
-        let versions: Vec<u64> = versions.map(|version| version as u64).collect();
-        let transaction = self.clients[key as usize].session.transaction_mut();
-        if elements == Some(keys.len()) && versions.len() == keys.len() {
-            transaction.watch(keys.iter().map(|key| &**key).zip(versions));
-            ReplyWriter::new(reply, false).ok();
-        } else {
-            transaction.watch_failed();
-            let text = if is_error(answer) { answer } else { b"-ERR unexpected reply\r\n" };
-            reply.extend_from_slice(text);
-        }
-        self.weigh_transaction(key);
-    }
-
-    /// Carries the commands of the connection out that are among a transaction's, if the shard carried out its own.
     fn merge_here(&mut self, key: u32, plan: &Plan, answer: &[u8], reply: &mut Vec<u8>) {
-        let mut elements = Vec::new();
-        if plan.is_shards_alone() || is_error(answer) || is_null(answer) {
-            return reply.extend_from_slice(answer);
-        }
-        let count = array_elements(answer, &mut elements).ok().flatten();
-        let replies = elements.iter().map(|s| &answer[s.start as usize..s.end as usize]);
-        let complete =
-            count.is_some() && plan.answer(replies, |request, out| self.carry_out_here(key, request, out), reply);
-        if !complete {
-            reply.clear();
-            reply.extend_from_slice(b"-ERR unexpected reply\r\n");
-        }
+        plan.merge(answer, |request, out| self.carry_out_here(key, request, out), reply);
         self.forget_views(key);
     }
 

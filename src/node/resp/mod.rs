@@ -4,13 +4,20 @@
 //! [`RespReader`] finds requests in what a client sends and belongs to the task that reads its socket; [`RespClient`] keeps
 //! its answers in order and belongs to the connection.
 
+mod transactions;
+pub use transactions::answered;
+
 use std::collections::VecDeque;
+use std::rc::Rc;
 
 use tokio::net::TcpStream;
+use tokio::sync::Notify;
 
+use self::transactions::Waiting;
 use super::answers::Ticket;
 use super::connections::Dialect;
 use super::server::Node;
+use crate::frontend::transaction::{self, Awaited};
 use crate::frontend::{self, Around, ClientView, Desk, Effect, Facts, Holder, Seat, Session};
 use crate::net::{Clock, Moment};
 use crate::protocol::command::{CommandSpec, Route, resolve};
@@ -38,6 +45,8 @@ pub struct RespClient {
     unanswered_writes: usize,
     /// The highest index that answered, of each shard: indexes of different shards say nothing of each other.
     floors: Vec<(ShardId, LogIndex)>,
+    waiting: Option<Waiting>,
+    answered: Rc<Notify>,
 }
 
 impl RespClient {
@@ -85,6 +94,10 @@ impl RespClient {
     }
 
     fn answer(&mut self, id: u64, reply: &[u8], out: &mut Vec<u8>) {
+        if let Some(waiting) = self.waiting.as_mut().filter(|waiting| waiting.id == id) {
+            waiting.answer = Some(reply.to_vec());
+            return self.answered.notify_one();
+        }
         let Some(position) = id.checked_sub(self.first_id) else { return };
         let Some(pending) = self.pending.get_mut(position as usize) else { return };
         self.unanswered_writes -= usize::from(pending.write);
@@ -107,6 +120,19 @@ impl RespClient {
     }
 }
 
+/// A request on its way to a replica here.
+struct Sent<'a> {
+    bytes: &'a [u8],
+    write: bool,
+    transaction: bool,
+    level: ReadLevel,
+    /// What is done with its answer, if the client's next request waits for it.
+    awaited: Option<Awaited>,
+}
+
+/// Where a request goes: the shard, and the first slot.
+type Place = (ShardId, Option<Slot>);
+
 /// What a client sends.
 pub struct RespReader {
     parser: RequestParser,
@@ -114,8 +140,12 @@ pub struct RespReader {
     spans: Vec<Span>,
     side: Vec<u8>,
     seat: Seat,
-    desk: std::rc::Rc<Desk>,
+    desk: Rc<Desk>,
     clock: Clock,
+    /// The clocks, as they were when what is being taken came.
+    at: (Moment, LogTime),
+    /// Whether the next request waits for an answer.
+    waits: bool,
 }
 
 impl RespReader {
@@ -134,8 +164,10 @@ impl RespReader {
             spans: Vec::new(),
             side: Vec::new(),
             seat,
-            desk: std::rc::Rc::clone(&node.desk),
+            desk: Rc::clone(&node.desk),
             clock: node.clock.clone(),
+            at: (node.clock.now(), node.clock.wall()),
+            waits: false,
         }
     }
 
@@ -143,10 +175,10 @@ impl RespReader {
     pub fn take(&mut self, node: &mut Node, key: usize, bytes: &[u8]) -> usize {
         let limits = Limits::default();
         // One look at the clocks for all that came together.
-        let at = (self.clock.now(), self.clock.wall());
+        self.at = (self.clock.now(), self.clock.wall());
         let mut consumed = 0;
         let (mut spans, mut side) = (std::mem::take(&mut self.spans), std::mem::take(&mut self.side));
-        loop {
+        while self.may_go_on(node, key) {
             let rest = &bytes[consumed..];
             match self.parser.parse(rest, &limits, &mut spans, &mut side) {
                 Ok(Parsed::Request { consumed: length, form }) => {
@@ -155,7 +187,7 @@ impl RespReader {
                         Form::Rewritten => &side[..],
                     };
                     consumed += length;
-                    self.request(node, key, request, &spans, at);
+                    self.request(node, key, request, &spans);
                 }
                 Ok(Parsed::Empty { consumed: length }) => consumed += length,
                 Ok(Parsed::Incomplete { .. }) => break,
@@ -175,26 +207,33 @@ impl RespReader {
         consumed
     }
 
-    fn request(&mut self, node: &mut Node, key: usize, request: &[u8], spans: &[Span], at: (Moment, LogTime)) {
+    fn request(&mut self, node: &mut Node, key: usize, request: &[u8], spans: &[Span]) {
         let args = Args::new(request, spans);
         let mut reply = Vec::new();
         let spec = match resolve(args) {
             Ok(spec) => spec,
             Err(error) => {
-                error.write(args, &mut reply);
+                transaction::complain(error, args, &mut self.session, &mut reply);
                 let wanted = self.session.starts_request();
                 return answer_here(node, key, wanted, &reply);
             }
         };
-        self.session.note(spec, at.0);
+        self.session.note(spec, self.at.0);
+        if self.take_of_transaction(node, key, spec, args) {
+            return;
+        }
         if spec.route == Route::Connection {
             return self.connection_command(node, key, spec, args);
         }
-        let wanted = self.session.starts_request();
         match place(node, spec, args) {
-            Ok(place) => self.forward(node, key, spec, request, place, wanted, at),
+            Ok(place) => {
+                let (write, level) = (spec.is_write(), self.session.reads_now());
+                let sent = Sent { bytes: request, write, transaction: false, level, awaited: None };
+                self.forward(node, key, sent, place);
+            }
             Err(text) => {
                 ReplyWriter::new(&mut reply, false).error(&text);
+                let wanted = self.session.starts_request();
                 answer_here(node, key, wanted, &reply);
             }
         }
@@ -202,13 +241,19 @@ impl RespReader {
 
     fn connection_command(&mut self, node: &mut Node, key: usize, spec: &'static CommandSpec, args: Args<'_>) {
         let mut reply = Vec::new();
-        let (now, wall) = (self.clock.now(), self.clock.wall());
-        let effect = {
-            let view = NodeView { node, clients: vec![self.session.view(&self.seat, now)] };
-            let around = Around { desk: &self.desk, holder: &view, seat: &self.seat, now, wall };
-            frontend::answer(spec, args, &mut self.session, &around, &mut reply)
-        };
+        let effect = self.ask_frontend(node, spec, args, &mut reply);
         answer_here(node, key, true, &reply);
+        self.carry_out(node, key, effect);
+    }
+
+    fn ask_frontend(&mut self, node: &Node, spec: &'static CommandSpec, args: Args<'_>, out: &mut Vec<u8>) -> Effect {
+        let (now, wall) = self.at;
+        let view = NodeView { node, clients: vec![self.session.view(&self.seat, now)] };
+        let around = Around { desk: &self.desk, holder: &view, seat: &self.seat, now, wall };
+        frontend::answer(spec, args, &mut self.session, &around, out)
+    }
+
+    fn carry_out(&self, node: &mut Node, key: usize, effect: Effect) {
         node.engine.memory().limit(self.desk.parameters.memory_limit_bytes());
         match effect {
             Effect::Close => close(node, key),
@@ -217,38 +262,32 @@ impl RespReader {
         }
     }
 
-    #[allow(clippy::too_many_arguments, reason = "they are the request")]
-    fn forward(
-        &mut self,
-        node: &mut Node,
-        key: usize,
-        spec: &'static CommandSpec,
-        request: &[u8],
-        (shard, slot): (ShardId, Option<Slot>),
-        wanted: bool,
-        (now, wall): (Moment, LogTime),
-    ) {
+    /// Gives a request to its shard's replica here.
+    fn forward(&mut self, node: &mut Node, key: usize, sent: Sent<'_>, place: Place) {
+        let (shard, slot) = place;
+        let wanted = self.session.starts_request();
         let Some(Dialect::Resp(client)) = node.connections.get(key).map(|c| &mut c.dialect) else { return };
-        let write = spec.is_write();
-        let after_writes = !write && client.unanswered_writes > 0;
-        let id = client.expect(wanted, write, slot.map_or(0, Slot::number));
+        let id = client.expect(wanted, sent.write, slot.map_or(0, Slot::number));
         let head = RequestHead {
             id,
             shard,
             client: 0,
             generation: 0,
-            write,
+            write: sent.write,
             resp3: self.session.resp3(),
-            after_writes,
-            transaction: false,
-            level: self.session.reads(),
+            after_writes: !sent.write && client.unanswered_writes > 0,
+            transaction: sent.transaction,
+            level: sent.level,
             slot,
             epoch: Epoch(0),
             remaining_ms: PATIENCE_MS,
             floor: client.floor(shard),
         };
+        self.waits = sent.awaited.is_some();
+        client.waiting = sent.awaited.map(|awaited| Waiting { id, awaited, answer: None });
         let ticket = node.connections.ticket(key, id, 0, 0, shard);
-        node.engine.request(&head, request, ticket, now, wall, &mut node.connections);
+        let (now, wall) = self.at;
+        node.engine.request(&head, sent.bytes, ticket, now, wall, &mut node.connections);
     }
 }
 
@@ -268,7 +307,7 @@ fn close(node: &mut Node, key: usize) {
 }
 
 /// The shard of a request, and its first slot.
-fn place(node: &Node, spec: &CommandSpec, args: Args<'_>) -> Result<(ShardId, Option<Slot>), String> {
+fn place(node: &Node, spec: &CommandSpec, args: Args<'_>) -> Result<Place, String> {
     let catalog = node.engine.catalog().ok_or_else(|| errors::NO_OWNER.to_owned())?;
     match spec.route {
         Route::Cursor => {
@@ -284,7 +323,7 @@ fn place(node: &Node, spec: &CommandSpec, args: Args<'_>) -> Result<(ShardId, Op
     }
 }
 
-fn place_of_keys(catalog: &Catalog, spec: &CommandSpec, args: Args<'_>) -> Result<(ShardId, Option<Slot>), String> {
+fn place_of_keys(catalog: &Catalog, spec: &CommandSpec, args: Args<'_>) -> Result<Place, String> {
     let mut slots = spec.key_positions(args).map(|position| Slot::of_key(args.get(position)));
     let Some(first) = slots.next() else { return Err(errors::SYNTAX.to_owned()) };
     let shard = catalog.owner(first).id;
