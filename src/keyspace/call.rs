@@ -114,6 +114,11 @@ impl WriteCall<'_> {
         Ok(())
     }
 
+    /// An error if an argument from `position` on is too long to be stored.
+    pub fn check_lengths(&self, position: usize) -> CommandResult {
+        self.args.from(position).try_for_each(|bytes| self.check_length(bytes.len() as u64))
+    }
+
     /// The argument at `position` as a string value to be stored.
     pub fn value(&self, position: usize) -> Result<Value, CommandError> {
         let bytes = self.args.get(position);

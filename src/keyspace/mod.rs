@@ -25,6 +25,7 @@ mod bits;
 mod call;
 mod chunk_map;
 mod digest;
+mod element_scan;
 mod entry;
 mod error;
 mod hashes;

@@ -110,6 +110,12 @@ impl Record {
         self.due().is_some_and(|at| at.get() <= now_ms)
     }
 
+    /// Whether it, or a field of it, expires after `after_ms` and at or before `until_ms`.
+    pub fn expires_between(&self, after_ms: u64, until_ms: u64) -> bool {
+        let key = self.expire_at.is_some_and(|at| at.get() > after_ms && at.get() <= until_ms);
+        key || self.value.field_expires_between(after_ms, until_ms)
+    }
+
     /// Notes an access.
     pub fn touch(&self, now_ms: u64) {
         self.accessed.store((now_ms / 1000) as u32, Relaxed);

@@ -19,6 +19,9 @@ use crate::topology::{Epoch, LogTime, SLOT_COUNT, Slot};
 /// A removed value this large is left for the caller to free off the thread.
 const GARBAGE_VALUE_BYTES_MIN: usize = 64 * 1024;
 
+/// How many expired fields a command removes before it begins, at most.
+const EXPIRED_FIELDS_MAX: usize = 128;
+
 /// The state machine of a data shard (see the module of the folder).
 #[derive(Debug)]
 pub struct Keyspace {
@@ -170,7 +173,9 @@ impl Keyspace {
         let log_time_ms = self.log_time.get();
         now_ms > log_time_ms
             && self.timers.first().is_some_and(|(at, _)| at.get() <= now_ms)
-            && self.peek(key).is_some_and(|record| record.is_due(now_ms) && !record.is_expired(log_time_ms))
+            && self
+                .peek(key)
+                .is_some_and(|record| record.expires_between(log_time_ms, now_ms) && !record.is_expired(log_time_ms))
     }
 
     /// Sets a key of an owned slot, whatever it was before.
@@ -241,7 +246,8 @@ impl Keyspace {
         self.change(Slot::of_key(key), |data| data.remove(position, key))
     }
 
-    /// Removes a key if it is expired, or those of its fields that are.
+    /// Removes a key if it is expired, or some of its fields that are: commands do not see the others, and sweeps
+    /// remove them.
     pub(super) fn remove_if_expired(&mut self, key: &[u8]) {
         let now_ms = self.log_time.get();
         if self.timers.first().is_none_or(|(at, _)| at.get() > now_ms) {
@@ -251,7 +257,9 @@ impl Keyspace {
         if record.is_expired(now_ms) {
             self.remove(key);
         } else {
-            self.edit_collection(key, |hash: &mut Hash| (Changed::Yes, hash.remove_expired(now_ms, usize::MAX)));
+            self.edit_collection(key, |hash: &mut Hash| {
+                (Changed::Yes, hash.remove_expired(now_ms, EXPIRED_FIELDS_MAX))
+            });
         }
     }
 

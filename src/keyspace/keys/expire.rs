@@ -3,7 +3,6 @@
 use super::super::call::{CommandError, CommandResult, ReadCall, Word, WriteCall, integer};
 use super::super::record::ExpireAt;
 use crate::protocol::errors;
-use crate::protocol::request::Args;
 
 /// How a command of the EXPIRE family takes its time.
 #[derive(Clone, Copy, Debug)]
@@ -38,8 +37,9 @@ pub const EXPIRETIME: TtlForm = TtlForm { seconds: true, absolute: true };
 /// PEXPIRETIME.
 pub const PEXPIRETIME: TtlForm = TtlForm { seconds: false, absolute: true };
 
+/// Under which conditions an expiry is set.
 #[derive(Clone, Copy, Debug, Default)]
-struct Conditions {
+pub struct Conditions {
     none_yet: bool,
     has_one: bool,
     later: bool,
@@ -47,9 +47,10 @@ struct Conditions {
 }
 
 impl Conditions {
-    fn parse(args: Args<'_>) -> Result<Self, CommandError> {
+    /// The conditions that these words are.
+    pub fn parse<'a>(words: impl Iterator<Item = &'a [u8]>) -> Result<Self, CommandError> {
         let mut conditions = Self::default();
-        for word in args.from(3) {
+        for word in words {
             match Word::of(word).as_slice() {
                 b"NX" => conditions.none_yet = true,
                 b"XX" => conditions.has_one = true,
@@ -67,8 +68,8 @@ impl Conditions {
         Ok(conditions)
     }
 
-    /// A key without an expiry counts as one that expires at the end of time.
-    fn allow(self, current: Option<ExpireAt>, wanted: i64) -> bool {
+    /// Whether they allow another expiry. None yet counts as one at the end of time.
+    pub fn allow(self, current: Option<ExpireAt>, wanted: i64) -> bool {
         let current_ms = current.map(|at| at.get() as i64);
         let refused = self.none_yet && current.is_some()
             || self.has_one && current.is_none()
@@ -79,7 +80,7 @@ impl Conditions {
 }
 
 pub fn expire(call: &mut WriteCall<'_>, form: ExpireForm) -> CommandResult {
-    let conditions = Conditions::parse(call.args)?;
+    let conditions = Conditions::parse(call.args.from(3))?;
     let number = integer(call.args, 2)?;
     let now_ms = call.now_ms() as i64;
     let number = if form.seconds { number.checked_mul(1000) } else { Some(number) };

@@ -6,8 +6,10 @@ mod rename;
 mod scan;
 mod whole;
 
-pub use expire::{EXPIRE, EXPIREAT, EXPIRETIME, PEXPIRE, PEXPIREAT, PEXPIRETIME, PTTL, TTL, expire, persist, ttl};
+pub use expire::{
+    Conditions, EXPIRE, EXPIREAT, EXPIRETIME, PEXPIRE, PEXPIREAT, PEXPIRETIME, PTTL, TTL, expire, persist, ttl,
+};
 pub use inspect::{del, exists, memory, object, type_of};
 pub use rename::{copy, rename, renamenx};
-pub use scan::{scan, scan_slot};
+pub use scan::{scan, scan_number, scan_slot};
 pub use whole::{dbsize, flush, keys, randomkey};

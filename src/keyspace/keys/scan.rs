@@ -22,21 +22,8 @@ struct Cursor {
 }
 
 impl Cursor {
-    /// Reads a cursor as Redis does, which takes what `strtoul` takes.
     fn parse(text: &[u8]) -> Option<Self> {
-        let (negative, digits) = match text {
-            [b'-', digits @ ..] => (true, digits),
-            [b'+', digits @ ..] => (false, digits),
-            [] => return Some(Self::from_number(0)),
-            digits => (false, digits),
-        };
-        if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
-            return None;
-        }
-        let number = digits.iter().try_fold(0_u64, |number, digit| {
-            number.checked_mul(10).and_then(|number| number.checked_add(u64::from(digit - b'0')))
-        })?;
-        Some(Self::from_number(if negative { number.wrapping_neg() } else { number }))
+        scan_number(text).map(Self::from_number)
     }
 
     const fn from_number(number: u64) -> Self {
@@ -47,6 +34,23 @@ impl Cursor {
     fn number(self) -> u64 {
         if Slot::new(self.slot as u16).is_some() { (self.slot as u64) << SLOT_SHIFT | self.position } else { 0 }
     }
+}
+
+/// Reads a cursor as Redis does, which takes what `strtoul` takes.
+pub fn scan_number(text: &[u8]) -> Option<u64> {
+    let (negative, digits) = match text {
+        [b'-', digits @ ..] => (true, digits),
+        [b'+', digits @ ..] => (false, digits),
+        [] => return Some(0),
+        digits => (false, digits),
+    };
+    if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    let number = digits.iter().try_fold(0_u64, |number, digit| {
+        number.checked_mul(10).and_then(|number| number.checked_add(u64::from(digit - b'0')))
+    })?;
+    Some(if negative { number.wrapping_neg() } else { number })
 }
 
 /// The slot at which the walk of these arguments goes on; none if they name none, which the command answers itself.

@@ -27,6 +27,17 @@ pub struct GivenTime<'a> {
 }
 
 impl GivenTime<'_> {
+    /// In which unit, and whether since 1970, the option with this word gives a time; none: it is not about a time.
+    pub const fn form(word: &[u8]) -> Option<(Unit, bool)> {
+        match word {
+            b"EX" => Some((Unit::Seconds, false)),
+            b"PX" => Some((Unit::Milliseconds, false)),
+            b"EXAT" => Some((Unit::Seconds, true)),
+            b"PXAT" => Some((Unit::Milliseconds, true)),
+            _ => None,
+        }
+    }
+
     /// The point in time that is meant.
     pub fn resolve(&self, now_ms: u64, command: &str) -> Result<ExpireAt, CommandError> {
         let invalid = || CommandError::from(errors::invalid_expire(command));
@@ -116,13 +127,7 @@ impl<'a> Options<'a> {
 
     /// Takes EX and the like. The same option may come again, another may not.
     fn give_time(&mut self, word: &[u8], text: Option<&'a [u8]>) -> CommandResult {
-        let (unit, absolute) = match word {
-            b"EX" => (Unit::Seconds, false),
-            b"PX" => (Unit::Milliseconds, false),
-            b"EXAT" => (Unit::Seconds, true),
-            b"PXAT" => (Unit::Milliseconds, true),
-            _ => return Err(errors::SYNTAX.into()),
-        };
+        let (unit, absolute) = GivenTime::form(word).ok_or(errors::SYNTAX)?;
         let fits = match self.expiry {
             ExpiryOption::Unsaid => true,
             ExpiryOption::At(other) => (other.unit, other.absolute) == (unit, absolute),

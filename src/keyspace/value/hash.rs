@@ -1,8 +1,11 @@
 //! Hashes: fields with values in hash order, and the order in which those fields expire that do.
 //!
-//! Invariant: `expiries` has exactly the fields that have an expiry, each under it.
+//! A field that is expired stays until it is removed; who reads says at which time, and then it is not there
+//! ([`Hash::live`], [`Hash::live_len`]).
+//!
+//! Invariant: `expiries` has exactly one item for each field that has an expiry.
 
-use super::super::packed::{Item, Iter, Packed};
+use super::super::packed::{Item, Iter, Packed, Part};
 use super::super::record::ExpireAt;
 use super::element_position;
 
@@ -37,9 +40,19 @@ impl HashEncoding {
 pub struct Hash {
     /// Field, value, expiry in eight big-endian bytes or none.
     fields: Packed<4, 3>,
-    /// Expiry, field. Boxed, since few hashes have any.
+    /// Expiry, and the position of the field in four big-endian bytes: fields that share both are there as often as
+    /// they are in `fields`. Boxed, since few hashes have any.
     expiries: Option<Box<Packed<8, 1>>>,
     encoding: HashEncoding,
+}
+
+/// What a field that is set gets as its expiry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FieldExpiry {
+    /// This one, or none.
+    Is(Option<ExpireAt>),
+    /// The one that it has.
+    Kept,
 }
 
 /// A field as it is in a hash.
@@ -72,9 +85,14 @@ impl Hash {
         self.fields.len()
     }
 
-    /// How many fields there are at `now_ms`. Costs a step for each one that is expired and not yet removed.
+    /// How many fields there are at `now_ms`.
     pub fn live_len(&self, now_ms: u64) -> usize {
-        self.len() - self.expired(now_ms).count()
+        self.len() - self.expired_len(now_ms)
+    }
+
+    /// How many fields are expired at `now_ms` and not removed yet.
+    pub fn expired_len(&self, now_ms: u64) -> usize {
+        self.expiries.as_ref().map_or(0, |expiries| due(expiries, now_ms))
     }
 
     /// What it costs in memory, roughly.
@@ -92,6 +110,11 @@ impl Hash {
         self.encoding = encoding;
     }
 
+    /// The field with this name, unless it is expired at `now_ms`.
+    pub fn live(&self, name: &[u8], now_ms: u64) -> Option<Field<'_>> {
+        self.get(name).filter(|field| !field.is_expired(now_ms))
+    }
+
     /// The field with this name, expired or not.
     pub fn get(&self, name: &[u8]) -> Option<Field<'_>> {
         self.fields.find(element_position(name), name).map(Field::of)
@@ -100,6 +123,11 @@ impl Hash {
     /// The field with this many before it in hash order, expired or not.
     pub fn nth(&self, index: usize) -> Option<Field<'_>> {
         self.fields.get(index).map(Field::of)
+    }
+
+    /// The fields that are not expired at `now_ms`, in hash order.
+    pub fn iter_live(&self, now_ms: u64) -> impl Iterator<Item = Field<'_>> {
+        self.iter().filter(move |field| !field.is_expired(now_ms))
     }
 
     /// All fields in hash order, expired or not.
@@ -120,37 +148,62 @@ impl Hash {
 
     /// Sets a field, its expiry included; whether it is new.
     pub fn put(&mut self, name: &[u8], value: &[u8], expire_at: Option<ExpireAt>) -> bool {
-        let position = element_position(name);
-        let expiry = expire_at.map(|at| at.get().to_be_bytes());
-        let parts = [name.into(), value.into(), expiry.as_ref().map_or(&[][..], |bytes| &bytes[..]).into()];
-        let new = match self.fields.search(position, name) {
-            Ok(index) => {
-                let old = self.fields.get(index).and_then(|item| Field::of(item).expire_at);
-                if old != expire_at {
-                    old.into_iter().for_each(|at| self.forget_expiry(at, name));
-                }
-                self.fields.replace(index, position, &parts);
-                false
-            }
-            Err(index) => {
-                self.fields.insert(index, position, &parts);
-                true
-            }
-        };
-        if let Some(at) = expire_at {
-            self.expiries.get_or_insert_default().put(at.get(), &[name.into()]);
-        }
-        if self.len() > LISTPACK_ENTRIES_MAX || name.len().max(value.len()) > LISTPACK_VALUE_BYTES_MAX {
+        self.set(name, value, FieldExpiry::Is(expire_at), 0)
+    }
+
+    /// Sets a field; whether it is new at `now_ms`, which one that was expired is.
+    pub fn set(&mut self, name: &[u8], value: &[u8], expiry: FieldExpiry, now_ms: u64) -> bool {
+        if name.len().max(value.len()) > LISTPACK_VALUE_BYTES_MAX {
             self.encoding = HashEncoding::HashTable;
         }
-        new
+        self.place(name, value.into(), expiry, now_ms)
     }
 
     /// Sets or takes away a field's expiry; false: no such field.
     pub fn set_expiry(&mut self, name: &[u8], expire_at: Option<ExpireAt>) -> bool {
-        let Some(value) = self.get(name).map(|field| field.value.to_vec()) else { return false };
-        self.put(name, &value, expire_at);
+        let Some(item) = self.fields.find(element_position(name), name) else { return false };
+        let small;
+        let value = match item.share(1) {
+            Part::Bytes(bytes) => {
+                small = bytes.to_vec();
+                Part::Bytes(&small)
+            }
+            Part::Shared(bytes) => Part::Shared(bytes),
+        };
+        self.place(name, value, FieldExpiry::Is(expire_at), 0);
         true
+    }
+
+    /// A hash that is given so many fields at once is a large one, even if some are the same.
+    pub const fn expect_fields(&mut self, count: usize) {
+        if count > LISTPACK_ENTRIES_MAX {
+            self.encoding = HashEncoding::HashTable;
+        }
+    }
+
+    fn place(&mut self, name: &[u8], value: Part<'_>, expiry: FieldExpiry, now_ms: u64) -> bool {
+        let position = element_position(name);
+        let found = self.fields.search(position, name);
+        let old = found.ok().and_then(|index| self.fields.get(index)).and_then(|item| Field::of(item).expire_at);
+        let is_new = found.is_err() || old.is_some_and(|at| at.get() <= now_ms);
+        let expire_at = match expiry {
+            FieldExpiry::Is(expire_at) => expire_at,
+            FieldExpiry::Kept => old.filter(|_| !is_new),
+        };
+        let bytes = expire_at.map(|at| at.get().to_be_bytes());
+        let parts = [name.into(), value, bytes.as_ref().map_or(&[][..], |bytes| &bytes[..]).into()];
+        match found {
+            Ok(index) => self.fields.replace(index, position, &parts),
+            Err(index) => self.fields.insert(index, position, &parts),
+        }
+        if old != expire_at {
+            old.into_iter().for_each(|at| self.forget_expiry(at, position));
+            expire_at.into_iter().for_each(|at| self.note_expiry(at, position));
+        }
+        if self.len() > LISTPACK_ENTRIES_MAX || expire_at.is_some() {
+            self.encoding = HashEncoding::HashTable;
+        }
+        is_new
     }
 
     /// Takes a field out; false: it is not there.
@@ -158,9 +211,14 @@ impl Hash {
         let position = element_position(name);
         let Ok(index) = self.fields.search(position, name) else { return false };
         let expiry = self.fields.get(index).and_then(|item| Field::of(item).expire_at);
-        expiry.into_iter().for_each(|at| self.forget_expiry(at, name));
+        expiry.into_iter().for_each(|at| self.forget_expiry(at, position));
         self.fields.remove(index);
         true
+    }
+
+    /// Takes a field out, unless it is expired at `now_ms`; false: it is not there.
+    pub fn remove_live(&mut self, name: &[u8], now_ms: u64) -> bool {
+        self.live(name, now_ms).is_some() && self.remove(name)
     }
 
     /// When the first field expires.
@@ -175,24 +233,56 @@ impl Hash {
         })
     }
 
-    /// The names of the fields that are expired at `now_ms`, the longest due first.
-    pub fn expired(&self, now_ms: u64) -> impl Iterator<Item = &[u8]> {
-        let expiries = self.expiries.iter().flat_map(|expiries| expiries.iter());
-        expiries.take_while(move |item| item.prefix() <= now_ms).map(|item| item.part(0))
+    /// Whether a field expires after `after_ms` and at or before `until_ms`.
+    pub fn expires_between(&self, after_ms: u64, until_ms: u64) -> bool {
+        let Some(expiries) = &self.expiries else { return false };
+        expiries.get(due(expiries, after_ms)).is_some_and(|item| item.prefix() <= until_ms)
     }
 
-    /// Removes at most `fields_max` fields that are expired at `now_ms`; how many.
+    /// Removes at most `fields_max` fields that are expired at `now_ms`, the longest due first; how many.
     pub fn remove_expired(&mut self, now_ms: u64, fields_max: usize) -> usize {
-        let names: Vec<Vec<u8>> = self.expired(now_ms).take(fields_max).map(<[u8]>::to_vec).collect();
-        names.iter().filter(|name| self.remove(name)).count()
+        let Some(expiries) = &mut self.expiries else { return 0 };
+        let count = due(expiries, now_ms).min(fields_max);
+        for item in expiries.range(0..count) {
+            let place = item.part(0).try_into().map_or(0, u32::from_be_bytes).into();
+            let index = index_of_expiry(&self.fields, place, item.prefix());
+            self.fields.remove(index.expect("a field has the expiry that is noted"));
+        }
+        expiries.remove_range(0..count);
+        if expiries.is_empty() {
+            self.expiries = None;
+        }
+        count
     }
 
-    fn forget_expiry(&mut self, at: ExpireAt, name: &[u8]) {
+    fn note_expiry(&mut self, at: ExpireAt, position: u64) {
+        let expiries = self.expiries.get_or_insert_default();
+        let place = (position as u32).to_be_bytes();
+        let (Ok(index) | Err(index)) = expiries.search(at.get(), &place);
+        expiries.insert(index, at.get(), &[place[..].into()]);
+    }
+
+    fn forget_expiry(&mut self, at: ExpireAt, position: u64) {
         if let Some(expiries) = &mut self.expiries {
-            expiries.remove_found(at.get(), name);
+            expiries.remove_found(at.get(), &(position as u32).to_be_bytes());
             if expiries.is_empty() {
                 self.expiries = None;
             }
         }
     }
+}
+
+/// How many of the expiries are at or before `now_ms`.
+fn due(expiries: &Packed<8, 1>, now_ms: u64) -> usize {
+    // The times end before the numbers do: Redis counts them with a sign.
+    let (Ok(index) | Err(index)) = expiries.search(now_ms.saturating_add(1), b"");
+    index
+}
+
+/// Where the first field of this position and expiry is.
+fn index_of_expiry(fields: &Packed<4, 3>, position: u64, expire_at: u64) -> Option<usize> {
+    let (Ok(first) | Err(first)) = fields.search(position, b"");
+    let peers = fields.iter_from(first).take_while(|item| item.prefix() == position);
+    let wanted = |item: Item<'_, 4>| Field::of(item).expire_at.is_some_and(|at| at.get() == expire_at);
+    peers.map(wanted).position(|found| found).map(|behind| first + behind)
 }

@@ -18,7 +18,7 @@ mod text;
 
 use std::sync::Arc;
 
-pub use hash::{Hash, HashEncoding};
+pub use hash::{Field, FieldExpiry, Hash, HashEncoding};
 pub use list::{End, List, ListEncoding};
 pub use set::{Set, SetEncoding};
 pub use sorted_set::{SortedSet, SortedSetEncoding};
@@ -159,6 +159,11 @@ impl Value {
     /// When the first of its fields expires, if any does.
     pub fn next_field_expiry(&self) -> Option<ExpireAt> {
         if let Self::Hash(hash) = self { hash.next_expiry() } else { None }
+    }
+
+    /// Whether a field of it expires after `after_ms` and at or before `until_ms`.
+    pub fn field_expires_between(&self, after_ms: u64, until_ms: u64) -> bool {
+        if let Self::Hash(hash) = self { hash.expires_between(after_ms, until_ms) } else { false }
     }
 
     /// Whether nothing of it is left at `now_ms` because all its fields are expired.

@@ -28,6 +28,8 @@ pub enum CommandId {
     // Hashes.
     HDel, HExists, HGet, HGetAll, HIncrBy, HIncrByFloat, HKeys, HLen, HMGet, HMSet, HRandField, HScan, HSet, HSetNx,
     HStrLen, HVals,
+    // Hashes whose fields expire.
+    HExpire, HExpireAt, HExpireTime, HGetDel, HGetEx, HPersist, HPExpire, HPExpireAt, HPExpireTime, HPTtl, HSetEx, HTtl,
     // Sorted sets.
     ZAdd, ZCard, ZCount, ZDiff, ZDiffStore, ZIncrBy, ZInter, ZInterCard, ZInterStore, ZLexCount, ZMPop, ZMScore, ZPopMax,
     ZPopMin, ZRandMember, ZRange, ZRangeByLex, ZRangeByScore, ZRangeStore, ZRank, ZRem, ZRemRangeByLex, ZRemRangeByRank,

@@ -38,6 +38,11 @@ impl LongDouble {
     /// Zero.
     pub const ZERO: Self = Self { negative: false, magnitude: Finite { mantissa: 0, exponent: 0 } };
 
+    /// Whether it is not infinity.
+    pub const fn is_finite(self) -> bool {
+        matches!(self.magnitude, Finite { .. })
+    }
+
     /// The sum, unless it is not a finite number.
     pub fn checked_add(self, other: Self) -> Option<Self> {
         let (Finite { .. }, Finite { .. }) = (self.magnitude, other.magnitude) else { return None };

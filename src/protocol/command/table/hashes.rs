@@ -74,4 +74,53 @@ pub(super) const HASHES: &[CommandSpec] = &[
         .tips(&["nondeterministic_output_order"])
         .docs(Group::Hash, "2.0.0", "O(N)",
             "Returns all values of a hash."),
+    // Of Valkey.
+    command(HExpire, "hexpire", -6).flags(&[Write, Fast])
+        .keys(&[key(1, &[Rw, Update])]).one_shard().categories(&[Hash])
+        .docs(Group::Hash, "9.0.0", "O(N)",
+            "Sets after how many seconds fields of a hash expire."),
+    command(HExpireAt, "hexpireat", -6).flags(&[Write, Fast])
+        .keys(&[key(1, &[Rw, Update])]).one_shard().categories(&[Hash])
+        .docs(Group::Hash, "9.0.0", "O(N)",
+            "Sets at which second fields of a hash expire."),
+    command(HExpireTime, "hexpiretime", -5).flags(&[Read, Fast])
+        .keys(&[key(1, &[Ro, Access])]).one_shard().categories(&[Hash])
+        .docs(Group::Hash, "9.0.0", "O(N)",
+            "Returns at which second fields of a hash expire."),
+    command(HGetDel, "hgetdel", -5).flags(&[Write, Fast])
+        .keys(&[key(1, &[Rw, Access, Delete])]).one_shard().categories(&[Hash])
+        .docs(Group::Hash, "9.1.0", "O(N)",
+            "Returns the values of fields of a hash and removes them."),
+    command(HGetEx, "hgetex", -5).flags(&[Write, Fast])
+        .keys(&[key(1, &[Rw, Access, Update])]).one_shard().categories(&[Hash])
+        .docs(Group::Hash, "9.0.0", "O(N)",
+            "Returns the values of fields of a hash and sets or removes their expiry."),
+    command(HPersist, "hpersist", -5).flags(&[Write, Fast])
+        .keys(&[key(1, &[Rw, Update])]).one_shard().categories(&[Hash])
+        .docs(Group::Hash, "9.0.0", "O(N)",
+            "Removes the expiry of fields of a hash."),
+    command(HPExpire, "hpexpire", -6).flags(&[Write, Fast])
+        .keys(&[key(1, &[Rw, Update])]).one_shard().categories(&[Hash])
+        .docs(Group::Hash, "9.0.0", "O(N)",
+            "Sets after how many milliseconds fields of a hash expire."),
+    command(HPExpireAt, "hpexpireat", -6).flags(&[Write, Fast])
+        .keys(&[key(1, &[Rw, Update])]).one_shard().categories(&[Hash])
+        .docs(Group::Hash, "9.0.0", "O(N)",
+            "Sets at which millisecond fields of a hash expire."),
+    command(HPExpireTime, "hpexpiretime", -5).flags(&[Read, Fast])
+        .keys(&[key(1, &[Ro, Access])]).one_shard().categories(&[Hash])
+        .docs(Group::Hash, "9.0.0", "O(N)",
+            "Returns at which millisecond fields of a hash expire."),
+    command(HPTtl, "hpttl", -5).flags(&[Read, Fast])
+        .keys(&[key(1, &[Ro, Access])]).one_shard().categories(&[Hash])
+        .docs(Group::Hash, "9.0.0", "O(N)",
+            "Returns after how many milliseconds fields of a hash expire."),
+    command(HSetEx, "hsetex", -6).flags(&[Write, DenyOom, Fast])
+        .keys(&[key(1, &[Rw, Insert])]).one_shard().categories(&[Hash])
+        .docs(Group::Hash, "9.0.0", "O(N)",
+            "Sets fields of a hash with an expiry."),
+    command(HTtl, "httl", -5).flags(&[Read, Fast])
+        .keys(&[key(1, &[Ro, Access])]).one_shard().categories(&[Hash])
+        .docs(Group::Hash, "9.0.0", "O(N)",
+            "Returns after how many seconds fields of a hash expire."),
 ];
