@@ -69,6 +69,19 @@ fn check_node(node: &Node, is_root: bool) -> (usize, usize) {
     }
 }
 
+/// Every child's low is between the prefixes on its two sides.
+fn check_lows<const PREFIX: usize, const PARTS: usize>(tree: &Packed<PREFIX, PARTS>, node: &Node, start: usize) {
+    let Node::Inner(children) = node else { return };
+    let mut start = start;
+    for (at, child) in children.iter().enumerate() {
+        let prefix = |index: usize| tree.get(index).unwrap().prefix();
+        assert!(child.low <= prefix(start));
+        assert!(at == 0 || prefix(start - 1) <= child.low);
+        check_lows(tree, &child.node, start);
+        start += child.count;
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
@@ -135,6 +148,7 @@ proptest! {
                 prop_assert_eq!(tree.put(prefix, &[name.as_slice().into(), [size].as_slice().into()]), new);
             }
         }
+        tree.root.iter().for_each(|root| check_lows(&tree, root, 0));
         let items: Vec<_> = tree.iter().map(|item| ((item.prefix(), item.part(0).to_vec()), item.part(1)[0])).collect();
         prop_assert!(items.iter().cloned().eq(model.clone()));
         for (rank, (key, value)) in items.iter().enumerate() {
@@ -191,4 +205,19 @@ fn an_item_is_found_again_before_a_leaf_that_lost_its_first_items() {
     assert!(tree.put(2, &parts("x")));
     assert!(!tree.put(2, &parts("x")), "it is there already");
     assert!(tree.remove_found(2, b"x") && tree.remove_found(2, b"y"));
+}
+
+#[test]
+fn an_item_between_two_children_is_found_again() {
+    let mut tree = Packed::<4, 1>::default();
+    for prefix in 0..20_000_u64 {
+        tree.put(prefix * 10, &[b"x".as_slice().into()]);
+    }
+    // The first item of some children goes, and one comes back that lies between what is left of them.
+    for start in 0..20_000_u64 {
+        assert!(tree.remove_found(start * 10, b"x"));
+        assert!(tree.put(start * 10 + 3, &[b"x".as_slice().into()]), "{start}");
+        assert!(tree.find(start * 10 + 3, b"x").is_some(), "{start}");
+    }
+    check_lows(&tree, tree.root.as_ref().unwrap(), 0);
 }
