@@ -2,6 +2,8 @@
 
 use std::io::Write;
 
+use super::numbers::format_double;
+
 /// Appends RESP values in the client's version of the protocol.
 #[derive(Debug)]
 pub struct ReplyWriter<'a> {
@@ -46,6 +48,26 @@ impl<'a> ReplyWriter<'a> {
     /// `:number`.
     pub fn integer(&mut self, number: i64) {
         self.number(b':', number);
+    }
+
+    /// A floating point number; a byte string in RESP2.
+    pub fn double(&mut self, number: f64) {
+        if self.resp3 {
+            self.out.push(b',');
+            format_double(number, self.out);
+        } else {
+            // Its length has one digit or two.
+            let start = self.out.len();
+            self.out.extend_from_slice(b"$00\r\n");
+            format_double(number, self.out);
+            let length = self.out.len() - start - 5;
+            self.out[start + 1] = b'0' + (length / 10) as u8;
+            self.out[start + 2] = b'0' + (length % 10) as u8;
+            if length < 10 {
+                self.out.remove(start + 1);
+            }
+        }
+        self.out.extend_from_slice(b"\r\n");
     }
 
     /// `$length` and the bytes.
@@ -140,6 +162,8 @@ mod tests {
             reply.map(1);
             reply.bulk(b"k");
             reply.boolean(true);
+            reply.double(1.5);
+            reply.double(-1e-300);
             reply.null();
             reply.null_array();
             reply.integer(-12);
@@ -147,7 +171,13 @@ mod tests {
             reply.error("ERR a\r\nb");
             String::from_utf8(out).unwrap()
         };
-        assert_eq!(written(false), "*2\r\n$1\r\nk\r\n:1\r\n$-1\r\n*-1\r\n:-12\r\n$2\r\nhi\r\n-ERR a  b\r\n");
-        assert_eq!(written(true), "%1\r\n$1\r\nk\r\n#t\r\n_\r\n_\r\n:-12\r\n=6\r\ntxt:hi\r\n-ERR a  b\r\n");
+        assert_eq!(
+            written(false),
+            "*2\r\n$1\r\nk\r\n:1\r\n$3\r\n1.5\r\n$7\r\n-1e-300\r\n$-1\r\n*-1\r\n:-12\r\n$2\r\nhi\r\n-ERR a  b\r\n"
+        );
+        assert_eq!(
+            written(true),
+            "%1\r\n$1\r\nk\r\n#t\r\n,1.5\r\n,-1e-300\r\n_\r\n_\r\n:-12\r\n=6\r\ntxt:hi\r\n-ERR a  b\r\n"
+        );
     }
 }

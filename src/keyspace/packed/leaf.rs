@@ -30,6 +30,13 @@ impl<'a> From<&'a [u8]> for Part<'a> {
     }
 }
 
+impl<'a> Part<'a> {
+    /// A part that goes into several trees: large bytes are copied once, here.
+    pub fn to_share(bytes: &'a [u8]) -> Self {
+        if bytes.len() > INLINE_BYTES_MAX { Self::Shared(bytes.into()) } else { Self::Bytes(bytes) }
+    }
+}
+
 /// A packed run of items (see the module).
 #[derive(Clone, Debug, Default)]
 pub struct Leaf {
@@ -169,6 +176,24 @@ impl Leaf {
         make_room(&mut self.ends, 1);
         self.ends.insert(at, (start + added) as u16);
         self.ends[at + 1..].iter_mut().for_each(|end| *end += added as u16);
+    }
+
+    /// Puts other bytes in the place of a part, which is as long as they are.
+    pub fn overwrite<const PREFIX: usize>(&mut self, at: usize, part: usize, bytes: &[u8]) {
+        let mut from = self.start(at) + PREFIX;
+        for _ in 0..part {
+            let (head, next) = read_varint(&self.bytes, from);
+            from = if head & 1 == 1 { next } else { next + (head >> 1) };
+        }
+        let (head, start) = read_varint(&self.bytes, from);
+        assert!(head == bytes.len() << 1, "a part is overwritten by one of its length");
+        self.bytes[start..start + bytes.len()].copy_from_slice(bytes);
+    }
+
+    /// Gives an item another prefix.
+    pub fn set_prefix<const PREFIX: usize>(&mut self, at: usize, prefix: u64) {
+        let start = self.start(at);
+        self.bytes[start..start + PREFIX].copy_from_slice(&prefix.to_be_bytes()[8 - PREFIX..]);
     }
 
     /// Takes out the items of a range.

@@ -15,6 +15,7 @@
 
 mod iter;
 mod leaf;
+mod overwrite;
 #[cfg(test)]
 mod tests;
 

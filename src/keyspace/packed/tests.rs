@@ -1,6 +1,6 @@
 //! The tree against a plain vector and a plain map.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
 
@@ -79,6 +79,24 @@ fn check_lows<const PREFIX: usize, const PARTS: usize>(tree: &Packed<PREFIX, PAR
         assert!(at == 0 || prefix(start - 1) <= child.low);
         check_lows(tree, &child.node, start);
         start += child.count;
+    }
+}
+
+impl<const PREFIX: usize, const PARTS: usize> Packed<PREFIX, PARTS> {
+    /// The addresses of all nodes: what two trees share has the same.
+    pub fn nodes(&self) -> BTreeSet<usize> {
+        fn visit(node: &Node, found: &mut BTreeSet<usize>) {
+            match node {
+                Node::Leaf(leaf) => found.insert(Arc::as_ptr(leaf) as usize),
+                Node::Inner(children) => {
+                    children.iter().for_each(|child| visit(&child.node, found));
+                    found.insert(Arc::as_ptr(children) as usize)
+                }
+            };
+        }
+        let mut found = BTreeSet::new();
+        self.root.iter().for_each(|root| visit(root, &mut found));
+        found
     }
 }
 

@@ -1,12 +1,54 @@
-//! Commands on sorted sets.
+//! Commands on sorted sets, one file per family. Replies and the order of their checks are those of Redis 7.2.
+
+mod add;
+mod bounds;
+mod member;
+pub mod pop;
+mod range;
+mod remove;
+
+use pop::PopFrom;
 
 use super::call::{CommandResult, NOT_OF_A_SHARD, ReadCall, WriteCall};
 use crate::protocol::command::CommandId;
 
-pub fn write(_id: CommandId, _call: &mut WriteCall<'_>) -> CommandResult {
-    Err(NOT_OF_A_SHARD.into())
+/// Carries out a command that changes sorted sets.
+#[rustfmt::skip]
+pub fn write(id: CommandId, call: &mut WriteCall<'_>) -> CommandResult {
+    use CommandId as C;
+    match id {
+        C::ZAdd => add::zadd(call, false),
+        C::ZIncrBy => add::zadd(call, true),
+        C::ZRem => remove::zrem(call),
+        C::ZRemRangeByRank => remove::zremrange(call, bounds::Measure::Rank),
+        C::ZRemRangeByScore => remove::zremrange(call, bounds::Measure::Score),
+        C::ZRemRangeByLex => remove::zremrange(call, bounds::Measure::Member),
+        C::ZPopMin => pop::zpop(call, PopFrom::Lowest),
+        C::ZPopMax => pop::zpop(call, PopFrom::Highest),
+        C::ZMPop => pop::zmpop(call),
+        C::ZRangeStore => range::zrangestore(call),
+        _ => Err(NOT_OF_A_SHARD.into()),
+    }
 }
 
-pub fn read(_id: CommandId, _call: &mut ReadCall<'_>) -> CommandResult {
-    Err(NOT_OF_A_SHARD.into())
+/// Carries out a command that reads sorted sets.
+#[rustfmt::skip]
+pub fn read(id: CommandId, call: &mut ReadCall<'_>) -> CommandResult {
+    use CommandId as C;
+    match id {
+        C::ZCard => member::zcard(call),
+        C::ZScore => member::zscore(call),
+        C::ZMScore => member::zmscore(call),
+        C::ZRank => member::zrank(call, false),
+        C::ZRevRank => member::zrank(call, true),
+        C::ZCount => range::zcount(call, bounds::Measure::Score),
+        C::ZLexCount => range::zcount(call, bounds::Measure::Member),
+        C::ZRange => range::zrange(call, range::ZRANGE),
+        C::ZRevRange => range::zrange(call, range::ZREVRANGE),
+        C::ZRangeByScore => range::zrange(call, range::ZRANGEBYSCORE),
+        C::ZRevRangeByScore => range::zrange(call, range::ZREVRANGEBYSCORE),
+        C::ZRangeByLex => range::zrange(call, range::ZRANGEBYLEX),
+        C::ZRevRangeByLex => range::zrange(call, range::ZREVRANGEBYLEX),
+        _ => Err(NOT_OF_A_SHARD.into()),
+    }
 }

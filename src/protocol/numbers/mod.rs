@@ -1,8 +1,11 @@
-//! Numbers as Redis reads and writes them: 64-bit integers, and the 80-bit floats of INCRBYFLOAT.
+//! Numbers as Redis reads and writes them: 64-bit integers, the 64-bit floats of scores, and the 80-bit floats of
+//! INCRBYFLOAT.
 
+mod double;
 mod long_double;
 mod natural;
 
+pub use double::{format_double, format_double_in_full, parse_bound, parse_double};
 pub use long_double::{LongDouble, format_float, parse_float};
 
 /// Reads a signed decimal with nothing else: no blank, no plus sign, no leading zero, no `-0` (Redis's `string2ll`).
