@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use super::random::Random;
 use super::record::Record;
 use super::slot_data::Changed;
-use super::store::Keyspace;
+use super::store::{Keyspace, OtherType};
 use super::value::{Collection, Text, Value};
 use crate::protocol::errors;
 use crate::protocol::numbers::parse_i64;
@@ -45,6 +45,12 @@ impl CommandError {
 impl From<&'static str> for CommandError {
     fn from(text: &'static str) -> Self {
         Self::Text(Cow::Borrowed(text))
+    }
+}
+
+impl From<OtherType> for CommandError {
+    fn from(_: OtherType) -> Self {
+        errors::WRONG_TYPE.into()
     }
 }
 
@@ -102,8 +108,13 @@ impl WriteCall<'_> {
         key: &[u8],
         change: impl FnOnce(&mut C) -> (Changed, R),
     ) -> Result<R, CommandError> {
-        self.collection::<C>(key)?;
-        Ok(self.keyspace.edit_collection(key, change))
+        let mut change = Some(change);
+        let mut once =
+            |collection: &mut C| change.take().map(|change| change(collection)).expect("called once at most");
+        if let Some(result) = self.keyspace.edit_present(key, &mut once)? {
+            return Ok(result);
+        }
+        Ok(self.keyspace.edit_collection(key, once))
     }
 
     /// An error if a string of `length` bytes is too long.

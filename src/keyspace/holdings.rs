@@ -98,7 +98,7 @@ mod tests {
         }
         assert!(seen.iter().all(|(_, held)| held.keys == 1));
         let before = slot.sums().held;
-        slot.edit(Position(1), b"k", |value| {
+        slot.edit(Position(1), b"k", 0, |value| {
             let sorted = SortedSet::of_mut(value).expect("the last example");
             (Changed::Yes, sorted.put(b"more", 1.0))
         });

@@ -135,9 +135,11 @@ impl SlotData {
         &mut self,
         position: Position,
         key: &[u8],
+        now_ms: u64,
         change: impl FnOnce(&mut Value) -> (Changed, R),
     ) -> Option<R> {
         let record = self.records.find_mut(|record| record.order(position, key))?;
+        record.touch(now_ms);
         let before = Standing::of(record);
         let (changed, result) = change(&mut record.value);
         if changed == Changed::Yes {
@@ -180,7 +182,7 @@ impl SlotData {
         if record.is_expired(now_ms) {
             return self.remove(position, key.as_bytes()).map(Expired::Key);
         }
-        let removed = self.edit(position, key.as_bytes(), |value| {
+        let removed = self.edit(position, key.as_bytes(), now_ms, |value| {
             let count = Hash::of_mut(value).map_or(0, |hash| hash.remove_expired(now_ms, fields_max));
             (Changed::Yes, count)
         });
@@ -291,9 +293,9 @@ mod tests {
         assert_eq!((slot.version(), slot.last_removal_version()), (2, 0));
         slot.remove(Position(1), b"a");
         assert_eq!((slot.version(), slot.last_removal_version()), (3, 3));
-        slot.edit(Position(2), b"b", |_| (Changed::Yes, ()));
+        slot.edit(Position(2), b"b", 0, |_| (Changed::Yes, ()));
         assert_eq!((slot.version(), slot.last_removal_version()), (4, 3));
-        slot.edit(Position(2), b"b", |_| (Changed::No, ()));
+        slot.edit(Position(2), b"b", 0, |_| (Changed::No, ()));
         assert_eq!(slot.version(), 4);
         assert_eq!(slot.emptied().last_removal_version(), 5);
     }
@@ -320,7 +322,7 @@ mod tests {
         let mut slot = SlotData::new(Epoch(1));
         slot.put(Position(1), b"a", text(&[b'x'; 100]), at(5), 0);
         slot.put(Position(1), b"a", text(&[b'x'; 5000]), None, 0);
-        slot.edit(Position(1), b"a", |value| {
+        slot.edit(Position(1), b"a", 0, |value| {
             let Value::String(text) = value else { panic!("a string was put") };
             (Changed::Yes, text.edit(|bytes| bytes.push(b'y')))
         });

@@ -40,6 +40,10 @@ pub struct Keyspace {
     draws: AtomicU64,
 }
 
+/// A key holds a value of another type.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OtherType;
+
 /// How much a keyspace holds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Usage {
@@ -188,8 +192,12 @@ impl Keyspace {
 
     /// Changes a value in place; none: no such key.
     pub(super) fn edit<R>(&mut self, key: &[u8], change: impl FnOnce(&mut Value) -> (Changed, R)) -> Option<R> {
-        let position = self.position(key);
-        self.change(Slot::of_key(key), |data| data.edit(position, key, change))
+        let (slot, position, now_ms) = (Slot::of_key(key), self.position(key), self.log_time.get());
+        // A slot without keys is not copied.
+        if !self.occupied.contains(slot) {
+            return None;
+        }
+        self.change(slot, |data| data.edit(position, key, now_ms, change))
     }
 
     /// Changes a string in place; none: no such string.
@@ -225,6 +233,27 @@ impl Keyspace {
             self.remove(key);
         }
         result
+    }
+
+    /// Changes the collection that a key holds, in one look-up, and removes the key if nothing is left; none: no such
+    /// key.
+    pub(super) fn edit_present<C: Collection, R>(
+        &mut self,
+        key: &[u8],
+        change: impl FnOnce(&mut C) -> (Changed, R),
+    ) -> Result<Option<R>, OtherType> {
+        let edited = self.edit(key, |value| match C::of_mut(value) {
+            Some(collection) => {
+                let (changed, result) = change(collection);
+                (changed, Ok((result, collection.is_empty())))
+            }
+            None => (Changed::No, Err(OtherType)),
+        });
+        let Some((result, is_empty)) = edited.transpose()? else { return Ok(None) };
+        if is_empty {
+            self.remove(key);
+        }
+        Ok(Some(result))
     }
 
     /// Sets or takes away an expiry; false: no such key.

@@ -26,6 +26,11 @@ fn strings_bits_and_keys() {
     run(&generate::STRINGS, 120_000);
 }
 
+#[test]
+fn lists() {
+    run(&generate::LISTS, 20_000);
+}
+
 /// A number that the environment sets.
 fn setting<T: std::str::FromStr<Err: std::fmt::Debug>>(name: &str) -> Option<T> {
     std::env::var(name).ok().map(|text| text.parse().expect("a number"))

@@ -1,12 +1,35 @@
-//! Commands on lists.
+//! Commands on lists. Replies and the order of their checks are those of Redis 7.2.
+
+mod end;
+mod pop;
+mod push;
+mod range;
 
 use super::call::{CommandResult, NOT_OF_A_SHARD, ReadCall, WriteCall};
+use super::value::End;
 use crate::protocol::command::CommandId;
 
-pub fn write(_id: CommandId, _call: &mut WriteCall<'_>) -> CommandResult {
-    Err(NOT_OF_A_SHARD.into())
+pub fn write(id: CommandId, call: &mut WriteCall<'_>) -> CommandResult {
+    use CommandId as C;
+    match id {
+        C::LPush => push::push(call, End::Left),
+        C::RPush => push::push(call, End::Right),
+        C::LPushX => push::push_present(call, End::Left),
+        C::RPushX => push::push_present(call, End::Right),
+        C::LPop => pop::pop(call, End::Left),
+        C::RPop => pop::pop(call, End::Right),
+        C::LMPop => pop::lmpop(call),
+        C::LTrim => range::ltrim(call),
+        _ => Err(NOT_OF_A_SHARD.into()),
+    }
 }
 
-pub fn read(_id: CommandId, _call: &mut ReadCall<'_>) -> CommandResult {
-    Err(NOT_OF_A_SHARD.into())
+pub fn read(id: CommandId, call: &mut ReadCall<'_>) -> CommandResult {
+    use CommandId as C;
+    match id {
+        C::LLen => range::llen(call),
+        C::LIndex => range::lindex(call),
+        C::LRange => range::lrange(call),
+        _ => Err(NOT_OF_A_SHARD.into()),
+    }
 }

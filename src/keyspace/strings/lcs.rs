@@ -41,7 +41,10 @@ impl Options {
 }
 
 pub fn lcs(call: &mut ReadCall<'_>) -> CommandResult {
-    let bytes_of = |key| call.text(key).map(|text| text.map_or_else(Vec::new, |text| text.with_bytes(<[u8]>::to_vec)));
+    let bytes_of = |key| match call.text(key) {
+        Ok(text) => Ok(text.map_or_else(Vec::new, |text| text.with_bytes(<[u8]>::to_vec))),
+        Err(_) => Err(errors::LCS_NOT_STRINGS),
+    };
     let a = bytes_of(call.args.get(1))?;
     let b = bytes_of(call.args.get(2))?;
     let options = Options::parse(call.args)?;

@@ -1,9 +1,20 @@
 //! Lists: elements in the order in which they were put, reached from both ends and by rank.
+//!
+//! The encoding is what Redis would use with `list-max-listpack-size -2`: a listpack until what is about to be added
+//! would take it over its limit, and again from half of the limit down. Redis goes back only if the quicklist is of one
+//! node; how it is cut into nodes is not followed here.
+//!
+//! Invariant: `listpack_bytes` is the sum of what the elements would take in a listpack.
+
+use std::ops::Range;
 
 use super::super::packed::{Iter, Packed};
+use crate::protocol::numbers::parse_i64;
 
-/// Past this many bytes of elements a list is a `quicklist` (Redis's `list-max-listpack-size -2`).
+/// Past this many bytes a list is a `quicklist`.
 const LISTPACK_BYTES_MAX: u64 = 8 * 1024;
+/// What a listpack takes beside its elements.
+const LISTPACK_FRAME_BYTES: u64 = 7;
 
 /// One end of a list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,6 +50,7 @@ impl ListEncoding {
 #[derive(Clone, Debug, Default)]
 pub struct List {
     elements: Packed<0, 1>,
+    listpack_bytes: u64,
     encoding: ListEncoding,
 }
 
@@ -46,6 +58,11 @@ impl List {
     /// How many elements there are.
     pub const fn len(&self) -> usize {
         self.elements.len()
+    }
+
+    /// Whether there is none.
+    pub const fn is_empty(&self) -> bool {
+        self.elements.is_empty()
     }
 
     /// What it costs in memory, roughly.
@@ -63,13 +80,26 @@ impl List {
         self.encoding = encoding;
     }
 
+    /// Gives it the encoding that a list built at once has in Redis: RESTORE's, SORT's.
+    pub const fn settle_encoding(&mut self) {
+        let bytes = LISTPACK_FRAME_BYTES + self.listpack_bytes;
+        self.encoding = if bytes > LISTPACK_BYTES_MAX { ListEncoding::QuickList } else { ListEncoding::ListPack };
+    }
+
     /// The element at `index`.
+    #[inline]
     pub fn get(&self, index: usize) -> Option<&[u8]> {
         self.elements.get(index).map(|item| item.part(0))
     }
 
+    /// The element at one end.
+    #[inline]
+    pub fn at_end(&self, end: End) -> Option<&[u8]> {
+        self.get(if end == End::Left { 0 } else { self.len().checked_sub(1)? })
+    }
+
     /// The elements of a range, from either end.
-    pub fn range(&self, range: std::ops::Range<usize>) -> impl DoubleEndedIterator<Item = &[u8]> + ExactSizeIterator {
+    pub fn range(&self, range: Range<usize>) -> impl DoubleEndedIterator<Item = &[u8]> + ExactSizeIterator {
         self.elements.range(range).map(|item| item.part(0))
     }
 
@@ -85,33 +115,105 @@ impl List {
 
     /// Adds an element at one end.
     pub fn push(&mut self, end: End, element: &[u8]) {
-        self.insert(if end == End::Left { 0 } else { self.len() }, element);
+        self.note_growth(element.len());
+        self.push_as_is(end, element);
+    }
+
+    /// Adds elements at one end, the first one first.
+    pub fn push_all<'a>(&mut self, end: End, elements: impl Iterator<Item = &'a [u8]> + Clone) {
+        self.note_growth(elements.clone().map(<[u8]>::len).sum());
+        elements.for_each(|element| self.push_as_is(end, element));
+    }
+
+    fn push_as_is(&mut self, end: End, element: &[u8]) {
+        self.put_in(if end == End::Left { 0 } else { self.len() }, element);
     }
 
     /// Puts an element before the one at `index`.
     pub fn insert(&mut self, index: usize, element: &[u8]) {
-        self.elements.insert(index, 0, &[element.into()]);
-        self.note_growth();
+        self.note_growth(element.len());
+        self.put_in(index, element);
     }
 
-    /// Puts another element in the place of the one at `index`.
+    /// Puts another element in the place of the one at `index`, which is there.
     pub fn replace(&mut self, index: usize, element: &[u8]) {
+        // As if the old one stayed, as in Redis.
+        self.note_growth(element.len());
+        self.listpack_bytes -= self.listpack_bytes_of(index..index + 1);
+        self.listpack_bytes += listpack_entry_bytes(element);
         self.elements.replace(index, 0, &[element.into()]);
-        self.note_growth();
+        self.note_shrinking();
     }
 
     /// Takes out the elements of a range.
-    pub fn remove_range(&mut self, range: std::ops::Range<usize>) {
+    pub fn remove_range(&mut self, range: Range<usize>) {
+        // What stays may be quicker to sum up than what goes.
+        self.listpack_bytes = if range.len() <= self.len() / 2 {
+            self.listpack_bytes - self.listpack_bytes_of(range.clone())
+        } else {
+            self.listpack_bytes_of(0..range.start) + self.listpack_bytes_of(range.end..self.len())
+        };
         self.elements.remove_range(range);
-        // As in Redis, only well below the limit, so that one at the limit does not flap.
-        if self.heap_bytes() <= LISTPACK_BYTES_MAX / 2 {
-            self.encoding = ListEncoding::ListPack;
-        }
+        self.note_shrinking();
     }
 
-    fn note_growth(&mut self) {
-        if self.heap_bytes() > LISTPACK_BYTES_MAX {
+    /// Takes out at most `count` elements at one end.
+    pub fn remove_at_end(&mut self, end: End, count: usize) {
+        let range = self.end_range(end, count);
+        self.remove_range(range);
+    }
+
+    /// Where at most `count` elements at one end are.
+    pub fn end_range(&self, end: End, count: usize) -> Range<usize> {
+        let count = count.min(self.len());
+        if end == End::Left { 0..count } else { self.len() - count..self.len() }
+    }
+
+    fn put_in(&mut self, index: usize, element: &[u8]) {
+        self.listpack_bytes += listpack_entry_bytes(element);
+        self.elements.insert(index, 0, &[element.into()]);
+    }
+
+    fn listpack_bytes_of(&self, range: Range<usize>) -> u64 {
+        self.range(range).map(listpack_entry_bytes).sum()
+    }
+
+    /// Looks at the encoding before elements of this many bytes are added; Redis counts them bare.
+    const fn note_growth(&mut self, added_bytes: usize) {
+        if LISTPACK_FRAME_BYTES + self.listpack_bytes + added_bytes as u64 > LISTPACK_BYTES_MAX {
             self.encoding = ListEncoding::QuickList;
         }
     }
+
+    /// Looks at the encoding after something was taken away. Well below the limit only, so that it does not flap.
+    const fn note_shrinking(&mut self) {
+        if LISTPACK_FRAME_BYTES + self.listpack_bytes <= LISTPACK_BYTES_MAX / 2 {
+            self.encoding = ListEncoding::ListPack;
+        }
+    }
+}
+
+/// What an element takes in a listpack: its head, its bytes or those of the number that it is, and its length once more.
+fn listpack_entry_bytes(element: &[u8]) -> u64 {
+    let length = element.len() as u64;
+    let number = if element.len() <= 20 { parse_i64(element) } else { None };
+    let encoded = match number {
+        Some(0..=127) => 1,
+        Some(-4096..=4095) => 2,
+        Some(-0x8000..=0x7fff) => 3,
+        Some(-0x80_0000..=0x7f_ffff) => 4,
+        Some(-0x8000_0000..=0x7fff_ffff) => 5,
+        Some(_) => 9,
+        None if length < 64 => 1 + length,
+        None if length < 4096 => 2 + length,
+        None => 5 + length,
+    };
+    let backwards = match encoded {
+        0..=127 => 1,
+        128..=16_382 => 2,
+        16_383..=2_097_150 => 3,
+        2_097_151..=268_435_454 => 4,
+        _ => 5,
+    };
+    encoded + backwards
 }

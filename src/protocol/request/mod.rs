@@ -60,7 +60,7 @@ impl<'a> Args<'a> {
     }
 
     /// The arguments from `position` on; none when there are fewer.
-    pub fn from(&self, position: usize) -> impl ExactSizeIterator<Item = &'a [u8]> + use<'a> {
+    pub fn from(&self, position: usize) -> impl ExactSizeIterator<Item = &'a [u8]> + Clone + use<'a> {
         let bytes = self.bytes;
         let spans = self.spans.get(position..).unwrap_or_default();
         spans.iter().map(move |span| &bytes[span.start as usize..span.end as usize])

@@ -5,8 +5,10 @@
 
 mod bits;
 mod keys;
+mod lists;
 mod strings;
 
+pub use lists::LISTS;
 pub use strings::STRINGS;
 
 use rand::prelude::*;
