@@ -37,6 +37,7 @@ mod limits;
 mod lists;
 mod packed;
 mod random;
+pub mod rdb;
 mod record;
 mod sets;
 mod slot_data;
