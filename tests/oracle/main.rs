@@ -6,6 +6,7 @@
 //! [`compare::Rule`]. After a difference both sides are emptied, so that one mistake does not hide the next.
 
 mod compare;
+mod dump;
 mod generate;
 mod redis_server;
 mod replay;

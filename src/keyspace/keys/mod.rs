@@ -1,11 +1,13 @@
 //! Commands about keys, whatever they hold.
 
+mod dump;
 mod expire;
 mod inspect;
 mod rename;
 mod scan;
 mod whole;
 
+pub use dump::{dump_key, restore};
 pub use expire::{
     Conditions, EXPIRE, EXPIREAT, EXPIRETIME, PEXPIRE, PEXPIREAT, PEXPIRETIME, PTTL, TTL, expire, persist, ttl,
 };
