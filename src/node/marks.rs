@@ -10,9 +10,11 @@
 use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::thread;
 use std::time::Duration;
 
-use tokio::task::{spawn_blocking, spawn_local};
+use tokio::sync::oneshot;
+use tokio::task::spawn_local;
 
 use super::answers::{Answers, Ticket};
 use super::server::{Node, Shared};
@@ -28,6 +30,9 @@ const KEPT: Duration = Duration::from_secs(60);
 const KEPT_PER_SHARD_MAX: usize = 2;
 /// Keys in one answer to a question for the keys of a slot.
 const LISTED_KEYS_MAX: usize = 10_000;
+/// The `nice` value of the thread that reads states.
+#[cfg(target_os = "linux")]
+const NICENESS: i32 = 10;
 
 /// A state as it was just after a mark.
 #[derive(Debug)]
@@ -167,11 +172,11 @@ pub fn work(node: &mut Node, shared: &Shared) {
     let shared = Rc::clone(shared);
     spawn_local(async move {
         loop {
-            let done = spawn_blocking(move || work.run()).await;
+            let done = on_a_thread(work).await;
             let node = &mut *shared.borrow_mut();
             match done {
-                Ok(done) => node.marks.done(done, &mut node.connections),
-                Err(error) => tracing::error!("the thread that reads a marked state ended: {error}"),
+                Some(done) => node.marks.done(done, &mut node.connections),
+                None => tracing::error!("a marked state was not read: its thread did not start, or ended"),
             }
             node.wake.notify_one();
             match node.marks.next() {
@@ -180,4 +185,25 @@ pub fn work(node: &mut Node, shared: &Shared) {
             }
         }
     });
+}
+
+/// A thread of its own, so that it can stand back: where processors are few, reading a state must not hold up the node.
+async fn on_a_thread(work: Work) -> Option<Done> {
+    let (sender, done) = oneshot::channel();
+    let run = move || {
+        stand_back();
+        // Nobody waits any more when the node is ending.
+        drop(sender.send(work.run()));
+    };
+    thread::Builder::new().name("marks".to_owned()).spawn(run).ok()?;
+    done.await.ok()
+}
+
+/// Lets the other threads of the machine go first; only Linux has priorities of single threads.
+fn stand_back() {
+    #[cfg(target_os = "linux")]
+    // SAFETY: setpriority takes numbers alone; 0 is the calling thread. That it may fail is no harm.
+    unsafe {
+        libc::setpriority(libc::PRIO_PROCESS, 0, NICENESS);
+    }
 }

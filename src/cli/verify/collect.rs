@@ -19,9 +19,9 @@ use crate::protocol::verification::{MarkDigests, MarkId, MarkPlace, SlotKeys, St
 use crate::topology::{NodeName, ShardId, ShardName, Slot};
 
 /// Between two questions for the same.
-const ASK_INTERVAL: Duration = Duration::from_millis(25);
+pub const ASK_INTERVAL: Duration = Duration::from_millis(25);
 /// How long a node that does not answer is asked again.
-const UNREACHABLE_PATIENCE: Duration = Duration::from_secs(2);
+pub const UNREACHABLE_PATIENCE: Duration = Duration::from_secs(3);
 /// Differing slots whose keys are looked at.
 const SLOTS_EXAMINED_MAX: usize = 32;
 
@@ -118,16 +118,16 @@ impl Asker {
     /// Asks one replica until it has come to the mark.
     async fn ask_replica(&self, target: &Target, shard: ShardId, id: MarkId, place: MarkPlace) -> Said {
         let request = ControlRequest::Digests { shard, id, index: place.index };
-        let silent_from = self.clock.now();
+        let mut heard = self.clock.now();
         let mut problem = String::new();
         while !self.left().is_zero() {
-            match timeout(self.left(), self.ask_while_pending(target, &request, &mut problem)).await {
+            match timeout(self.left(), self.ask_while_pending(target, &request, &mut problem, &mut heard)).await {
                 Ok(Ok(said)) => return said,
                 Ok(Err(OperatorError::Unreachable { reason, .. })) => problem = reason,
                 Ok(Err(error)) => return Said::Problem(error.reason().to_owned()),
                 Err(_) => break,
             }
-            if self.clock.now().since(silent_from) > UNREACHABLE_PATIENCE {
+            if self.clock.now().since(heard) > UNREACHABLE_PATIENCE {
                 break;
             }
             sleep(ASK_INTERVAL).await;
@@ -140,6 +140,7 @@ impl Asker {
         target: &Target,
         request: &ControlRequest,
         problem: &mut String,
+        heard: &mut Moment,
     ) -> Result<Said, OperatorError> {
         let mut connection = self.operator.connect(target).await?;
         loop {
@@ -147,6 +148,7 @@ impl Asker {
                 ControlReply::Digests(MarkDigests::Ready(state)) => return Ok(Said::Ready(state)),
                 ControlReply::Digests(MarkDigests::Passed) => return Ok(Said::Passed),
                 ControlReply::Digests(MarkDigests::Pending { applied }) => {
+                    *heard = self.clock.now();
                     *problem = format!("it was not done in time; it had applied index {applied}");
                 }
                 _ => return Err(target.refused("an answer to another question")),

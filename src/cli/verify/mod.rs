@@ -17,6 +17,7 @@ use std::time::Duration;
 
 use anyhow::bail;
 use tokio::task::JoinSet;
+use tokio::time::sleep;
 
 use super::args::VerifyArgs;
 use super::gather::gather;
@@ -26,7 +27,7 @@ use crate::control::operator::{Operator, Target};
 use crate::net::{Clock, Entropy, Moment};
 use crate::protocol::verification::Verdict;
 use crate::topology::{Catalog, NodeName, ShardRecord};
-use collect::{Asker, Subject};
+use collect::{ASK_INTERVAL, Asker, Subject, UNREACHABLE_PATIENCE};
 use report::{Report, ShardOutcome};
 
 /// Shards that are compared at the same time: each makes its replicas read all they hold.
@@ -50,7 +51,13 @@ async fn verify(args: &VerifyArgs) -> anyhow::Result<Verdict> {
     let clock = Clock::system();
     let deadline = clock.now() + Duration::from_millis(args.timeout_ms);
     let operator = Operator { name: "verify".to_owned(), cluster: None };
-    let gathered = gather(&operator, &config).await;
+    let mut gathered = gather(&operator, &config).await;
+    // Nodes under load, or just starting, may need a moment to answer.
+    let patience = clock.now() + UNREACHABLE_PATIENCE;
+    while gathered.is_silent() && clock.now() < patience.min(deadline) {
+        sleep(ASK_INTERVAL).await;
+        gathered = gather(&operator, &config).await;
+    }
     let Some(catalog) = &gathered.catalog else {
         match gathered.first_problem().filter(|_| gathered.is_silent()) {
             Some(problem) => bail!("no node answered: {problem}"),
