@@ -103,6 +103,14 @@ pub struct Cluster {
     /// The running proxies.
     pub proxies: Vec<Process>,
     node_args: Vec<String>,
+    verified: bool,
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        let fine = self.verified || std::thread::panicking();
+        assert!(fine, "a story about a cluster ends with `cluster.end()`");
+    }
 }
 
 impl Cluster {
@@ -113,7 +121,7 @@ impl Cluster {
         std::fs::write(dir.path().join("shards.toml"), &text).unwrap();
         std::fs::write(dir.path().join("operators.toml"), &text).unwrap();
         let node_args = node_args.iter().map(|a| (*a).to_owned()).collect();
-        let mut cluster = Self { dir, nodes: BTreeMap::new(), proxies: Vec::new(), node_args };
+        let mut cluster = Self { dir, nodes: BTreeMap::new(), proxies: Vec::new(), node_args, verified: false };
         (1..=nodes).for_each(|number| cluster.start_node(&format!("n{number}")));
         let output = cluster.run(&["init"]);
         assert!(output.status.success(), "init: {}", String::from_utf8_lossy(&output.stderr));
@@ -206,6 +214,7 @@ impl Cluster {
             self.nodes.iter_mut().filter_map(|(name, process)| gone(process).then(|| name.clone())).collect();
         down.iter().for_each(|name| self.start_node(name));
         verify(&self.dir.path().join("operators.toml"));
+        self.verified = true;
     }
 
     /// A connection to a proxy. A request may wait as long as a failover may take.

@@ -62,6 +62,7 @@ fn a_whole_conversation_in_one_packet_is_answered_in_order() {
     std::thread::sleep(Duration::from_millis(60));
     let done: Option<Vec<String>> = redis::pipe().atomic().cmd("PING").query(&mut connection).unwrap();
     assert_eq!(done, None);
+    cluster.end();
 }
 
 /// Lets the leader die and come back, twice, while `work` is done by three connections at once. Each call of `work`
@@ -127,7 +128,7 @@ fn both_or_none_take_effect_and_nobody_sees_one_alone() {
     // A read of unknown outcome counts one that was done.
     assert!((done..=done + unknown).contains(&a), "{a} increments, {done} acknowledged, {unknown} unknown");
     assert!(done > 20, "hardly any transaction was acknowledged: {done}");
-    cluster.await_health();
+    cluster.end();
 }
 
 #[test]
@@ -143,4 +144,5 @@ fn no_update_is_lost_between_watch_and_exec() {
     let (counted,): (u64,) = exec(&mut connection, &["GET n"]).unwrap();
     assert!((done..=done + unknown).contains(&counted), "{counted} of {done} acknowledged, {unknown} unknown");
     assert!(done > 20, "hardly any transaction was acknowledged: {done}");
+    cluster.end();
 }
