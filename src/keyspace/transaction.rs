@@ -40,6 +40,8 @@ impl Keyspace {
         if let Some(slot) = self.foreign_slot_of_transaction(&transaction, spans) {
             return Ok(Applied::NotOwner(slot));
         }
+        // A field that expired has changed its hash.
+        transaction.watched().for_each(|(key, _)| self.remove_if_expired(key));
         let mut reply = ReplyWriter::new(out, resp3);
         if transaction.watched().any(|(key, version)| self.version_of(key) != Some(version)) {
             reply.null_array();

@@ -24,8 +24,18 @@ pub enum Rule {
     Scan,
     /// Any key, or none on both sides.
     AnyKey,
+    /// Maps, or the same as arrays, in whatever order.
+    Pairs,
+    /// Arrays in whatever order, whose elements may come more than once.
+    Multiset,
+    /// HSCAN that covers everything at once.
+    PairScan,
+    /// As many fields, whichever they are.
+    Fields,
     /// Integers that may differ by so much.
     Near(i64),
+    /// Arrays of such integers.
+    NearEach(i64),
     /// What a key costs in memory is each one's own, and Redis shows it of expired keys too.
     Memory,
     /// Lists are never listpacks in Redis 7.0, and sets neither.
@@ -40,6 +50,12 @@ fn rule(command: &[Vec<u8>]) -> Rule {
         (b"KEYS", _) => Rule::Unordered,
         (b"SCAN", _) => Rule::Scan,
         (b"RANDOMKEY", _) => Rule::AnyKey,
+        (b"HGETALL", _) => Rule::Pairs,
+        (b"HKEYS" | b"HVALS", _) => Rule::Multiset,
+        (b"HSCAN", _) => Rule::PairScan,
+        (b"HRANDFIELD", _) => Rule::Fields,
+        (b"HTTL" | b"HEXPIRETIME", _) => Rule::NearEach(SECONDS_TOLERANCE),
+        (b"HPTTL" | b"HPEXPIRETIME", _) => Rule::NearEach(SECONDS_TOLERANCE * 1000),
         (b"TTL" | b"EXPIRETIME", _) | (b"OBJECT", b"IDLETIME") => Rule::Near(SECONDS_TOLERANCE),
         (b"PTTL" | b"PEXPIRETIME", _) => Rule::Near(SECONDS_TOLERANCE * 1000),
         (b"OBJECT", b"ENCODING") => Rule::Encoding,
@@ -83,16 +99,64 @@ impl Comparison {
                 _ => false,
             },
             Rule::AnyKey => is_null(ours) == is_null(theirs),
-            Rule::Near(tolerance) => match (integer(ours), integer(theirs)) {
-                // Below zero are answers, not times.
-                (Some(ours), Some(theirs)) => ours >= 0 && theirs >= 0 && (ours - theirs).abs() <= tolerance,
+            Rule::Pairs => ours[0] == theirs[0] && sorted_pairs(ours) == sorted_pairs(theirs),
+            Rule::Multiset => {
+                let (mut ours, mut theirs) = (elements(ours), elements(theirs));
+                ours.sort();
+                theirs.sort();
+                ours == theirs
+            }
+            Rule::PairScan => match (elements(ours).as_slice(), elements(theirs).as_slice()) {
+                ([cursor, names], [their_cursor, their_names]) if asks_for_names(command) => {
+                    cursor == their_cursor && sorted(names) == sorted(their_names)
+                }
+                ([cursor, pairs], [their_cursor, their_pairs]) => {
+                    cursor == their_cursor && sorted_pairs(pairs) == sorted_pairs(their_pairs)
+                }
                 _ => false,
             },
+            Rule::Fields => ours[0] == theirs[0] && elements(ours).len() == elements(theirs).len(),
+            Rule::Near(tolerance) => near(ours, theirs, tolerance),
+            Rule::NearEach(tolerance) => {
+                let (ours, theirs) = (elements(ours), elements(theirs));
+                let mut each = ours.iter().zip(&theirs);
+                ours.len() == theirs.len() && each.all(|(ours, theirs)| ours == theirs || near(ours, theirs, tolerance))
+            }
             Rule::Encoding => self.is_7_0 && ours == b"$8\r\nlistpack\r\n",
             Rule::References => ours == b":2147483647\r\n" && theirs == b":1\r\n",
             Rule::Memory => (integer(ours).is_some() || is_null(ours)) && integer(theirs).is_some(),
         }
     }
+}
+
+fn near(ours: &[u8], theirs: &[u8], tolerance: i64) -> bool {
+    match (integer(ours), integer(theirs)) {
+        // Below zero are answers, not times.
+        (Some(ours), Some(theirs)) => ours >= 0 && theirs >= 0 && (ours - theirs).abs() <= tolerance,
+        _ => false,
+    }
+}
+
+fn asks_for_names(command: &[Vec<u8>]) -> bool {
+    command.iter().any(|word| word.eq_ignore_ascii_case(b"novalues"))
+}
+
+/// The pairs of a map, or of an array that stands for one.
+fn sorted_pairs(reply: &[u8]) -> Vec<(Vec<u8>, Vec<u8>)> {
+    let mut elements = match reply.split_first() {
+        Some((b'%', rest)) => {
+            let end = rest.iter().position(|&byte| byte == b'\r').unwrap_or(0);
+            let count: usize = String::from_utf8_lossy(&rest[..end]).parse().expect("the head of a map");
+            elements(&[format!("*{}", count * 2).as_bytes(), &rest[end..]].concat()).into_iter()
+        }
+        _ => elements(reply).into_iter(),
+    };
+    let mut pairs = Vec::new();
+    while let (Some(name), Some(value)) = (elements.next(), elements.next()) {
+        pairs.push((name, value));
+    }
+    pairs.sort();
+    pairs
 }
 
 fn elements(reply: &[u8]) -> Vec<Vec<u8>> {

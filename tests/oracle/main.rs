@@ -2,7 +2,8 @@
 //! is compared byte for byte.
 //!
 //! A run for each type, on a server of its own. The seed is printed; `PONTOON_SEED` sets it, `PONTOON_COMMANDS` how many
-//! commands a run takes, and `PONTOON_REDIS_SERVER` which server it is. Every difference that is allowed is a
+//! commands a run takes, `PONTOON_REDIS_SERVER` which server it is, and `PONTOON_VALKEY_SERVER` where a valkey-server 9.1
+//! is, which the fields that expire are compared with if there is one. Every difference that is allowed is a
 //! [`compare::Rule`]. After a difference both sides are emptied, so that one mistake does not hide the next.
 
 mod compare;
@@ -32,17 +33,35 @@ fn lists() {
     run(&generate::LISTS, 20_000);
 }
 
+#[test]
+fn hashes() {
+    run(&generate::HASHES, 60_000);
+}
+
+#[test]
+fn fields_that_expire() {
+    let Some(server) = RedisServer::start_valkey() else {
+        println!("no valkey-server in the PATH, and none in PONTOON_VALKEY_SERVER: nothing is compared");
+        return;
+    };
+    run_beside(&server, &generate::FIELD_EXPIRIES, 60_000);
+}
+
 /// A number that the environment sets.
 fn setting<T: std::str::FromStr<Err: std::fmt::Debug>>(name: &str) -> Option<T> {
     std::env::var(name).ok().map(|text| text.parse().expect("a number"))
 }
 
-/// Compares the replies to this many commands.
+/// Compares the replies to this many commands with those of Redis.
 fn run(mix: &'static Mix, commands: usize) {
+    run_beside(&RedisServer::start(), mix, commands);
+}
+
+/// Compares the replies to this many commands with those of a server.
+fn run_beside(server: &RedisServer, mix: &'static Mix, commands: usize) {
     let commands = setting("PONTOON_COMMANDS").unwrap_or(commands);
     let seed = setting("PONTOON_SEED").unwrap_or_else(rand::random);
     println!("PONTOON_SEED={seed}");
-    let server = RedisServer::start();
     let mut connections = [server.connect(2), server.connect(3)];
     let comparison = Comparison::with(&mut connections[0]);
     let mut replay = Replay::new();

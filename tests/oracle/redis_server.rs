@@ -1,5 +1,6 @@
 //! A `redis-server` of our own, on a Unix socket in a temporary directory.
 
+use std::ffi::OsStr;
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::process::{Child, Command, Stdio};
@@ -16,17 +17,31 @@ pub struct RedisServer {
 
 impl RedisServer {
     pub fn start() -> Self {
+        let program = std::env::var_os("PONTOON_REDIS_SERVER").unwrap_or_else(|| "redis-server".into());
+        let started = Self::start_program(&program);
+        started.expect("this test needs `redis-server` (Debian: apt install redis-server) in the PATH")
+    }
+
+    /// A Valkey; none: there is no such program.
+    pub fn start_valkey() -> Option<Self> {
+        let program = std::env::var_os("PONTOON_VALKEY_SERVER").unwrap_or_else(|| "valkey-server".into());
+        match Self::start_program(&program) {
+            Ok(server) => Some(server),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
+            Err(error) => panic!("{}: {error}", program.display()),
+        }
+    }
+
+    fn start_program(program: &OsStr) -> std::io::Result<Self> {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let socket = directory.path().join("redis.sock");
-        let program = std::env::var_os("PONTOON_REDIS_SERVER").unwrap_or_else(|| "redis-server".into());
         let mut command = Command::new(program);
         command.args(["--port", "0", "--save", "", "--appendonly", "no", "--databases", "1"]);
         // Our limit of a value. Its own cycle of removal would make DBSIZE depend on the moment.
         command.args(["--proto-max-bulk-len", "67108864", "--hz", "1"]);
         command.arg("--unixsocket").arg(&socket).arg("--dir").arg(directory.path());
-        let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn();
-        let child = child.expect("this test needs `redis-server` (Debian: apt install redis-server) in the PATH");
-        Self { child, directory }
+        let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
+        Ok(Self { child, directory })
     }
 
     /// A connection that speaks this version of RESP.

@@ -10,6 +10,8 @@ mod counter;
 mod expire;
 mod options;
 mod random;
+#[cfg(test)]
+mod tests;
 mod timed;
 mod whole;
 

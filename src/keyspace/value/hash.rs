@@ -10,7 +10,7 @@ use super::super::record::ExpireAt;
 use super::element_position;
 
 /// Larger hashes are not a `listpack` (Redis's `hash-max-listpack-entries`).
-const LISTPACK_ENTRIES_MAX: usize = 128;
+const LISTPACK_ENTRIES_MAX: usize = 512;
 /// Hashes with longer fields or values are not a `listpack` (Redis's `hash-max-listpack-value`).
 const LISTPACK_VALUE_BYTES_MAX: usize = 64;
 

@@ -4,10 +4,12 @@
 //! coarse and never equal, so that no answer hangs on the millisecond in which a side looked at its clock.
 
 mod bits;
+mod hashes;
 mod keys;
 mod lists;
 mod strings;
 
+pub use hashes::{FIELD_EXPIRIES, HASHES};
 pub use lists::LISTS;
 pub use strings::STRINGS;
 
@@ -201,9 +203,10 @@ impl Generator {
 
     /// An argument too few, too many, or of another kind.
     fn spoil(&mut self, command: &mut Command) {
-        if command[0] == b"SCAN" {
+        if command[0].ends_with(b"SCAN") {
             // A cursor of ours means nothing to Redis, and it reads one up to the first zero byte.
-            return command.truncate(self.pick(&[1, 3]));
+            let length = self.pick(&[1, command.len() - 1]);
+            return command.truncate(length);
         }
         match self.random.random_range(0..4) {
             0 if command.len() > 1 => drop(command.pop()),
@@ -218,17 +221,31 @@ impl Generator {
             _ => command.insert(1, self.key()),
         }
         // A spoiled offset must not ask both sides for a huge string.
-        let huge = |arg: &Vec<u8>| arg.len() > 4 && arg.iter().all(u8::is_ascii_digit);
-        if ["SETRANGE", "SETBIT", "BITFIELD"].iter().any(|name| command[0].eq_ignore_ascii_case(name.as_bytes())) {
+        let huge = |arg: &Vec<u8>| arg.len() > 4 && arg.iter().all(|byte| byte.is_ascii_digit() || *byte == b'-');
+        if ["SETRANGE", "SETBIT", "BITFIELD", "HRANDFIELD"]
+            .iter()
+            .any(|name| command[0].eq_ignore_ascii_case(name.as_bytes()))
+        {
             command.iter_mut().filter(|arg| huge(arg)).for_each(|arg| *arg = b"99".to_vec());
         }
     }
 
     /// An argument that is not of this command's making, and never a time that would end during the run.
     fn wrong_argument(&mut self, command: &Command) -> Vec<u8> {
-        let timed: [&[u8]; 8] =
-            [b"SET", b"SETEX", b"PSETEX", b"GETEX", b"EXPIRE", b"PEXPIRE", b"EXPIREAT", b"PEXPIREAT"];
-        match timed.contains(&command[0].as_slice()) {
+        let timed: [&[u8]; 10] = [
+            b"SET",
+            b"SETEX",
+            b"PSETEX",
+            b"GETEX",
+            b"EXPIRE",
+            b"PEXPIRE",
+            b"EXPIREAT",
+            b"PEXPIREAT",
+            b"HSETEX",
+            b"HGETEX",
+        ];
+        let is_hexpire = command[0].starts_with(b"H") && command[0].windows(6).any(|part| part == b"EXPIRE");
+        match is_hexpire || timed.contains(&command[0].as_slice()) {
             true => self.pick(&["0", "-5", "abc", "1.5", "", "\0\u{ff}"]).into(),
             false if self.flip() => self.integer(),
             false => self.value(),
