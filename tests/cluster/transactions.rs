@@ -45,10 +45,10 @@ fn a_whole_conversation_in_one_packet_is_answered_in_order() {
         );
         talk(
             address,
-            "MULTI\r\nSET k 7\r\nNOSUCH\r\nEXEC\r\nMULTI\r\nSET k 8\r\nDISCARD\r\nMULTI\r\nSET k 9\r\nRESET\r\nGET k\r\nQUIT\r\n",
+            "MULTI\r\nSET k 7\r\nNOSUCH\r\nEXEC\r\nMULTI\r\nSET k 8\r\nDISCARD\r\nMULTI\r\nSET k 9\r\nRESET\r\nCLIENT READS strong\r\nGET k\r\n",
             "+OK\r\n+QUEUED\r\n-ERR unknown command 'NOSUCH', with args beginning with: \r\n\
              -EXECABORT Transaction discarded because of previous errors.\r\n+OK\r\n+QUEUED\r\n+OK\r\n+OK\r\n+QUEUED\r\n\
-             +RESET\r\n$1\r\n5\r\n+OK\r\n",
+             +RESET\r\n+OK\r\n$1\r\n5\r\n",
         );
     }
     // An expired key is one that was changed.
