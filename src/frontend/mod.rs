@@ -33,6 +33,7 @@ mod golden;
 
 use crate::net::clock::Moment;
 use crate::protocol::command::{CommandId, CommandSpec};
+use crate::protocol::errors;
 use crate::protocol::reply::ReplyWriter;
 use crate::protocol::request::Args;
 use crate::topology::LogTime;
@@ -162,7 +163,10 @@ impl Call<'_, '_> {
             CommandId::ReadWrite => self.read_write(),
             CommandId::Reset => self.reset(),
             CommandId::Role => self.role(),
+            // What was acknowledged is on disk already.
+            CommandId::Save => self.reply.ok(),
             CommandId::Select => self.select(),
+            CommandId::Shutdown => self.reply.error(errors::SHUTDOWN_REFUSED),
             CommandId::SlowLog => self.slow_log(),
             CommandId::SwapDb => self.swap_db(),
             CommandId::Time => self.time(),

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 use super::Session;
-use crate::protocol::command::{CommandError, CommandId, CommandSpec, Group, Route};
+use crate::protocol::command::{CommandError, CommandId, CommandSpec, Flag, Group, Route};
 use crate::protocol::errors;
 use crate::protocol::reply::ReplyWriter;
 use crate::protocol::reply_scan::{array_elements, integer, is_error, is_null};
@@ -73,13 +73,17 @@ fn step_in_multi(spec: &CommandSpec, session: &mut Session) -> Step {
                 Step::Error(error)
             }
         },
+        // As any that is refused before it is looked at.
+        CommandId::Debug => broken(session, errors::DEBUG_NOT_ALLOWED),
         // The reply to a transaction has a place for each reply.
-        CommandId::Client if spec.name == "client|reply" => {
-            session.break_transaction();
-            Step::Error(errors::NOT_IN_MULTI)
-        }
+        _ if spec.name == "client|reply" || spec.flags.has(Flag::NoMulti) => broken(session, errors::NOT_IN_MULTI),
         _ => Step::Queue,
     }
+}
+
+fn broken(session: &mut Session, error: &'static str) -> Step {
+    session.break_transaction();
+    Step::Error(error)
 }
 
 /// Appends the error for a request that the command table does not know; it breaks the transaction that it is in.
@@ -412,9 +416,11 @@ mod tests {
             assert_eq!((step(&mut s, "EXEC"), s.in_multi()), (abort, false), "{line}");
         }
         let mut s = session();
-        step(&mut s, "MULTI");
-        assert_eq!(step(&mut s, "CLIENT REPLY OFF"), Step::Error(errors::NOT_IN_MULTI));
-        assert_eq!(step(&mut s, "EXEC"), abort);
+        for line in ["CLIENT REPLY OFF", "SAVE", "SHUTDOWN NOW", "DEBUG SLEEP 0"] {
+            step(&mut s, "MULTI");
+            assert!(matches!(step(&mut s, line), Step::Error(_)), "{line}");
+            assert_eq!(step(&mut s, "EXEC"), abort);
+        }
         step(&mut s, "MULTI");
         let text = "-EXECABORT Transaction discarded because of: wrong number of arguments for 'exec' command\r\n";
         assert_eq!((complaint(&mut s, "EXEC x").as_str(), s.in_multi()), (text, false));

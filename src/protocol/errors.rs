@@ -120,6 +120,8 @@ pub const READ_TIMED_OUT: &str = "TIMEOUT this read was not answered in time";
 /// A request waited for a leader or for room and was never sent.
 pub const NOT_SENT: &str = "UNAVAILABLE this request was not sent: its shard had no reachable leader in time; nothing \
     was changed";
+/// SHUTDOWN.
+pub const SHUTDOWN_REFUSED: &str = "ERR SHUTDOWN is not for clients: an operator stops the process by its signal";
 /// A request's arrival at a process that is stopping.
 pub const SHUTTING_DOWN: &str = "UNAVAILABLE this server is shutting down; nothing was changed";
 /// More waiting requests than there is room for.

@@ -11,6 +11,7 @@ mod dump;
 mod generate;
 mod redis_server;
 mod replay;
+mod transactions;
 
 use std::collections::BTreeMap;
 
@@ -45,6 +46,12 @@ fn fields_that_expire() {
         return;
     };
     run_beside(&server, &generate::FIELD_EXPIRIES, 60_000);
+}
+
+#[test]
+fn transactions_with_and_without_watched_keys() {
+    let seed = setting("PONTOON_SEED").unwrap_or_else(rand::random);
+    transactions::run(&generate::STRINGS, seed, setting("PONTOON_COMMANDS").unwrap_or(6_000));
 }
 
 /// A number that the environment sets.

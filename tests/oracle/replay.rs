@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use pontoon::keyspace::{Applied, Entry, Keyspace, Read, ReadAt};
 use pontoon::protocol::command::lookup;
 use pontoon::protocol::request::{Args, parse_array, write_array};
+use pontoon::protocol::transaction::put;
 use pontoon::topology::{Epoch, LogTime, Slot};
 
 pub struct Replay {
@@ -44,6 +45,27 @@ impl Replay {
                 Read::NotOwner(slot) => panic!("slot {slot} is owned"),
             }
         }
+    }
+
+    /// The reply to a transaction.
+    pub fn exec(&mut self, watched: &[(&[u8], u64)], commands: &[Vec<Vec<u8>>], resp3: bool) -> Vec<u8> {
+        let (mut requests, mut body, mut out) = (Vec::new(), Vec::new(), Vec::new());
+        commands.iter().for_each(|command| write_array(&mut requests, command.iter().map(Vec::as_slice)));
+        put(&mut body, watched.iter().copied(), &requests);
+        let entry = Entry::Exec { time: LogTime(wall_ms()), seed: 1, resp3, body: &body };
+        assert_eq!(self.apply(entry, &mut out), Applied::Reply);
+        out
+    }
+
+    /// The version of a key, at the clock.
+    pub fn version_of(&mut self, key: &[u8]) -> u64 {
+        self.apply(Entry::Tick { time: LogTime(wall_ms()) }, &mut Vec::new());
+        self.keyspace.version_of(key).expect("every slot is owned")
+    }
+
+    /// Whether there is no such key.
+    pub fn is_absent(&mut self, key: &[u8]) -> bool {
+        self.run(&[b"EXISTS".to_vec(), key.to_vec()], false, false) == b":0\r\n"
     }
 
     fn apply(&mut self, entry: Entry<'_>, out: &mut Vec<u8>) -> Applied {

@@ -60,6 +60,8 @@ words! {
         SkipSlowLog "skip_slowlog"
         Fast "fast"
         NoAuth "no_auth"
+        NoAsyncLoading "no_async_loading"
+        NoMulti "no_multi"
         MovableKeys "movablekeys"
         AllowBusy "allow_busy"
     }

@@ -43,7 +43,7 @@ pub enum CommandId {
     Discard, Exec, Multi, Unwatch, Watch,
     // Connection and server.
     Auth, Client, Cluster, Command, Config, Debug, Echo, Function, Hello, Info, LastSave, Latency, Lolwut, Memory, Ping, Quit,
-    ReadOnly, ReadWrite, Reset, Role, Select, SlowLog, Time, Wait,
+    ReadOnly, ReadWrite, Reset, Role, Save, Select, Shutdown, SlowLog, Time, Wait,
 }
 
 /// Who answers a command, and how it is put together.

@@ -109,6 +109,10 @@ pub(super) const SERVER: &[CommandSpec] = &[
         ]),
     command(Role, "role", 1).flags(&[NoScript, Loading, Stale, Fast]).categories(&[Category::Admin, Dangerous])
         .docs(Group::Server, "2.8.12", "O(1)", "Returns the role in replication."),
+    command(Save, "save", 1).flags(&[Admin, NoScript, NoAsyncLoading, NoMulti])
+        .docs(Group::Server, "1.0.0", "O(1)", "Says that all acknowledged writes are on disk, as they always are."),
+    command(Shutdown, "shutdown", -1).flags(&[Admin, NoScript, Loading, Stale, NoMulti, AllowBusy])
+        .docs(Group::Server, "1.0.0", "O(1)", "Is refused: an operator stops a process by its signal."),
     command(SlowLog, "slowlog", -2)
         .docs(Group::Server, "2.2.12", "Depends on subcommand.", "Looks at the log of slow commands.")
         .subcommands(&[
