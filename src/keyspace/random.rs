@@ -3,6 +3,11 @@
 //! SplitMix64 (Steele, Lea, Flood: Fast Splittable Pseudorandom Number Generators, 2014): its sequence is part of what a
 //! log entry means and may never change.
 
+use std::collections::BTreeSet;
+
+/// Where more than one in so many is chosen, all are looked at.
+const DENSE_FACTOR: usize = 8;
+
 /// A sequence of random numbers.
 #[derive(Clone, Debug)]
 pub struct Random(u64);
@@ -27,6 +32,28 @@ impl Random {
         // The bias of a 64-bit product is far below anything that can be observed.
         ((self.next() as u128 * end as u128) >> 64) as usize
     }
+
+    /// `count` different numbers below `end`, in ascending order, each choice as likely as any other.
+    pub fn choose(&mut self, count: usize, end: usize) -> Vec<usize> {
+        debug_assert!(count <= end, "no more numbers than there are");
+        if count > end / DENSE_FACTOR {
+            // Knuth's selection sampling: each number in turn, with the odds of what is still wanted.
+            let mut chosen = Vec::with_capacity(count);
+            for number in 0..end {
+                if self.below(end - number) < count - chosen.len() {
+                    chosen.push(number);
+                }
+            }
+            return chosen;
+        }
+        // Floyd's: no draw is in vain.
+        let mut chosen = BTreeSet::new();
+        for last in end - count..end {
+            let number = self.below(last + 1);
+            chosen.insert(if chosen.contains(&number) { last } else { number });
+        }
+        chosen.into_iter().collect()
+    }
 }
 
 #[cfg(test)]
@@ -46,5 +73,26 @@ mod tests {
         let mut seen = [false; 7];
         (0..200).for_each(|_| seen[random.below(7)] = true);
         assert_eq!(seen, [true; 7]);
+    }
+
+    #[test]
+    fn choices_are_different_numbers_in_order_and_all_as_likely() {
+        let mut random = Random::new(5);
+        for (count, end) in [(0, 5), (1, 100), (2, 100), (3, 5), (5, 5)] {
+            let (rounds, mut times) = (20_000, vec![0; end]);
+            for _ in 0..rounds {
+                let chosen = random.choose(count, end);
+                assert_eq!(chosen.len(), count);
+                assert!(chosen.is_sorted_by(|a, b| a < b));
+                chosen.into_iter().for_each(|number| times[number] += 1);
+            }
+            let expected = (rounds * count / end) as i32;
+            // Five standard deviations.
+            let tolerance = 5 * (f64::from(expected).sqrt() as i32 + 1);
+            assert!(
+                times.iter().all(|&times: &i32| (times - expected).abs() <= tolerance),
+                "{count} of {end}: {times:?}"
+            );
+        }
     }
 }

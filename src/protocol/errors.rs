@@ -21,6 +21,15 @@ pub const OUT_OF_RANGE: &str = "ERR value is out of range";
 pub const NOT_32_BITS: &str = "ERR value is out of range, value must between -2147483648 and 2147483647";
 /// An integer that must not be negative.
 pub const NOT_POSITIVE: &str = "ERR value is out of range, must be positive";
+/// A count whose magnitude must be one too.
+pub const COUNT_OUT_OF_RANGE: &str =
+    "ERR value is out of range, value must between -9223372036854775807 and 9223372036854775807";
+/// A number of keys below one.
+pub const NUMKEYS_NOT_POSITIVE: &str = "ERR numkeys should be greater than 0";
+/// More keys than there are arguments.
+pub const NUMKEYS_TOO_MANY: &str = "ERR Number of keys can't be greater than number of args";
+/// LIMIT below zero.
+pub const LIMIT_NEGATIVE: &str = "ERR LIMIT can't be negative";
 /// An argument or a value that should be a number.
 pub const NOT_A_FLOAT: &str = "ERR value is not a valid float";
 /// A key that must exist.

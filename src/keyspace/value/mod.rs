@@ -20,7 +20,7 @@ use std::sync::Arc;
 
 pub use hash::{Field, FieldExpiry, Hash, HashEncoding};
 pub use list::{End, List, ListEncoding};
-pub use set::{Set, SetEncoding};
+pub use set::{Set, SetEncoding, sort_numbers};
 pub use sorted_set::{LexBound, LexRange, ScoreRange, SortedSet, SortedSetEncoding, Updated};
 pub use stream::{StreamPlace, ValueBuilder};
 pub use text::{Encoding, INTEGER_TEXT_BYTES_MAX, Text};
