@@ -32,6 +32,8 @@ pub enum Rule {
     PairScan,
     /// As many fields, whichever they are.
     Fields,
+    /// As many, whichever they are.
+    Drawn,
     /// Integers that may differ by so much.
     Near(i64),
     /// Arrays of such integers.
@@ -49,6 +51,9 @@ fn rule(command: &[Vec<u8>]) -> Rule {
     match (word(0).as_slice(), word(1).as_slice()) {
         (b"KEYS", _) => Rule::Unordered,
         (b"SCAN", _) => Rule::Scan,
+        (b"SMEMBERS" | b"SINTER" | b"SUNION" | b"SDIFF", _) => Rule::Unordered,
+        (b"SSCAN", _) => Rule::Scan,
+        (b"SPOP" | b"SRANDMEMBER", _) => Rule::Drawn,
         (b"RANDOMKEY", _) => Rule::AnyKey,
         (b"HGETALL", _) => Rule::Pairs,
         (b"HKEYS" | b"HVALS", _) => Rule::Multiset,
@@ -91,13 +96,18 @@ impl Comparison {
         }
         match rule(command) {
             Rule::Exact => false,
-            Rule::Unordered => sorted(ours) == sorted(theirs),
+            Rule::Unordered => ours[0] == theirs[0] && sorted(ours) == sorted(theirs),
             Rule::Scan => match (elements(ours).as_slice(), elements(theirs).as_slice()) {
                 ([cursor, keys], [their_cursor, their_keys]) => {
                     cursor == their_cursor && sorted(keys) == sorted(their_keys)
                 }
                 _ => false,
             },
+            Rule::Drawn => {
+                is_null(ours) == is_null(theirs)
+                    && ours[0] == theirs[0]
+                    && elements(ours).len() == elements(theirs).len()
+            }
             Rule::AnyKey => is_null(ours) == is_null(theirs),
             Rule::Pairs => ours[0] == theirs[0] && sorted_pairs(ours) == sorted_pairs(theirs),
             Rule::Multiset => {

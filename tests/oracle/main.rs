@@ -54,6 +54,11 @@ fn transactions_with_and_without_watched_keys() {
     transactions::run(&generate::STRINGS, seed, setting("PONTOON_COMMANDS").unwrap_or(6_000));
 }
 
+#[test]
+fn sets() {
+    run(&generate::SETS, 60_000);
+}
+
 /// A number that the environment sets.
 fn setting<T: std::str::FromStr<Err: std::fmt::Debug>>(name: &str) -> Option<T> {
     std::env::var(name).ok().map(|text| text.parse().expect("a number"))

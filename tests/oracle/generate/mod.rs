@@ -7,10 +7,12 @@ mod bits;
 mod hashes;
 mod keys;
 mod lists;
+mod sets;
 mod strings;
 
 pub use hashes::{FIELD_EXPIRIES, HASHES};
 pub use lists::LISTS;
+pub use sets::SETS;
 pub use strings::STRINGS;
 
 use rand::prelude::*;
@@ -220,9 +222,9 @@ impl Generator {
             }
             _ => command.insert(1, self.key()),
         }
-        // A spoiled offset must not ask both sides for a huge string.
+        // A spoiled number must not ask both sides for a huge string, nor for endless members.
         let huge = |arg: &Vec<u8>| arg.len() > 4 && arg.iter().all(|byte| byte.is_ascii_digit() || *byte == b'-');
-        if ["SETRANGE", "SETBIT", "BITFIELD", "HRANDFIELD"]
+        if ["SETRANGE", "SETBIT", "BITFIELD", "HRANDFIELD", "SRANDMEMBER"]
             .iter()
             .any(|name| command[0].eq_ignore_ascii_case(name.as_bytes()))
         {
