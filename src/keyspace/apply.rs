@@ -208,6 +208,7 @@ fn write_other(id: CommandId, call: &mut WriteCall<'_>) -> CommandResult {
         C::Restore => keys::restore(call),
         C::RenameNx => keys::renamenx(call),
         C::Copy => keys::copy(call),
+        C::Sort => keys::sort(call),
         C::FlushAll | C::FlushDb => keys::flush(call),
         _ => Err(NOT_OF_A_SHARD.into()),
     }
@@ -239,6 +240,7 @@ fn read_other(id: CommandId, call: &mut ReadCall<'_>) -> CommandResult {
         C::Dump => keys::dump_key(call),
         C::Keys => keys::keys(call),
         C::Scan => keys::scan(call),
+        C::SortRo => keys::sort_ro(call),
         C::DbSize => keys::dbsize(call),
         C::Watch => transaction::watch(call),
         _ => Err(NOT_OF_A_SHARD.into()),

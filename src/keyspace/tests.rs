@@ -48,7 +48,7 @@ pub fn read(keyspace: &Keyspace, clock: u64, line: &str) -> String {
     reply
 }
 
-fn tick(keyspace: &mut Keyspace, time: u64) {
+pub fn tick(keyspace: &mut Keyspace, time: u64) {
     let applied = keyspace.apply(&Entry::Tick { time: LogTime(time) }, &mut Vec::new());
     assert_eq!(applied, Ok(Applied::Nothing));
 }

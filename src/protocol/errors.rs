@@ -34,6 +34,14 @@ pub const LIMIT_NEGATIVE: &str = "ERR LIMIT can't be negative";
 pub const NOT_A_FLOAT: &str = "ERR value is not a valid float";
 /// A key that must exist.
 pub const NO_SUCH_KEY: &str = "ERR no such key";
+/// SORT BY with a pattern that may name keys of other slots.
+pub const SORT_BY_SLOTS: &str = "ERR BY option of SORT denied in cluster mode when keys formed by the pattern may be in \
+    different slots.";
+/// SORT GET with a pattern that may name keys of other slots.
+pub const SORT_GET_SLOTS: &str = "ERR GET option of SORT denied in cluster mode when keys formed by the pattern may be \
+    in different slots.";
+/// SORT by number of what is none.
+pub const SORT_SCORES: &str = "ERR One or more scores can't be converted into double";
 /// COPY onto itself.
 pub const SAME_OBJECT: &str = "ERR source and destination objects are the same";
 /// A value that would grow over its limit.

@@ -17,5 +17,5 @@ pub use decision::{CatalogCommand, CatalogOutcome};
 pub use ids::{
     ClusterId, Epoch, Incarnation, LogIndex, LogTime, NodeName, ReplicaId, Revision, ShardId, ShardName, Term,
 };
-pub use slot::{SLOT_COUNT, Slot};
+pub use slot::{SLOT_COUNT, Slot, hash_tag};
 pub use slot_table::SlotTable;

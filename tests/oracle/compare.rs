@@ -1,9 +1,8 @@
 //! What counts as the same reply. Everything that is not bytes against bytes is named here.
 
-use std::collections::BTreeSet;
-
 use pontoon::protocol::reply_scan::{array_elements, integer, is_error, is_null};
 
+use super::generate::is_set;
 use super::redis_server::Connection;
 
 /// How far two clocks and the time between two commands may part.
@@ -54,6 +53,7 @@ fn rule(command: &[Vec<u8>]) -> Rule {
         (b"SMEMBERS" | b"SINTER" | b"SUNION" | b"SDIFF", _) => Rule::Unordered,
         (b"SSCAN", _) => Rule::Scan,
         (b"SPOP" | b"SRANDMEMBER", _) => Rule::Drawn,
+        (b"SORT" | b"SORT_RO", _) => sort_rule(command),
         (b"RANDOMKEY", _) => Rule::AnyKey,
         (b"HGETALL", _) => Rule::Pairs,
         (b"HKEYS" | b"HVALS", _) => Rule::Multiset,
@@ -67,6 +67,18 @@ fn rule(command: &[Vec<u8>]) -> Rule {
         (b"OBJECT", b"REFCOUNT") => Rule::References,
         (b"MEMORY", _) => Rule::Memory,
         _ => Rule::Exact,
+    }
+}
+
+/// Redis leaves open in which order equals come, and sets that are not sorted.
+fn sort_rule(command: &[Vec<u8>]) -> Rule {
+    let has = |word: &str| command.iter().any(|arg| arg.eq_ignore_ascii_case(word.as_bytes()));
+    let constant = |pair: &[Vec<u8>]| pair[0].eq_ignore_ascii_case(b"by") && !pair[1].contains(&b'*');
+    let unsorted = command.windows(2).any(constant) && is_set(&command[1]);
+    match has("by") && has("alpha") || unsorted {
+        true if has("limit") => Rule::Drawn,
+        true => Rule::Unordered,
+        false => Rule::Exact,
     }
 }
 
@@ -177,8 +189,9 @@ fn elements(reply: &[u8]) -> Vec<Vec<u8>> {
     }
 }
 
-/// The elements of an array, each once: keys never come twice.
-fn sorted(reply: &[u8]) -> (usize, BTreeSet<Vec<u8>>) {
-    let elements = elements(reply);
-    (elements.len(), elements.into_iter().collect())
+/// The elements of an array in one order.
+fn sorted(reply: &[u8]) -> Vec<Vec<u8>> {
+    let mut elements = elements(reply);
+    elements.sort();
+    elements
 }

@@ -59,6 +59,11 @@ fn sets() {
     run(&generate::SETS, 60_000);
 }
 
+#[test]
+fn sort() {
+    run(&generate::SORT, 30_000);
+}
+
 /// A number that the environment sets.
 fn setting<T: std::str::FromStr<Err: std::fmt::Debug>>(name: &str) -> Option<T> {
     std::env::var(name).ok().map(|text| text.parse().expect("a number"))

@@ -5,6 +5,7 @@ mod expire;
 mod inspect;
 mod rename;
 mod scan;
+mod sort;
 mod whole;
 
 pub use dump::{dump_key, restore};
@@ -14,4 +15,5 @@ pub use expire::{
 pub use inspect::{del, exists, memory, object, type_of};
 pub use rename::{copy, rename, renamenx};
 pub use scan::{scan, scan_number, scan_slot};
+pub use sort::{sort, sort_ro};
 pub use whole::{dbsize, flush, keys, randomkey};

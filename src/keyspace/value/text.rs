@@ -3,6 +3,7 @@
 //!
 //! Invariant: the form follows from the content and `raw` alone, so that replicas and restored snapshots agree.
 
+use std::borrow::Cow;
 use std::io::Write;
 use std::sync::Arc;
 
@@ -100,6 +101,16 @@ impl Text {
             Form::Inline { len, bytes, .. } => &bytes[..usize::from(*len)],
             Form::Boxed { bytes, .. } => bytes,
             Form::Shared(bytes) => bytes,
+        }
+    }
+
+    /// The bytes; those of a number are made for the caller.
+    pub fn as_bytes(&self) -> Cow<'_, [u8]> {
+        match &self.0 {
+            Form::Integer(number) => Cow::Owned(number.to_string().into_bytes()),
+            Form::Inline { len, bytes, .. } => Cow::Borrowed(&bytes[..usize::from(*len)]),
+            Form::Boxed { bytes, .. } => Cow::Borrowed(bytes),
+            Form::Shared(bytes) => Cow::Borrowed(bytes),
         }
     }
 

@@ -23,14 +23,24 @@ pub fn parse_double(text: &[u8]) -> Option<f64> {
 /// Reads a bound of a range of scores, where Redis asks `strtod` alone: up to a zero byte, blanks in front, nothing at
 /// all (which is zero), and numbers that are too large (which are infinite) will do.
 pub fn parse_bound(text: &[u8]) -> Option<f64> {
+    scan_c_string(text).map(|scanned| scanned.value)
+}
+
+/// Reads what SORT sorts by: as [`parse_bound`], but no number is what is too large or too close to zero.
+pub fn parse_weight(text: &[u8]) -> Option<f64> {
+    scan_c_string(text).filter(|scanned| !scanned.out_of_range).map(|scanned| scanned.value)
+}
+
+/// The number that all of a text is, up to a zero byte and behind blanks; nothing at all is zero.
+fn scan_c_string(text: &[u8]) -> Option<Scanned> {
     let end = text.iter().position(|byte| *byte == 0).unwrap_or(text.len());
     let text = &text[..end];
     if text.is_empty() {
-        return Some(0.0);
+        return Some(Scanned { value: 0.0, length: 0, out_of_range: false });
     }
     let blanks = text.iter().take_while(|byte| matches!(byte, b' ' | b'\t'..=b'\r')).count();
     let scanned = scan(&text[blanks..])?;
-    (scanned.length == text.len() - blanks).then_some(scanned.value)
+    (scanned.length == text.len() - blanks).then_some(scanned)
 }
 
 /// Appends the number as Redis prints it.

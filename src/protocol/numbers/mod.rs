@@ -5,7 +5,7 @@ mod double;
 mod long_double;
 mod natural;
 
-pub use double::{format_double, format_double_in_full, parse_bound, parse_double};
+pub use double::{format_double, format_double_in_full, parse_bound, parse_double, parse_weight};
 pub use long_double::{LongDouble, format_float, parse_float};
 
 /// Reads a signed decimal with nothing else: no blank, no plus sign, no leading zero, no `-0` (Redis's `string2ll`).

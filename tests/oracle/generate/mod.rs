@@ -8,11 +8,13 @@ mod hashes;
 mod keys;
 mod lists;
 mod sets;
+mod sort;
 mod strings;
 
 pub use hashes::{FIELD_EXPIRIES, HASHES};
 pub use lists::LISTS;
 pub use sets::SETS;
+pub use sort::{SORT, is_set};
 pub use strings::STRINGS;
 
 use rand::prelude::*;
@@ -210,7 +212,9 @@ impl Generator {
             let length = self.pick(&[1, command.len() - 1]);
             return command.truncate(length);
         }
-        match self.random.random_range(0..4) {
+        // SORT of a key in another slot than its patterns is an error of ours alone.
+        let ways = if command[0].starts_with(b"SORT") { 2 } else { 4 };
+        match self.random.random_range(0..ways) {
             0 if command.len() > 1 => drop(command.pop()),
             1 => {
                 let wrong = self.wrong_argument(command);
