@@ -1,8 +1,9 @@
 //! Writing RESP2 and RESP3 replies into a buffer.
 
-use std::io::Write;
-
 use super::numbers::format_double;
+
+/// A kind, the longest number, and the line's end.
+const LINE_BYTES_MAX: usize = 1 + 20 + 2;
 
 /// Appends RESP values in the client's version of the protocol.
 #[derive(Debug)]
@@ -72,6 +73,7 @@ impl<'a> ReplyWriter<'a> {
 
     /// `$length` and the bytes.
     pub fn bulk(&mut self, bytes: &[u8]) {
+        self.out.reserve(LINE_BYTES_MAX + bytes.len() + 2);
         self.number(b'$', bytes.len() as i64);
         self.out.extend_from_slice(bytes);
         self.out.extend_from_slice(b"\r\n");
@@ -140,19 +142,40 @@ impl<'a> ReplyWriter<'a> {
     }
 
     fn number(&mut self, kind: u8, number: i64) {
-        self.out.push(kind);
-        if (0..10).contains(&number) {
-            self.out.push(b'0' + number as u8);
-        } else {
-            write!(self.out, "{number}").expect("a Vec takes all bytes");
+        // Digits come last first.
+        let mut line = [0; LINE_BYTES_MAX];
+        line[LINE_BYTES_MAX - 2..].copy_from_slice(b"\r\n");
+        let (mut start, mut rest) = (LINE_BYTES_MAX - 2, number.unsigned_abs());
+        loop {
+            start -= 1;
+            line[start] = b'0' + (rest % 10) as u8;
+            rest /= 10;
+            if rest == 0 {
+                break;
+            }
         }
-        self.out.extend_from_slice(b"\r\n");
+        if number < 0 {
+            start -= 1;
+            line[start] = b'-';
+        }
+        start -= 1;
+        line[start] = kind;
+        self.out.extend_from_slice(&line[start..]);
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn numbers_of_all_lengths() {
+        for number in [0, 9, 10, -1, 12_345, i64::MAX, i64::MIN] {
+            let mut out = Vec::new();
+            ReplyWriter::new(&mut out, false).integer(number);
+            assert_eq!(out, format!(":{number}\r\n").into_bytes());
+        }
+    }
 
     #[test]
     fn each_value_in_both_versions() {

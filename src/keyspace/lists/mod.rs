@@ -1,9 +1,16 @@
 //! Commands on lists. Replies and the order of their checks are those of Redis 7.2.
+//!
+//! The cores of `pop` and `relocate` take keys, ends and counts, not arguments: what serves a blocked client calls them.
 
+mod element;
 mod end;
-mod pop;
+pub mod pop;
+mod position;
 mod push;
 mod range;
+pub mod relocate;
+#[cfg(test)]
+mod tests;
 
 use super::call::{CommandResult, NOT_OF_A_SHARD, ReadCall, WriteCall};
 use super::value::End;
@@ -20,6 +27,11 @@ pub fn write(id: CommandId, call: &mut WriteCall<'_>) -> CommandResult {
         C::RPop => pop::pop(call, End::Right),
         C::LMPop => pop::lmpop(call),
         C::LTrim => range::ltrim(call),
+        C::LSet => element::lset(call),
+        C::LInsert => element::linsert(call),
+        C::LRem => element::lrem(call),
+        C::LMove => relocate::lmove(call),
+        C::RPopLPush => relocate::rpoplpush(call),
         _ => Err(NOT_OF_A_SHARD.into()),
     }
 }
@@ -30,6 +42,7 @@ pub fn read(id: CommandId, call: &mut ReadCall<'_>) -> CommandResult {
         C::LLen => range::llen(call),
         C::LIndex => range::lindex(call),
         C::LRange => range::lrange(call),
+        C::LPos => position::lpos(call),
         _ => Err(NOT_OF_A_SHARD.into()),
     }
 }

@@ -60,6 +60,7 @@ impl<'a, const PREFIX: usize> Item<'a, PREFIX> {
     }
 
     /// The part with this number. Later parts cost the reading of the lengths before them.
+    #[inline]
     pub fn part(&self, number: usize) -> &'a [u8] {
         let mut at = PREFIX;
         for _ in 0..number {
@@ -69,6 +70,7 @@ impl<'a, const PREFIX: usize> Item<'a, PREFIX> {
     }
 
     /// All parts.
+    #[inline]
     pub fn parts<const PARTS: usize>(&self) -> [&'a [u8]; PARTS] {
         let mut at = PREFIX;
         std::array::from_fn(|_| {
@@ -114,6 +116,7 @@ impl Leaf {
     }
 
     /// How many items there are.
+    #[inline]
     pub const fn len(&self) -> usize {
         self.ends.len()
     }
@@ -196,6 +199,22 @@ impl Leaf {
         self.bytes[start..start + PREFIX].copy_from_slice(&prefix.to_be_bytes()[8 - PREFIX..]);
     }
 
+    /// Puts another item in the place of the one at `at`; false: it does not fit, and nothing happened.
+    pub fn replace<const PREFIX: usize, const PARTS: usize>(
+        &mut self,
+        at: usize,
+        prefix: u64,
+        parts: &[Part<'_>],
+    ) -> bool {
+        let kept = self.bytes.len() - (usize::from(self.ends[at]) - self.start(at));
+        if kept + PREFIX + parts.iter().map(inline_bytes).sum::<usize>() >= LEAF_BYTES_MAX {
+            return false;
+        }
+        self.remove_range::<PREFIX, PARTS>(at..at + 1);
+        self.insert::<PREFIX>(at, prefix, parts);
+        true
+    }
+
     /// Takes out the items of a range.
     pub fn remove_range<const PREFIX: usize, const PARTS: usize>(&mut self, range: std::ops::Range<usize>) {
         range.clone().for_each(|at| self.drop_large::<PREFIX, PARTS>(at));
@@ -240,6 +259,7 @@ impl Leaf {
         self.ends.partition_point(|&end| usize::from(end) <= half).clamp(1, self.len() - 1)
     }
 
+    #[inline]
     fn start(&self, at: usize) -> usize {
         at.checked_sub(1).map_or(0, |before| usize::from(self.ends[before]))
     }

@@ -19,6 +19,7 @@ mod overwrite;
 #[cfg(test)]
 mod tests;
 
+use std::ops::Range;
 use std::sync::Arc;
 
 pub use iter::Iter;
@@ -75,6 +76,7 @@ impl<const PREFIX: usize, const PARTS: usize> Packed<PREFIX, PARTS> {
     }
 
     /// The item with this many items before it.
+    #[inline]
     pub fn get(&self, index: usize) -> Option<Item<'_, PREFIX>> {
         let (leaf, at) = self.leaf_of(index)?;
         Some(leaf.item(at))
@@ -127,7 +129,7 @@ impl<const PREFIX: usize, const PARTS: usize> Packed<PREFIX, PARTS> {
             self.root = Some(Node::Leaf(Arc::new(Leaf::of::<PREFIX>(prefix, parts))));
             return;
         };
-        if let Some(sibling) = insert_into::<PREFIX, PARTS>(root, index, prefix, parts) {
+        if let Some(sibling) = insert_into::<PREFIX, PARTS>(root, self.len - 1, index, prefix, parts) {
             let low = root.first_prefix::<PREFIX>();
             let first = Child { low, count: self.len - sibling.count, node: root.clone() };
             *root = Node::Inner(Arc::new(vec![first, sibling]));
@@ -159,6 +161,16 @@ impl<const PREFIX: usize, const PARTS: usize> Packed<PREFIX, PARTS> {
 
     /// Puts another item in the place of the one at `index`.
     pub fn replace(&mut self, index: usize, prefix: u64, parts: &[Part<'_>; PARTS]) {
+        let old = self.get(index).expect("an item that is there is replaced");
+        let old_bytes = bytes_of::<PREFIX, PARTS>(&old);
+        // With another prefix the bounds of nodes might not hold.
+        if old.prefix() == prefix {
+            let (leaf, at) = self.leaf_mut(index);
+            if leaf.replace::<PREFIX, PARTS>(at, prefix, parts) {
+                self.bytes = self.bytes - old_bytes + item_bytes::<PREFIX>(parts.iter().map(part_length));
+                return;
+            }
+        }
         self.remove(index);
         self.insert(index, prefix, parts);
     }
@@ -175,7 +187,7 @@ impl<const PREFIX: usize, const PARTS: usize> Packed<PREFIX, PARTS> {
     }
 
     /// Takes out the items of a range, which ends at most at the length.
-    pub fn remove_range(&mut self, range: std::ops::Range<usize>) {
+    pub fn remove_range(&mut self, range: Range<usize>) {
         assert!(range.end <= self.len, "only items that are there are taken out");
         if range.is_empty() {
             return;
@@ -184,12 +196,16 @@ impl<const PREFIX: usize, const PARTS: usize> Packed<PREFIX, PARTS> {
             *self = Self::default();
             return;
         }
-        let gone: u64 =
-            self.iter_from(range.start).take(range.len()).map(|item| bytes_of::<PREFIX, PARTS>(&item)).sum();
-        self.bytes -= gone;
-        self.len -= range.len();
+        let bytes_in = |range| -> u64 { self.range(range).map(|item| bytes_of::<PREFIX, PARTS>(&item)).sum() };
+        // What stays may be quicker to sum up than what goes.
+        self.bytes = if range.len() <= self.len / 2 {
+            self.bytes - bytes_in(range.clone())
+        } else {
+            bytes_in(0..range.start) + bytes_in(range.end..self.len)
+        };
         let root = self.root.as_mut().expect("a tree with items has a root");
-        remove_from::<PREFIX, PARTS>(root, range);
+        remove_from::<PREFIX, PARTS>(root, self.len, range.clone());
+        self.len -= range.len();
         while let Node::Inner(children) = root
             && children.len() == 1
         {
@@ -203,7 +219,7 @@ impl<const PREFIX: usize, const PARTS: usize> Packed<PREFIX, PARTS> {
     }
 
     /// The items of a range, from either end.
-    pub fn range(&self, range: std::ops::Range<usize>) -> Iter<'_, PREFIX, PARTS> {
+    pub fn range(&self, range: Range<usize>) -> Iter<'_, PREFIX, PARTS> {
         Iter::new(self, range.start..range.end.min(self.len))
     }
 
@@ -218,13 +234,13 @@ impl<const PREFIX: usize, const PARTS: usize> Packed<PREFIX, PARTS> {
             return None;
         }
         let mut node = self.root.as_ref()?;
-        let mut rest = index;
+        let (mut count, mut rest) = (self.len, index);
         loop {
             match node {
                 Node::Leaf(leaf) => return Some((leaf, rest)),
                 Node::Inner(children) => {
-                    let child = child_at(children, &mut rest);
-                    node = &children[child].node;
+                    let child = &children[child_at(children, count, &mut rest)];
+                    (node, count) = (&child.node, child.count);
                 }
             }
         }
@@ -247,14 +263,38 @@ impl Node {
     }
 }
 
-/// The child that has the item with `rest` items before it; `rest` becomes its index there.
-fn child_at(children: &[Child], rest: &mut usize) -> usize {
-    let mut child = 0;
-    while *rest >= children[child].count {
-        *rest -= children[child].count;
-        child += 1;
+/// The child that has the item with `rest` items before it, of `count` in all; `rest` becomes its index there. It is
+/// looked for from the nearer end, so that queues do not walk over all children.
+fn child_at(children: &[Child], count: usize, rest: &mut usize) -> usize {
+    if *rest <= count / 2 {
+        let mut child = 0;
+        while *rest >= children[child].count {
+            *rest -= children[child].count;
+            child += 1;
+        }
+        return child;
     }
+    let (mut child, mut after) = (children.len() - 1, count - *rest);
+    while after > children[child].count {
+        after -= children[child].count;
+        child -= 1;
+    }
+    *rest = children[child].count - after;
     child
+}
+
+/// The child into which an item is put that is to have `rest` items before it, as for [`child_at`]. An item between two
+/// children goes to the end of the first.
+fn child_to_put(children: &[Child], count: usize, rest: &mut usize) -> usize {
+    match rest.checked_sub(1) {
+        None => 0,
+        Some(before) => {
+            *rest = before;
+            let child = child_at(children, count, rest);
+            *rest += 1;
+            child
+        }
+    }
 }
 
 /// The child that has the wanted item, if any has.
@@ -277,6 +317,7 @@ fn child_of<const PREFIX: usize>(children: &[Child], prefix: u64, part: &[u8]) -
 /// Puts an item into a subtree; what did not fit into the node comes back as its new right neighbour.
 fn insert_into<const PREFIX: usize, const PARTS: usize>(
     node: &mut Node,
+    count: usize,
     index: usize,
     prefix: u64,
     parts: &[Part<'_>; PARTS],
@@ -313,16 +354,11 @@ fn insert_into<const PREFIX: usize, const PARTS: usize>(
         Node::Inner(children) => {
             let children = Arc::make_mut(children);
             let mut rest = index;
-            // An item between two children goes to the end of the first.
-            let mut at = 0;
-            while rest > children[at].count {
-                rest -= children[at].count;
-                at += 1;
-            }
+            let at = child_to_put(children, count, &mut rest);
             let child = &mut children[at];
             child.count += 1;
             child.low = child.low.min(prefix);
-            if let Some(sibling) = insert_into::<PREFIX, PARTS>(&mut child.node, rest, prefix, parts) {
+            if let Some(sibling) = insert_into::<PREFIX, PARTS>(&mut child.node, child.count - 1, rest, prefix, parts) {
                 child.count -= sibling.count;
                 children.insert(at + 1, sibling);
             }
@@ -342,30 +378,34 @@ fn insert_into<const PREFIX: usize, const PARTS: usize>(
     }
 }
 
-/// Takes a range out of a subtree that keeps at least one item.
-fn remove_from<const PREFIX: usize, const PARTS: usize>(node: &mut Node, range: std::ops::Range<usize>) {
+/// Takes a range out of a subtree of `count` items that keeps at least one of them.
+fn remove_from<const PREFIX: usize, const PARTS: usize>(node: &mut Node, count: usize, range: Range<usize>) {
     let children = match node {
         Node::Leaf(leaf) => return Arc::make_mut(leaf).remove_range::<PREFIX, PARTS>(range),
         Node::Inner(children) => Arc::make_mut(children),
     };
     let (mut start, mut left) = (range.start, range.len());
-    let mut at = child_at(children, &mut start);
-    let first = at;
+    let first = child_at(children, count, &mut start);
+    let (mut at, mut emptied) = (first, 0..0);
     while left > 0 {
         let child = &mut children[at];
         let here = left.min(child.count - start);
         left -= here;
         if here == child.count {
-            children.remove(at);
+            emptied = if emptied.is_empty() { at..at + 1 } else { emptied.start..at + 1 };
         } else {
-            remove_from::<PREFIX, PARTS>(&mut child.node, start..start + here);
+            remove_from::<PREFIX, PARTS>(&mut child.node, child.count, start..start + here);
             child.count -= here;
-            // Too low a bound would send a search past the items that later come to the end of the child before.
-            child.low = child.node.first_prefix::<PREFIX>();
-            at += 1;
+            if PREFIX > 0 && start == 0 {
+                // Too low a bound would send a search past the items that later come to the end of the child before.
+                child.low = child.node.first_prefix::<PREFIX>();
+            }
         }
+        at += 1;
         start = 0;
     }
+    at -= emptied.len();
+    children.drain(emptied);
     // Where the range ended, and where it began.
     for at in [at, first + 1, first] {
         join_with_previous::<PREFIX, PARTS>(children, at);

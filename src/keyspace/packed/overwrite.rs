@@ -32,16 +32,18 @@ impl<const PREFIX: usize, const PARTS: usize> Packed<PREFIX, PARTS> {
         stays
     }
 
-    fn leaf_mut(&mut self, index: usize) -> (&mut Leaf, usize) {
+    /// The leaf that has the item at `index`, to be changed, and its place there.
+    pub(super) fn leaf_mut(&mut self, index: usize) -> (&mut Leaf, usize) {
         let mut node = self.root.as_mut().expect("a tree with items has a root");
-        let mut rest = index;
+        let (mut count, mut rest) = (self.len, index);
         loop {
             match node {
                 Node::Leaf(leaf) => return (Arc::make_mut(leaf), rest),
                 Node::Inner(children) => {
                     let children = Arc::make_mut(children);
-                    let child = child_at(children, &mut rest);
-                    node = &mut children[child].node;
+                    let at = child_at(children, count, &mut rest);
+                    count = children[at].count;
+                    node = &mut children[at].node;
                 }
             }
         }

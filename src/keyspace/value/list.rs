@@ -13,6 +13,8 @@ use crate::protocol::numbers::parse_i64;
 
 /// Past this many bytes a list is a `quicklist`.
 const LISTPACK_BYTES_MAX: u64 = 8 * 1024;
+/// Where ranges to be removed lie closer than this on the average, a list is built anew.
+const REMOVED_RANGES_DISTANCE: usize = 64;
 /// What a listpack takes beside its elements.
 const LISTPACK_FRAME_BYTES: u64 = 7;
 
@@ -145,8 +147,48 @@ impl List {
         self.note_shrinking();
     }
 
+    /// Puts the element at one end to another end, or to the same.
+    pub fn turn(&mut self, from: End, to: End) {
+        let Some(element) = self.at_end(from).map(<[u8]>::to_vec) else { return };
+        self.take_out(self.end_range(from, 1));
+        self.push(to, &element);
+        self.note_shrinking();
+    }
+
     /// Takes out the elements of a range.
     pub fn remove_range(&mut self, range: Range<usize>) {
+        self.take_out(range);
+        self.note_shrinking();
+    }
+
+    /// Takes out the elements of many ranges, which are in order.
+    pub fn remove_ranges(&mut self, ranges: &[Range<usize>]) {
+        if ranges.is_empty() {
+            return;
+        }
+        // Where most leaves lose something, they are filled anew.
+        if ranges.len() > self.len() / REMOVED_RANGES_DISTANCE {
+            self.keep_others(ranges);
+        } else {
+            ranges.iter().rev().for_each(|range| self.take_out(range.clone()));
+        }
+        self.note_shrinking();
+    }
+
+    fn keep_others(&mut self, gone: &[Range<usize>]) {
+        let mut kept = Self { encoding: self.encoding, ..Self::default() };
+        let ends = gone.iter().map(|range| range.end);
+        let starts = gone.iter().map(|range| range.start).chain([self.len()]);
+        for (start, end) in std::iter::once(0).chain(ends).zip(starts) {
+            for item in self.elements.range(start..end) {
+                kept.listpack_bytes += listpack_entry_bytes(item.part(0));
+                kept.elements.push(0, &[item.share(0)]);
+            }
+        }
+        *self = kept;
+    }
+
+    fn take_out(&mut self, range: Range<usize>) {
         // What stays may be quicker to sum up than what goes.
         self.listpack_bytes = if range.len() <= self.len() / 2 {
             self.listpack_bytes - self.listpack_bytes_of(range.clone())
@@ -154,7 +196,6 @@ impl List {
             self.listpack_bytes_of(0..range.start) + self.listpack_bytes_of(range.end..self.len())
         };
         self.elements.remove_range(range);
-        self.note_shrinking();
     }
 
     /// Takes out at most `count` elements at one end.
@@ -167,6 +208,12 @@ impl List {
     pub fn end_range(&self, end: End, count: usize) -> Range<usize> {
         let count = count.min(self.len());
         if end == End::Left { 0..count } else { self.len() - count..self.len() }
+    }
+
+    /// The addresses of the nodes of its tree.
+    #[cfg(test)]
+    pub fn nodes(&self) -> std::collections::BTreeSet<usize> {
+        self.elements.nodes()
     }
 
     fn put_in(&mut self, index: usize, element: &[u8]) {

@@ -38,6 +38,30 @@ impl Generator {
                 let (start, end) = (self.integer(), self.integer());
                 self.words("LTRIM", [key, start, end])
             }
+            26..=27 => {
+                // Redis 7.2 takes the lower half of an index alone.
+                let index = Some(self.integer()).filter(|index| index.len() < 8).unwrap_or_default();
+                let element = self.element();
+                self.words("LSET", [key, index, element])
+            }
+            28..=29 => {
+                let place = self.pick(&["BEFORE", "after", "BEFORE", "AFTER", "foo"]).into();
+                let (pivot, element) = (self.element(), self.element());
+                self.words("LINSERT", [key, place, pivot, element])
+            }
+            30..=31 => {
+                let (count, element) = (self.integer(), self.element());
+                self.words("LREM", [key, count, element])
+            }
+            32..=33 => {
+                let (other, from, to) = (self.own_key(), self.list_end(), self.list_end());
+                self.words("LMOVE", [key, other, from, to])
+            }
+            34 => {
+                let other = self.own_key();
+                self.words("RPOPLPUSH", [key, other])
+            }
+            35..=37 => self.list_position(key),
             _ => self.words("OBJECT", [b"ENCODING".to_vec(), key]),
         }
     }
@@ -83,6 +107,20 @@ impl Generator {
         }
         if self.one_in(30) {
             command.push(b"COUNT".to_vec());
+        }
+        command
+    }
+
+    fn list_position(&mut self, key: Vec<u8>) -> Command {
+        let element = self.element();
+        let mut command = self.words("LPOS", [key, element]);
+        while self.flip() {
+            command.push(self.pick(&["RANK", "rank", "COUNT", "count", "MAXLEN", "maxlen", "foo"]).into());
+            if !self.one_in(30) {
+                let value =
+                    if self.flip() { self.integer() } else { self.random.random_range(-3..5).to_string().into() };
+                command.push(value);
+            }
         }
         command
     }
