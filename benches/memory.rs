@@ -1,4 +1,6 @@
-//! What a million keys cost in memory: 16-byte keys with 100-byte values in all slots, as resident bytes.
+//! What a million things cost in memory, as resident bytes: 16-byte keys with 100-byte values in all slots; or, said as
+//! an argument, the fields of one hash (`hash`), of as many hashes as have a hundred each (`hashes`), or of one hash in
+//! which all expire (`expiries`).
 
 use pontoon::keyspace::{Entry, Keyspace};
 use pontoon::protocol::request::write_array;
@@ -23,7 +25,36 @@ fn apply(keyspace: &mut Keyspace, words: &[&[u8]], out: &mut Vec<u8>) {
     out.clear();
 }
 
+/// Applies a million fields, a hundred at a time, to the hash that `key` names for their number.
+fn fields(command: &str, key: impl Fn(u64) -> String, options: &[&[u8]]) {
+    const FIELDS: u64 = 100;
+    let mut out = Vec::new();
+    let mut keyspace = Keyspace::new(7);
+    Slot::all().for_each(|slot| keyspace.own(slot, Epoch(1)));
+    let empty = resident_bytes();
+    for hash in 0..KEYS / FIELDS {
+        let numbers = hash * FIELDS..(hash + 1) * FIELDS;
+        let (key, names): (_, Vec<String>) = (key(hash), numbers.map(|number| format!("field:{number:07}")).collect());
+        let mut words: Vec<&[u8]> = vec![command.as_bytes(), key.as_bytes()];
+        words.extend(options);
+        names.iter().for_each(|name| words.extend([name.as_bytes(), &name.as_bytes()[3..]]));
+        apply(&mut keyspace, &words, &mut out);
+    }
+    let full = resident_bytes() - empty;
+    println!("{KEYS} fields: {} MiB, {} bytes each", full / (1024 * 1024), full / KEYS);
+    println!("by its own account: {} MiB", keyspace.usage().bytes / (1024 * 1024));
+}
+
 fn main() {
+    match std::env::args().nth(1).as_deref() {
+        Some("hash") => fields("HSET", |_| "hash".to_owned(), &[]),
+        Some("hashes") => fields("HSET", |hash| format!("hash:{hash:08}"), &[]),
+        Some("expiries") => fields("HSETEX", |_| "hash".to_owned(), &[b"EX", b"1000", b"FIELDS", b"100"]),
+        _ => keys(),
+    }
+}
+
+fn keys() {
     let (before, mut out) = (resident_bytes(), Vec::new());
     let mut keyspace = Keyspace::new(7);
     Slot::all().for_each(|slot| keyspace.own(slot, Epoch(1)));
