@@ -80,6 +80,7 @@ fn append<'a>(list: &mut List, elements: impl Iterator<Item = Result<Element<'a>
 fn list<'a>(elements: impl Iterator<Item = Result<Element<'a>, RdbError>>) -> Result<List, RdbError> {
     let mut list = List::default();
     append(&mut list, elements)?;
+    list.settle_encoding();
     filled(list)
 }
 
@@ -97,6 +98,7 @@ fn quicklist(input: &mut Input<'_>, has_kinds: bool) -> Result<List, RdbError> {
             _ => return Err(RdbError::Malformed("a node of unknown kind")),
         }
     }
+    list.settle_encoding();
     filled(list)
 }
 

@@ -264,3 +264,54 @@ fn listpack_entry_bytes(element: &[u8]) -> u64 {
     };
     encoded + backwards
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_element_takes_what_a_listpack_gives_it() {
+        for (element, bytes) in [
+            ("0", 2),
+            ("127", 2),
+            ("128", 3),
+            ("-1", 3),
+            ("4096", 4),
+            ("-32769", 5),
+            ("8388608", 6),
+            ("2147483648", 10),
+            ("-9223372036854775808", 10),
+            ("9223372036854775808", 21),
+            ("01", 4),
+            ("", 2),
+        ] {
+            assert_eq!(listpack_entry_bytes(element.as_bytes()), bytes, "{element:?}");
+        }
+        let lengths = [(63, 65), (64, 67), (125, 128), (126, 130), (4095, 4099), (4096, 4103), (20_000, 20_008)];
+        for (length, bytes) in lengths {
+            assert_eq!(listpack_entry_bytes(&vec![b'x'; length]), bytes, "{length}");
+        }
+    }
+
+    #[test]
+    fn the_encoding_follows_redis_there_and_back() {
+        let mut list = List::default();
+        (0..79).for_each(|_| list.push(End::Right, &[b'x'; 100]));
+        list.push(End::Left, &[b'x'; 100]);
+        assert_eq!((list.listpack_bytes, list.encoding()), (80 * 103, ListEncoding::QuickList));
+        list.remove_at_end(End::Left, 40);
+        assert_eq!(list.encoding(), ListEncoding::QuickList, "4127 bytes are above half of the limit");
+        list.turn(End::Left, End::Right);
+        assert_eq!(list.encoding(), ListEncoding::QuickList);
+        list.replace(3, b"short");
+        assert_eq!((list.listpack_bytes, list.encoding()), (39 * 103 + 7, ListEncoding::ListPack));
+        list.set_encoding(ListEncoding::QuickList);
+        list.settle_encoding();
+        assert_eq!(list.encoding(), ListEncoding::ListPack, "what is built at once is as small as it can be");
+        list.push(End::Right, &[b'x'; 9000]);
+        list.settle_encoding();
+        assert_eq!(list.encoding(), ListEncoding::QuickList);
+        list.remove_ranges(&[0..10, 20..41]);
+        assert_eq!((list.len(), list.encoding()), (10, ListEncoding::ListPack));
+    }
+}

@@ -37,6 +37,7 @@ pub fn sort(call: &mut WriteCall<'_>) -> CommandResult {
     };
     let mut list = List::default();
     results.iter().for_each(|result| list.push(End::Right, result.as_deref().unwrap_or_default()));
+    list.settle_encoding();
     let (target, count) = (args.get(target), list.len());
     if count == 0 {
         keyspace.remove(target);
