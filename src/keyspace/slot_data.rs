@@ -145,9 +145,10 @@ impl SlotData {
         if changed == Changed::Yes {
             self.version += 1;
             record.version = self.version;
-            let after = Standing::of(record);
-            self.account(position, Some(before), Some(after));
         }
+        // What is the same to clients may still take another form.
+        let after = Standing::of(record);
+        self.account(position, Some(before), Some(after));
         Some(result)
     }
 

@@ -60,6 +60,11 @@ fn sets() {
 }
 
 #[test]
+fn all_types_on_the_same_keys() {
+    run(&generate::MIXED, 60_000);
+}
+
+#[test]
 fn sort() {
     run(&generate::SORT, 30_000);
 }

@@ -2,6 +2,7 @@
 
 use super::super::call::{CommandError, CommandResult, ReadCall, Word, WriteCall, integer, text_of};
 use super::super::limits::Limits;
+use super::super::slot_data::Changed;
 use super::super::value::Text;
 use super::offset;
 use crate::protocol::errors;
@@ -43,7 +44,17 @@ pub fn bitfield(call: &mut WriteCall<'_>) -> CommandResult {
         return read_steps(&mut call.reply, &steps, text);
     };
     let results = offset::edit_up_to(call, key, bit_max, |bytes| {
-        steps.iter().map(|&(field, action)| execute(bytes, field, action)).collect::<Vec<_>>()
+        let mut changed = Changed::No;
+        let step = |&(field, action): &Step| {
+            let before = field.read(bytes);
+            let result = execute(bytes, field, action);
+            if field.read(bytes) != before {
+                changed = Changed::Yes;
+            }
+            result
+        };
+        let results: Vec<_> = steps.iter().map(step).collect();
+        (changed, results)
     })?;
     call.reply.array(results.len());
     for result in results {

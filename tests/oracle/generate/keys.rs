@@ -83,7 +83,10 @@ impl Generator {
         for _ in 0..self.random.random_range(0..3) {
             match self.random.random_range(0..8) {
                 0..=3 => command.extend([b"MATCH".to_vec(), self.pick(&PATTERNS).into()]),
-                4..=5 => command.extend([b"type".to_vec(), self.pick(&["string", "STRING", "list", "nosuch"]).into()]),
+                4..=5 => command.extend([
+                    b"type".to_vec(),
+                    self.pick(&["string", "STRING", "list", "SET", "hash", "zset", "nosuch"]).into(),
+                ]),
                 6 => command.extend([b"COUNT".to_vec(), self.pick(&["100000", "0", "-1", "x"]).into()]),
                 _ => command.push(self.pick(&["MATCH", "foo"]).into()),
             }

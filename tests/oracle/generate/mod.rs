@@ -7,12 +7,14 @@ mod bits;
 mod hashes;
 mod keys;
 mod lists;
+mod mixed;
 mod sets;
 mod sort;
 mod strings;
 
 pub use hashes::{FIELD_EXPIRIES, HASHES};
 pub use lists::LISTS;
+pub use mixed::MIXED;
 pub use sets::SETS;
 pub use sort::{SORT, is_set};
 pub use strings::STRINGS;
