@@ -185,3 +185,12 @@ fn a_scan_stops_where_the_shard_owns_no_more() {
     (200..16384).for_each(|number| keyspace.own(Slot::new(number).unwrap(), Epoch(1)));
     assert_eq!(read(&keyspace, 1, &format!("SCAN {}", at(150))), "*2\r\n$1\r\n0\r\n*0\r\n");
 }
+
+#[test]
+fn a_key_that_was_set_and_expired_at_once_is_another_to_those_who_watch_it() {
+    let mut keyspace = whole();
+    let before = keyspace.version_of(b"k");
+    assert_eq!(apply(&mut keyspace, 5000, "SET k v PXAT 1"), "+OK\r\n");
+    assert_eq!(read(&keyspace, 5000, "EXISTS k"), ":0\r\n");
+    assert!(keyspace.version_of(b"k") > before);
+}

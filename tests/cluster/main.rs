@@ -10,4 +10,5 @@ mod dev;
 mod failover;
 mod files;
 mod memory;
+mod types;
 mod verify;

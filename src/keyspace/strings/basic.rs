@@ -66,12 +66,11 @@ pub fn set(call: &mut WriteCall<'_>) -> CommandResult {
     Ok(())
 }
 
-/// Sets the key; one that would be expired at once is removed instead.
+/// Sets the key; one that is expired at once is removed again, so that who watches an absent key sees that it was set.
 fn store(call: &mut WriteCall<'_>, key: &[u8], value: Value, expire_at: Option<ExpireAt>) {
+    call.keyspace.put(key, value, expire_at);
     if expire_at.is_some_and(|at| at.get() <= call.now_ms()) {
         call.keyspace.remove(key);
-    } else {
-        call.keyspace.put(key, value, expire_at);
     }
 }
 
