@@ -2,11 +2,14 @@
 
 mod add;
 mod bounds;
+mod combine;
 mod member;
 pub mod pop;
 mod range;
 mod remove;
+mod sample;
 
+use combine::Operation;
 use pop::PopFrom;
 
 use super::call::{CommandResult, NOT_OF_A_SHARD, ReadCall, WriteCall};
@@ -27,6 +30,9 @@ pub fn write(id: CommandId, call: &mut WriteCall<'_>) -> CommandResult {
         C::ZPopMax => pop::zpop(call, PopFrom::Highest),
         C::ZMPop => pop::zmpop(call),
         C::ZRangeStore => range::zrangestore(call),
+        C::ZUnionStore => combine::combine_and_store(call, Operation::Union),
+        C::ZInterStore => combine::combine_and_store(call, Operation::Intersection),
+        C::ZDiffStore => combine::combine_and_store(call, Operation::Difference),
         _ => Err(NOT_OF_A_SHARD.into()),
     }
 }
@@ -47,6 +53,11 @@ pub fn read(id: CommandId, call: &mut ReadCall<'_>) -> CommandResult {
         C::ZRevRange => range::zrange(call, range::ZREVRANGE),
         C::ZRangeByScore => range::zrange(call, range::ZRANGEBYSCORE),
         C::ZRevRangeByScore => range::zrange(call, range::ZREVRANGEBYSCORE),
+        C::ZUnion => combine::combine(call, Operation::Union),
+        C::ZInter => combine::combine(call, Operation::Intersection),
+        C::ZDiff => combine::combine(call, Operation::Difference),
+        C::ZInterCard => combine::zintercard(call),
+        C::ZRandMember => sample::zrandmember(call),
         C::ZRangeByLex => range::zrange(call, range::ZRANGEBYLEX),
         C::ZRevRangeByLex => range::zrange(call, range::ZREVRANGEBYLEX),
         _ => Err(NOT_OF_A_SHARD.into()),
