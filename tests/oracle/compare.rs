@@ -1,5 +1,8 @@
 //! What counts as the same reply. Everything that is not bytes against bytes is named here.
 
+use std::collections::BTreeSet;
+
+use pontoon::protocol::numbers::{format_double, parse_double};
 use pontoon::protocol::reply_scan::{array_elements, integer, is_error, is_null};
 
 use super::generate::is_set;
@@ -21,6 +24,8 @@ pub enum Rule {
     Unordered,
     /// SCAN that covers everything at once: the cursor, and keys in whatever order.
     Scan,
+    /// The same of members with their scores.
+    ScoreScan,
     /// Any key, or none on both sides.
     AnyKey,
     /// Maps, or the same as arrays, in whatever order.
@@ -29,10 +34,12 @@ pub enum Rule {
     Multiset,
     /// HSCAN that covers everything at once.
     PairScan,
-    /// As many fields, whichever they are.
+    /// As many fields or members, whichever they are.
     Fields,
     /// As many, whichever they are.
     Drawn,
+    /// The rank of a member with its score, which Redis 7.0 cannot tell.
+    RankWithScore,
     /// Integers that may differ by so much.
     Near(i64),
     /// Arrays of such integers.
@@ -54,11 +61,13 @@ fn rule(command: &[Vec<u8>]) -> Rule {
         (b"SSCAN", _) => Rule::Scan,
         (b"SPOP" | b"SRANDMEMBER", _) => Rule::Drawn,
         (b"SORT" | b"SORT_RO", _) => sort_rule(command),
+        (b"ZSCAN", _) => Rule::ScoreScan,
+        (b"ZRANK" | b"ZREVRANK", _) if command.len() > 3 => Rule::RankWithScore,
         (b"RANDOMKEY", _) => Rule::AnyKey,
         (b"HGETALL", _) => Rule::Pairs,
         (b"HKEYS" | b"HVALS", _) => Rule::Multiset,
         (b"HSCAN", _) => Rule::PairScan,
-        (b"HRANDFIELD", _) => Rule::Fields,
+        (b"HRANDFIELD" | b"ZRANDMEMBER", _) => Rule::Fields,
         (b"HTTL" | b"HEXPIRETIME", _) => Rule::NearEach(SECONDS_TOLERANCE),
         (b"HPTTL" | b"HPEXPIRETIME", _) => Rule::NearEach(SECONDS_TOLERANCE * 1000),
         (b"TTL" | b"EXPIRETIME", _) | (b"OBJECT", b"IDLETIME") => Rule::Near(SECONDS_TOLERANCE),
@@ -109,11 +118,14 @@ impl Comparison {
             return ours.ends_with(HELP_7_2)
                 && ours[..ours.len() - HELP_7_2.len()] == theirs[..theirs.len() - HELP_7_0.len()];
         }
+        if self.is_7_0 && rule(command) == Rule::RankWithScore {
+            return true;
+        }
         if is_error(ours) || is_error(theirs) {
             return false;
         }
         match rule(command) {
-            Rule::Exact => false,
+            Rule::Exact => self.has_long_scores(command) && shortest_scores(ours) == shortest_scores(theirs),
             Rule::Unordered => ours[0] == theirs[0] && sorted(ours) == sorted(theirs),
             Rule::Scan => match (elements(ours).as_slice(), elements(theirs).as_slice()) {
                 ([cursor, keys], [their_cursor, their_keys]) => {
@@ -126,6 +138,19 @@ impl Comparison {
                     && ours[0] == theirs[0]
                     && elements(ours).len() == elements(theirs).len()
             }
+            Rule::ScoreScan => match (elements(ours).as_slice(), elements(theirs).as_slice()) {
+                ([cursor, members], [their_cursor, their_members]) => {
+                    let short = |reply: &Vec<u8>| {
+                        if self.has_long_scores(command) { shortest_scores(reply) } else { reply.clone() }
+                    };
+                    let pairs = |reply: &[u8]| -> BTreeSet<Vec<Vec<u8>>> {
+                        elements(reply).chunks(2).map(|pair| pair.iter().map(short).collect()).collect()
+                    };
+                    cursor == their_cursor && pairs(members) == pairs(their_members)
+                }
+                _ => false,
+            },
+            Rule::RankWithScore => false,
             Rule::AnyKey => is_null(ours) == is_null(theirs),
             Rule::Pairs => ours[0] == theirs[0] && sorted_pairs(ours) == sorted_pairs(theirs),
             Rule::Multiset => {
@@ -155,6 +180,30 @@ impl Comparison {
             Rule::Memory => (integer(ours).is_some() || is_null(ours)) && integer(theirs).is_some(),
         }
     }
+
+    /// Whether the reply may have scores in it, and the server tells them with more digits than they need.
+    fn has_long_scores(&self, command: &[Vec<u8>]) -> bool {
+        self.is_7_0 && command[0].first().is_some_and(|first| first.eq_ignore_ascii_case(&b'z'))
+    }
+}
+
+/// A reply in which everything that reads as a score is as short as it can be.
+fn shortest_scores(reply: &[u8]) -> Vec<u8> {
+    let mut out = Vec::new();
+    for line in reply.split_inclusive(|byte| *byte == b'\n') {
+        let (kind, text) = if line.starts_with(b",") { line.split_at(1) } else { line.split_at(0) };
+        match text.strip_suffix(b"\r\n").and_then(parse_double) {
+            Some(score) => {
+                out.extend_from_slice(kind);
+                format_double(score, &mut out);
+                out.extend_from_slice(b"\r\n");
+            }
+            // The length of a score says nothing then.
+            None if line.starts_with(b"$") => out.extend_from_slice(b"$\r\n"),
+            None => out.extend_from_slice(line),
+        }
+    }
+    out
 }
 
 fn near(ours: &[u8], theirs: &[u8], tolerance: i64) -> bool {

@@ -69,6 +69,11 @@ fn sort() {
     run(&generate::SORT, 30_000);
 }
 
+#[test]
+fn sorted_sets_and_keys() {
+    run(&generate::SORTED_SETS, 40_000);
+}
+
 /// A number that the environment sets.
 fn setting<T: std::str::FromStr<Err: std::fmt::Debug>>(name: &str) -> Option<T> {
     std::env::var(name).ok().map(|text| text.parse().expect("a number"))

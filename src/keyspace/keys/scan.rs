@@ -38,6 +38,8 @@ impl Cursor {
 
 /// Reads a cursor as Redis does, which takes what `strtoul` takes.
 pub fn scan_number(text: &[u8]) -> Option<u64> {
+    // A C text ends at its first zero byte.
+    let text = text.split(|byte| *byte == 0).next().unwrap_or_default();
     let (negative, digits) = match text {
         [b'-', digits @ ..] => (true, digits),
         [b'+', digits @ ..] => (false, digits),

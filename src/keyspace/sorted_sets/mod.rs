@@ -8,6 +8,7 @@ pub mod pop;
 mod range;
 mod remove;
 mod sample;
+mod scan;
 
 use combine::Operation;
 use pop::PopFrom;
@@ -58,6 +59,7 @@ pub fn read(id: CommandId, call: &mut ReadCall<'_>) -> CommandResult {
         C::ZDiff => combine::combine(call, Operation::Difference),
         C::ZInterCard => combine::zintercard(call),
         C::ZRandMember => sample::zrandmember(call),
+        C::ZScan => scan::zscan(call),
         C::ZRangeByLex => range::zrange(call, range::ZRANGEBYLEX),
         C::ZRevRangeByLex => range::zrange(call, range::ZREVRANGEBYLEX),
         _ => Err(NOT_OF_A_SHARD.into()),

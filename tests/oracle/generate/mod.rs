@@ -10,6 +10,7 @@ mod lists;
 mod mixed;
 mod sets;
 mod sort;
+mod sorted_sets;
 mod strings;
 
 pub use hashes::{FIELD_EXPIRIES, HASHES};
@@ -17,6 +18,7 @@ pub use lists::LISTS;
 pub use mixed::MIXED;
 pub use sets::SETS;
 pub use sort::{SORT, is_set};
+pub use sorted_sets::SORTED_SETS;
 pub use strings::STRINGS;
 
 use rand::prelude::*;

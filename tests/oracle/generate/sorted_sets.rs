@@ -6,16 +6,47 @@ use super::{Command, Generator, Mix};
 
 /// Sorted sets, some sets among their inputs, and keys.
 pub const SORTED_SETS: Mix = Mix {
-    families: &[(78, Generator::sorted_set_command), (3, Generator::plain_set_command), (19, Generator::key_command)],
+    families: &[(78, Generator::sorted_set_command), (0, Generator::plain_set_command), (19, Generator::key_command)],
     keys: &[b"z1", b"z2", b"z3", b"{z}4", b"z5"],
 };
 
 /// All members of this key have the same score.
 const LEXICAL: &[u8] = b"zlex";
 const SCORES: [&str; 34] = [
-    "0", "-0", "1", "-1", "2", "3", "3", "1.5", "-1.5", "0.1", "1e3", "1e19", "-1e22", "1.1e-7", "5e-324", "1e308",
-    "inf", "-inf", "+inf", "Infinity", "nan", "abc", "", " 1", "1 ", "0x10", "1e400", "1e-400", "3.0", "100",
-    "9007199254740993", "4611686018427387904", "-4611686018427387905", "(1",
+    "0",
+    "-0",
+    "1",
+    "-1",
+    "2",
+    "3",
+    "3",
+    "1.5",
+    "-1.5",
+    "0.1",
+    "1e3",
+    "1e19",
+    "-1e22",
+    "1.1e-7",
+    "5e-324",
+    "1e308",
+    "inf",
+    "-inf",
+    "+inf",
+    "Infinity",
+    "nan",
+    "abc",
+    "",
+    " 1",
+    "1 ",
+    "0x10",
+    "1e400",
+    "1e-400",
+    "3.0",
+    "100",
+    "9007199254740993",
+    "4611686018427387904",
+    "-4611686018427387905",
+    "(1",
 ];
 const SCORE_BOUNDS: [&str; 18] = [
     "-inf", "+inf", "inf", "(0", "0", "(1", "1", "(-1", "3", "(3", "1e400", "(inf", "(-inf", "nan", "x", "", "(", " 2",
