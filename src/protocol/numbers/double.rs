@@ -1,9 +1,11 @@
 //! The 64-bit floating point numbers of scores, read as `strtod` reads them and written as Redis 7.2 writes them.
 //!
 //! Texts are compared by clients and kept by replicas, so reading is exact and rounded once, to the nearest, ties to
-//! even, and writing gives the shortest digits that read back as the same number.
+//! even, and writing gives digits that read back as the same number ([`Digits`]).
 
 use std::io::Write;
+
+use super::digits::Digits;
 
 /// The integers that are written as such; larger ones get an exponent.
 const INTEGER_MAX: f64 = (1_u64 << 62) as f64;
@@ -52,13 +54,12 @@ pub fn format_double(number: f64, out: &mut Vec<u8>) {
         write!(out, "{}", number as i64).expect("a Vec takes all bytes");
         return;
     }
-    let mut text = [0; TEXT_BYTES_MAX];
-    let (digits, power) = scientific(&mut text, |room| write!(room, "{:e}", number.abs()));
+    let digits = Digits::of(number.abs());
+    let (zeros, digits) = (digits.power, digits.as_slice());
+    let power = zeros + digits.len() as i32 - 1;
     if number < 0.0 {
         out.push(b'-');
     }
-    // As `digits` times ten to the `zeros`.
-    let zeros = power - (digits.len() as i32 - 1);
     if zeros >= 0 && power.abs() < digits.len() as i32 + 7 {
         out.extend_from_slice(digits);
         out.resize(out.len() + zeros as usize, b'0');
@@ -75,7 +76,7 @@ pub fn format_double_in_full(number: f64, out: &mut Vec<u8>) {
         return;
     }
     let mut text = [0; TEXT_BYTES_MAX];
-    let (digits, power) = scientific(&mut text, |room| write!(room, "{:.16e}", number.abs()));
+    let (digits, power) = scientific(&mut text, number.abs());
     let kept = digits.iter().rposition(|digit| *digit != b'0').map_or(1, |last| last + 1);
     if number < 0.0 {
         out.push(b'-');
@@ -101,13 +102,10 @@ fn write_special(number: f64, out: &mut Vec<u8>) -> bool {
     true
 }
 
-/// The digits of a number in scientific notation, and the power of ten of the first one.
-fn scientific(
-    text: &mut [u8; TEXT_BYTES_MAX],
-    write: impl FnOnce(&mut &mut [u8]) -> std::io::Result<()>,
-) -> (&[u8], i32) {
+/// The first [`DIGITS_MAX`] digits of a number, and the power of ten of the first one.
+fn scientific(text: &mut [u8; TEXT_BYTES_MAX], number: f64) -> (&[u8], i32) {
     let mut room = &mut text[..];
-    write(&mut room).expect("there is room for any number");
+    write!(room, "{number:.*e}", DIGITS_MAX - 1).expect("there is room for any number");
     let length = TEXT_BYTES_MAX - room.len();
     let letter = text[..length].iter().position(|byte| *byte == b'e').expect("it has an exponent");
     let power = text[letter + 1..length].iter().filter(|byte| byte.is_ascii_digit());

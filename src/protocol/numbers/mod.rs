@@ -1,6 +1,7 @@
 //! Numbers as Redis reads and writes them: 64-bit integers, the 64-bit floats of scores, and the 80-bit floats of
 //! INCRBYFLOAT.
 
+mod digits;
 mod double;
 mod long_double;
 mod natural;
