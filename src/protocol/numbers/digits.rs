@@ -153,7 +153,7 @@ fn scale_for(exponent: i32) -> (Float, i32) {
     loop {
         let power = POWER_FIRST + place as i32 * POWER_STEP;
         // 1741647 / 2^19 is the logarithm of ten to the base two.
-        let scale = Float { fraction: POWERS[place], exponent: (power * 1_741_647 >> 19) - 63 };
+        let scale = Float { fraction: POWERS[place], exponent: ((power * 1_741_647) >> 19) - 63 };
         match exponent + scale.exponent + 64 {
             scaled if scaled < *EXPONENTS.start() => place += 1,
             scaled if scaled > *EXPONENTS.end() => place -= 1,

@@ -232,7 +232,7 @@ impl Generator {
         }
         // A spoiled number must not ask both sides for a huge string, nor for endless members.
         let huge = |arg: &Vec<u8>| arg.len() > 4 && arg.iter().all(|byte| byte.is_ascii_digit() || *byte == b'-');
-        if ["SETRANGE", "SETBIT", "BITFIELD", "HRANDFIELD", "SRANDMEMBER"]
+        if ["SETRANGE", "SETBIT", "BITFIELD", "HRANDFIELD", "SRANDMEMBER", "ZRANDMEMBER"]
             .iter()
             .any(|name| command[0].eq_ignore_ascii_case(name.as_bytes()))
         {

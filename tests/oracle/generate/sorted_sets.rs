@@ -6,7 +6,7 @@ use super::{Command, Generator, Mix};
 
 /// Sorted sets, some sets among their inputs, and keys.
 pub const SORTED_SETS: Mix = Mix {
-    families: &[(78, Generator::sorted_set_command), (0, Generator::plain_set_command), (19, Generator::key_command)],
+    families: &[(78, Generator::sorted_set_command), (3, Generator::plain_set_command), (19, Generator::key_command)],
     keys: &[b"z1", b"z2", b"z3", b"{z}4", b"z5"],
 };
 
