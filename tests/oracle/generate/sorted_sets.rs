@@ -55,7 +55,7 @@ const LEX_BOUNDS: [&str; 16] =
     ["-", "+", "[a", "(a", "[b", "(b", "[m", "(m5", "[m5", "[zz", "(", "[", "a", "", "-x", "+\0x"];
 
 impl Generator {
-    fn member(&mut self) -> Vec<u8> {
+    fn scored_member(&mut self) -> Vec<u8> {
         match self.random.random_range(0..20) {
             0 => self.value(),
             1 => self.pick(&["a", "b", "c", "bb", "\u{ff}", ""]).into(),
@@ -85,7 +85,7 @@ impl Generator {
     fn lex_bound(&mut self) -> Vec<u8> {
         match self.random.random_range(0..3) {
             0 => self.pick(&LEX_BOUNDS).into(),
-            _ => [self.pick(&["[", "("]).as_bytes(), &self.member()].concat(),
+            _ => [self.pick(&["[", "("]).as_bytes(), &self.scored_member()].concat(),
         }
     }
 
@@ -93,12 +93,12 @@ impl Generator {
         if self.one_in(8) { self.integer() } else { self.random.random_range(-14..14).to_string().into() }
     }
 
-    fn count(&mut self) -> Vec<u8> {
+    fn pop_count(&mut self) -> Vec<u8> {
         if self.one_in(8) { self.integer() } else { self.random.random_range(0..5).to_string().into() }
     }
 
     pub fn sorted_set_command(&mut self) -> Command {
-        let (key, member) = (self.own_key(), self.member());
+        let (key, member) = (self.own_key(), self.scored_member());
         match self.random.random_range(0..40) {
             0..=8 => self.zadd(key),
             9 => {
@@ -106,13 +106,13 @@ impl Generator {
                 self.words("ZINCRBY", [key, score, member])
             }
             10 => {
-                let members: Command = (0..self.random.random_range(1..4)).map(|_| self.member()).collect();
+                let members: Command = (0..self.random.random_range(1..4)).map(|_| self.scored_member()).collect();
                 self.words("ZREM", std::iter::once(key).chain(members))
             }
             11 => self.words("ZCARD", [key]),
             12 => self.words("ZSCORE", [key, member]),
             13 => {
-                let members: Command = (0..self.random.random_range(1..5)).map(|_| self.member()).collect();
+                let members: Command = (0..self.random.random_range(1..5)).map(|_| self.scored_member()).collect();
                 self.words("ZMSCORE", std::iter::once(key).chain(members))
             }
             14..=15 => {
@@ -129,7 +129,7 @@ impl Generator {
             28 => self.zremrange(key),
             29..=30 => {
                 let name = self.pick(&["ZPOPMIN", "ZPOPMAX"]);
-                let count = self.flip().then(|| self.count());
+                let count = self.flip().then(|| self.pop_count());
                 self.words(name, std::iter::once(key).chain(count))
             }
             31 => self.zmpop(),
@@ -144,7 +144,7 @@ impl Generator {
     pub fn plain_set_command(&mut self) -> Command {
         let key = self.pick(&[&b"s1"[..], b"s2"]).to_vec();
         let name = self.pick(&["SADD", "SADD", "SREM"]);
-        let members: Command = (0..self.random.random_range(1..5)).map(|_| self.member()).collect();
+        let members: Command = (0..self.random.random_range(1..5)).map(|_| self.scored_member()).collect();
         self.words(name, std::iter::once(key).chain(members))
     }
 
@@ -158,7 +158,7 @@ impl Generator {
         let pairs = if self.one_in(6) { 12 } else { self.random.random_range(1..4) };
         for _ in 0..pairs {
             command.push(self.score());
-            command.push(self.member());
+            command.push(self.scored_member());
         }
         command
     }
@@ -217,7 +217,7 @@ impl Generator {
             0..=3 => {
                 let mut command = self.words("ZADD", [key]);
                 for _ in 0..self.pick(&[1, 2, 3, 3, 70]) {
-                    command.extend([b"0".to_vec(), self.member()]);
+                    command.extend([b"0".to_vec(), self.scored_member()]);
                 }
                 command
             }
@@ -269,7 +269,7 @@ impl Generator {
         let mut command = self.words("ZMPOP", keys);
         command.push(self.pick(&["MIN", "max", "MAX", "foo"]).into());
         for _ in 0..self.random.random_range(0..3).min(1) {
-            command.extend([b"COUNT".to_vec(), self.count()]);
+            command.extend([b"COUNT".to_vec(), self.pop_count()]);
         }
         command
     }
@@ -280,7 +280,7 @@ impl Generator {
         if self.one_in(6) {
             let mut command = self.words("ZINTERCARD", keys);
             if self.flip() {
-                command.extend([b"LIMIT".to_vec(), self.count()]);
+                command.extend([b"LIMIT".to_vec(), self.pop_count()]);
             }
             return command;
         }
