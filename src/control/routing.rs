@@ -14,7 +14,8 @@ use std::collections::HashMap;
 
 use crate::protocol::frame::{NodeStatus, ReadLevel, ReplicaStatus, Role};
 use crate::topology::{
-    Catalog, ClusterId, Epoch, LogIndex, NodeName, ReplicaId, Revision, SLOT_COUNT, ShardId, ShardName, Slot, Term,
+    Catalog, ClusterId, Epoch, LogIndex, LogTime, NodeName, ReplicaId, Revision, SLOT_COUNT, ShardId, ShardName, Slot,
+    Term,
 };
 
 /// A follower that is this many entries behind its leader is not read at level `session`, though it could keep the promise.
@@ -93,6 +94,8 @@ pub struct ShardRoute {
     pub first_slot: Option<Slot>,
     /// The highest term heard of.
     pub term: Term,
+    /// The latest log time that was heard of.
+    pub log_time: LogTime,
     /// The leader of that term, once known.
     pub leader: Option<ReplicaId>,
     /// Its replicas.
@@ -260,6 +263,7 @@ impl RoutingTable {
                     slots: 0,
                     first_slot: None,
                     term: Term(0),
+                    log_time: LogTime(0),
                     leader: None,
                     replicas: Vec::new(),
                 });
@@ -313,6 +317,7 @@ impl RoutingTable {
         for heard in &status.replicas {
             let Some(&index) = self.by_id.get(&heard.shard) else { continue };
             let shard = &mut self.shards[index.at()];
+            shard.log_time = shard.log_time.max(heard.log_time);
             changed |= shard.merge_leader(heard);
             changed |= shard.merge_replica(node, heard);
         }
@@ -426,7 +431,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
-    use crate::topology::{LogTime, ShardsConfig};
+    use crate::topology::ShardsConfig;
 
     const FILE: &str = "version = 1
 [[node]]

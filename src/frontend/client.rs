@@ -8,6 +8,7 @@ use super::session::Replies;
 use super::{Call, ClientView, Effect, help};
 use crate::protocol::errors;
 use crate::protocol::frame::ReadLevel;
+use crate::protocol::identity::CancelHow;
 
 impl Call<'_, '_> {
     pub(super) fn client(&mut self) -> Effect {
@@ -40,7 +41,7 @@ impl Call<'_, '_> {
             "setname" => self.client_set_name(),
             "tracking" => self.client_tracking(),
             "trackinginfo" => self.client_tracking_info(),
-            "unblock" => self.client_unblock(),
+            "unblock" => return self.client_unblock(),
             "unpause" => {
                 self.reply.ok();
                 return Effect::Unpause;
@@ -165,19 +166,24 @@ impl Call<'_, '_> {
         Effect::Pause { until: self.around.now + Duration::from_millis(timeout_ms), writes_only }
     }
 
-    /// Nobody blocks: there are no blocking commands yet.
-    fn client_unblock(&mut self) {
-        let reason_is_known = self.args.is(3, "timeout") || self.args.is(3, "error");
-        match self.args.len() {
-            3 | 4 => {}
-            _ => return self.subcommand_syntax(),
-        }
-        if self.args.len() == 4 && !reason_is_known {
-            return self.reply.error("ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR");
-        }
-        if self.integer(2, errors::NOT_AN_INTEGER).is_some() {
-            self.reply.integer(0);
-        }
+    fn client_unblock(&mut self) -> Effect {
+        let how = match self.args.len() {
+            3 => CancelHow::Timeout,
+            4 if self.args.is(3, "timeout") => CancelHow::Timeout,
+            4 if self.args.is(3, "error") => CancelHow::Unblocked,
+            4 => {
+                self.reply.error("ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR");
+                return Effect::None;
+            }
+            _ => {
+                self.subcommand_syntax();
+                return Effect::None;
+            }
+        };
+        let Some(id) = self.integer(2, errors::NOT_AN_INTEGER) else { return Effect::None };
+        let found = self.around.holder.clients().iter().any(|c| u64::try_from(id) == Ok(c.id) && c.is_blocked);
+        self.reply.integer(i64::from(found));
+        if found { Effect::Unblock { id: id.unsigned_abs(), how } } else { Effect::None }
     }
 
     fn client_reads(&mut self) {

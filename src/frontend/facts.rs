@@ -15,6 +15,8 @@ pub struct Seat {
     pub input_bytes: usize,
     /// Bytes of replies that are not sent yet.
     pub output_bytes: usize,
+    /// Whether it waits for an answer to a blocking command.
+    pub is_blocked: bool,
 }
 
 /// A connection as `CLIENT LIST` and `CLIENT KILL` see it; made by [`Session::view`](super::Session::view).
@@ -26,6 +28,8 @@ pub struct ClientView {
     pub address: String,
     /// `ip:port` that it connected to.
     pub local_address: String,
+    /// Whether it waits for an answer to a blocking command.
+    pub is_blocked: bool,
     /// Its line in `CLIENT LIST`.
     pub line: String,
 }
@@ -57,6 +61,8 @@ pub struct Facts {
     pub requests_waiting: u64,
     /// Connections that are not read: they wait for a pause to end, or for room.
     pub clients_held: u64,
+    /// Connections that wait for an answer to a blocking command.
+    pub clients_blocked: u64,
     /// Bytes of the data, as far as known.
     pub data_bytes: u64,
     /// Bytes that count against the limit of memory; none where nothing does, and real memory is told instead.

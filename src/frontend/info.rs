@@ -104,7 +104,7 @@ fn clients(lines: &mut Lines, facts: &Facts) {
     lines.put("connected_clients", facts.clients);
     lines.put("cluster_connections", 0);
     lines.put("maxclients", facts.clients_max);
-    lines.put("blocked_clients", facts.clients_held);
+    lines.put("blocked_clients", facts.clients_held + facts.clients_blocked);
     lines.put("tracking_clients", 0);
 }
 

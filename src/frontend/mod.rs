@@ -34,6 +34,7 @@ mod golden;
 use crate::net::clock::Moment;
 use crate::protocol::command::{CommandId, CommandSpec};
 use crate::protocol::errors;
+use crate::protocol::identity::CancelHow;
 use crate::protocol::reply::ReplyWriter;
 use crate::protocol::request::Args;
 use crate::topology::LogTime;
@@ -102,6 +103,13 @@ pub enum Effect {
         until: Moment,
         /// Whether reads go on meanwhile.
         writes_only: bool,
+    },
+    /// End the wait of the connection with this id, if it is blocked.
+    Unblock {
+        /// The connection.
+        id: u64,
+        /// What it gets.
+        how: CancelHow,
     },
     /// End a pause.
     Unpause,

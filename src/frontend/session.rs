@@ -161,7 +161,7 @@ impl Session {
              lib-ver={}",
             now.since(self.created).as_secs(),
             now.since(self.last_request).as_secs(),
-            self.flags(),
+            self.flags(seat.is_blocked),
             transaction.and_then(Transaction::queued).map_or(-1, |count| count as i64),
             transaction.map_or(0, Transaction::watched),
             seat.input_bytes,
@@ -174,12 +174,18 @@ impl Session {
             text(labels.map(|labels| &labels.library_version)),
         )
         .expect("a String takes all text");
-        ClientView { id: self.id, address: seat.address.clone(), local_address: seat.local_address.clone(), line }
+        let (address, local_address) = (seat.address.clone(), seat.local_address.clone());
+        ClientView { id: self.id, address, local_address, is_blocked: seat.is_blocked, line }
     }
 
-    fn flags(&self) -> String {
-        let set =
-            [(self.in_multi(), 'x'), (self.reads == ReadLevel::Any, 'r'), (self.no_evict, 'e'), (self.no_touch, 'T')];
+    fn flags(&self, is_blocked: bool) -> String {
+        let set = [
+            (self.in_multi(), 'x'),
+            (is_blocked, 'b'),
+            (self.reads == ReadLevel::Any, 'r'),
+            (self.no_evict, 'e'),
+            (self.no_touch, 'T'),
+        ];
         let flags: String = set.iter().filter(|(is_set, _)| *is_set).map(|(_, flag)| flag).collect();
         if flags.is_empty() { "N".into() } else { flags }
     }

@@ -10,13 +10,13 @@ use super::entry::Entry;
 use super::error::EntryError;
 use super::random::Random;
 use super::store::Keyspace;
-use super::{bits, hashes, keys, lists, sets, sorted_sets, strings, transaction};
+use super::{bits, blocking, hashes, keys, lists, sets, sorted_sets, strings, transaction};
 use crate::protocol::command::{CommandId, CommandSpec, Group, resolve};
 use crate::protocol::errors;
 use crate::protocol::reply::ReplyWriter;
 use crate::protocol::request::{Args, Span, parse_array};
 use crate::protocol::verification::MarkId;
-use crate::topology::{LogTime, Slot};
+use crate::topology::{LogTime, Slot, WriteId};
 
 /// What an entry did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,6 +29,12 @@ pub enum Applied {
     Nothing,
     /// The state as it is now is to be compared with that of the other replicas.
     Mark(MarkId),
+    /// A blocking command that found nothing: its answer comes with a later entry, under this name.
+    Waits(WriteId),
+    /// A blocking command that is so old that nobody knows what became of it.
+    Forgotten,
+    /// A blocking command whose client was taken for gone: it got nothing.
+    Cancelled,
 }
 
 /// What a read came to.
@@ -55,6 +61,22 @@ impl Keyspace {
     /// Applies one entry and appends the reply to `out`. An error stops the replica.
     pub fn apply(&mut self, entry: &Entry<'_>, out: &mut Vec<u8>) -> Result<Applied, EntryError> {
         self.log_time = self.log_time.max(entry.time());
+        self.drop_old_answers();
+        let mut spans = std::mem::take(&mut self.spans);
+        let result = self.apply_one(entry, &mut spans, out);
+        self.spans = spans;
+        if self.blocking.has_ready() {
+            self.serve_waiters();
+        }
+        result
+    }
+
+    fn apply_one(
+        &mut self,
+        entry: &Entry<'_>,
+        spans: &mut Vec<Span>,
+        out: &mut Vec<u8>,
+    ) -> Result<Applied, EntryError> {
         match *entry {
             Entry::Tick { .. } => Ok(Applied::Nothing),
             Entry::Mark { id, .. } => Ok(Applied::Mark(id)),
@@ -62,18 +84,12 @@ impl Keyspace {
                 self.sweep(slot, keys_max);
                 Ok(Applied::Nothing)
             }
-            Entry::Write { seed, resp3, request, .. } => {
-                let mut spans = std::mem::take(&mut self.spans);
-                let result = self.apply_request(request, &mut spans, seed, resp3, out);
-                self.spans = spans;
-                result
+            Entry::Write { seed, resp3, request, .. } => self.apply_request(request, spans, seed, resp3, out),
+            Entry::Block { seed, resp3, identity, request, .. } => {
+                self.apply_block(identity, seed, resp3, request, spans, out)
             }
-            Entry::Exec { seed, resp3, body, .. } => {
-                let mut spans = std::mem::take(&mut self.spans);
-                let result = self.apply_transaction(body, &mut spans, seed, resp3, out);
-                self.spans = spans;
-                result
-            }
+            Entry::Exec { seed, resp3, body, .. } => self.apply_transaction(body, spans, seed, resp3, out),
+            Entry::Cancel { how, resp3, slot, identity, .. } => Ok(self.apply_cancel(identity, how, resp3, slot)),
         }
     }
 
@@ -134,7 +150,8 @@ impl Keyspace {
         }
         keys().for_each(|key| self.remove_if_expired(key));
         let mut call = WriteCall { keyspace: self, args, reply, random: Random::new(seed) };
-        if let Err(error) = execute_write(spec, &mut call) {
+        let done = if spec.is_blocking() { blocking::execute(spec, &mut call) } else { execute_write(spec, &mut call) };
+        if let Err(error) = done {
             error.write(&mut call.reply);
         }
         Applied::Reply

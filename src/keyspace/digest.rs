@@ -3,7 +3,7 @@
 //! Over version counters and records in hash order, with everything that a command could ever see; the epoch and the
 //! last access are not in it, since a move and a read would change them.
 
-use xxhash_rust::xxh3::Xxh3;
+use xxhash_rust::xxh3::{Xxh3, xxh3_64_with_seed};
 
 use super::record::Record;
 use super::slot_data::SlotData;
@@ -25,7 +25,18 @@ impl Keyspace {
 
     /// The digest of a slot, if it is owned.
     pub fn slot_digest(&self, slot: Slot) -> Option<u64> {
-        self.slot(slot).map(digest_of_slot)
+        self.slot(slot).map(|data| self.with_waiters(slot, digest_of_slot(data)))
+    }
+
+    /// Adds who waits for keys of the slot, where anybody does.
+    fn with_waiters(&self, slot: Slot, digest: u64) -> u64 {
+        self.waiters_of(slot).fold(digest, |digest, (key, waiters)| {
+            let names = waiters.iter().map(|id| (id.session.0.to_le_bytes(), id.sequence.to_le_bytes()));
+            let digest = xxh3_64_with_seed(key, digest);
+            names.fold(digest, |digest, (session, sequence)| {
+                xxh3_64_with_seed(&sequence, xxh3_64_with_seed(&session, digest))
+            })
+        })
     }
 }
 

@@ -11,6 +11,7 @@
 //! replica, never something to skip.
 
 use super::error::EntryError;
+use crate::protocol::identity::{CancelHow, IDENTITY_BYTES, Identity};
 use crate::protocol::verification::MarkId;
 use crate::topology::{LogTime, Slot};
 
@@ -22,6 +23,8 @@ const KIND_TICK: u8 = 2;
 const KIND_SWEEP: u8 = 3;
 const KIND_EXEC: u8 = 4;
 const KIND_MARK: u8 = 16;
+const KIND_BLOCK: u8 = 8;
+const KIND_CANCEL: u8 = 9;
 const FLAG_RESP3: u8 = 1;
 
 /// One entry of a data shard's log.
@@ -70,6 +73,32 @@ pub enum Entry<'a> {
         /// Who asked.
         id: MarkId,
     },
+    /// A blocking command: executed now, or when there is something for it.
+    Block {
+        /// The leader's proposal for log time.
+        time: LogTime,
+        /// The randomness that the request may use now.
+        seed: u64,
+        /// Whether the client speaks RESP3.
+        resp3: bool,
+        /// The request's name, under which it is executed once.
+        identity: Identity,
+        /// The request as one RESP array.
+        request: &'a [u8],
+    },
+    /// A blocked client waits no longer.
+    Cancel {
+        /// The leader's proposal for log time.
+        time: LogTime,
+        /// Why.
+        how: CancelHow,
+        /// Whether the client speaks RESP3.
+        resp3: bool,
+        /// The slot of the request's first key.
+        slot: Slot,
+        /// The name of the request that waits.
+        identity: Identity,
+    },
 }
 
 impl<'a> Entry<'a> {
@@ -80,6 +109,8 @@ impl<'a> Entry<'a> {
             | Self::Exec { time, .. }
             | Self::Tick { time }
             | Self::Sweep { time, .. }
+            | Self::Block { time, .. }
+            | Self::Cancel { time, .. }
             | Self::Mark { time, .. } => *time,
         }
     }
@@ -92,6 +123,8 @@ impl<'a> Entry<'a> {
             Self::Tick { .. } => KIND_TICK,
             Self::Sweep { .. } => KIND_SWEEP,
             Self::Mark { .. } => KIND_MARK,
+            Self::Block { .. } => KIND_BLOCK,
+            Self::Cancel { .. } => KIND_CANCEL,
         };
         out.extend_from_slice(&[ENTRY_FORMAT_VERSION, kind]);
         out.extend_from_slice(&self.time().get().to_le_bytes());
@@ -107,6 +140,17 @@ impl<'a> Entry<'a> {
                 out.extend_from_slice(&keys_max.to_le_bytes());
             }
             Self::Mark { id, .. } => out.extend_from_slice(&id.0.to_le_bytes()),
+            Self::Block { seed, resp3, identity, request, .. } => {
+                out.extend_from_slice(&seed.to_le_bytes());
+                out.push(if *resp3 { FLAG_RESP3 } else { 0 });
+                identity.encode(out);
+                out.extend_from_slice(request);
+            }
+            Self::Cancel { how, resp3, slot, identity, .. } => {
+                out.extend_from_slice(&[*how as u8, if *resp3 { FLAG_RESP3 } else { 0 }]);
+                out.extend_from_slice(&slot.number().to_le_bytes());
+                identity.encode(out);
+            }
         }
     }
 
@@ -121,11 +165,8 @@ impl<'a> Entry<'a> {
         match *kind {
             KIND_WRITE | KIND_EXEC => {
                 let (seed, rest) = take(rest)?;
-                let ([flags], bytes) = take(rest)?;
-                if flags & !FLAG_RESP3 != 0 {
-                    return Err(EntryError::Malformed("unknown flags"));
-                }
-                let (seed, resp3) = (u64::from_le_bytes(seed), flags == FLAG_RESP3);
+                let (resp3, bytes) = take_resp3(rest)?;
+                let seed = u64::from_le_bytes(seed);
                 Ok(match *kind {
                     KIND_EXEC => Self::Exec { time, seed, resp3, body: bytes },
                     _ => Self::Write { time, seed, resp3, request: bytes },
@@ -142,9 +183,30 @@ impl<'a> Entry<'a> {
                 let (id, rest) = take(rest)?;
                 end(rest, Self::Mark { time, id: MarkId(u64::from_le_bytes(id)) })
             }
+            KIND_BLOCK => {
+                let (seed, rest) = take(rest)?;
+                let (resp3, rest) = take_resp3(rest)?;
+                let (identity, request) = take::<IDENTITY_BYTES>(rest)?;
+                let identity = Identity::decode(&identity);
+                Ok(Self::Block { time, seed: u64::from_le_bytes(seed), resp3, identity, request })
+            }
+            KIND_CANCEL => {
+                let ([how], rest) = take(rest)?;
+                let how = CancelHow::from_byte(how).ok_or(EntryError::Malformed("no such reason to cancel"))?;
+                let (resp3, rest) = take_resp3(rest)?;
+                let (number, rest) = take(rest)?;
+                let slot = Slot::new(u16::from_le_bytes(number)).ok_or(EntryError::Malformed("no such slot"))?;
+                let (identity, rest) = take::<IDENTITY_BYTES>(rest)?;
+                end(rest, Self::Cancel { time, how, resp3, slot, identity: Identity::decode(&identity) })
+            }
             kind => Err(EntryError::Kind(kind)),
         }
     }
+}
+
+fn take_resp3(bytes: &[u8]) -> Result<(bool, &[u8]), EntryError> {
+    let ([flags], rest) = take(bytes)?;
+    if flags & !FLAG_RESP3 != 0 { Err(EntryError::Malformed("unknown flags")) } else { Ok((flags == FLAG_RESP3, rest)) }
 }
 
 fn take<const N: usize>(bytes: &[u8]) -> Result<([u8; N], &[u8]), EntryError> {
@@ -159,8 +221,11 @@ fn end<'a>(rest: &[u8], entry: Entry<'a>) -> Result<Entry<'a>, EntryError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::topology::{SessionId, WriteId};
 
-    fn examples() -> [Entry<'static>; 6] {
+    fn examples() -> [Entry<'static>; 8] {
+        let id = WriteId { session: SessionId(77), sequence: 3 };
+        let identity = Identity { id, low: 2, born: LogTime(5) };
         let (time, slot) = (LogTime(0x0102_0304), Slot::of_key(b"k"));
         [
             Entry::Write { time, seed: 9, resp3: true, request: b"*1\r\n$4\r\nINCR\r\n" },
@@ -169,6 +234,8 @@ mod tests {
             Entry::Tick { time },
             Entry::Sweep { time, slot, keys_max: 100 },
             Entry::Mark { time, id: MarkId(u64::MAX - 1) },
+            Entry::Block { time, seed: 4, resp3: true, identity, request: b"*0\r\n" },
+            Entry::Cancel { time, how: CancelHow::Unblocked, resp3: false, slot, identity },
         ]
     }
 
@@ -204,7 +271,7 @@ mod tests {
             }
         }
         assert_eq!(Entry::decode(&[2, 1, 0]), Err(EntryError::Version(2)));
-        assert_eq!(Entry::decode(&[1, 9, 0, 0, 0, 0, 0, 0, 0, 0]), Err(EntryError::Kind(9)));
+        assert_eq!(Entry::decode(&[1, 99, 0, 0, 0, 0, 0, 0, 0, 0]), Err(EntryError::Kind(99)));
         assert!(Entry::decode(&[1, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0]).is_err());
         assert!(Entry::decode(&[1, 16, 0, 0, 0, 0, 0, 0, 0, 0, 7, 0, 0, 0, 0, 0, 0, 0, 0]).is_err());
         assert!(Entry::decode(&[1, 3, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 1, 0, 0, 0]).is_err());

@@ -13,7 +13,7 @@
 //! Ownership is judged where an entry is applied (R5): a request with a key of a slot that is not owned changes nothing.
 //!
 //! From the ground up: `chunk_map` (ordered copy-on-write map), `packed` (counted copy-on-write tree) < `value`, `record` < `slot_data` < `store`
-//! ([`Keyspace`] and its primitives) < `strings`, `bits`, `keys` (commands) < `apply`; `snapshot` and `digest` beside.
+//! ([`Keyspace`] and its primitives) < `strings`, `bits`, `keys`, `blocking` (commands) < `apply`; `snapshot` and `digest` beside.
 //!
 //! Deliberately absent: clocks, files, sockets; duplicates and sessions (R9), which are judged around this machine;
 //! memory limits, which are judged before anything is proposed.
@@ -22,6 +22,7 @@
 
 mod apply;
 mod bits;
+mod blocking;
 mod call;
 mod chunk_map;
 mod digest;
@@ -52,6 +53,7 @@ mod transaction;
 mod value;
 
 pub use apply::{Applied, Read, ReadAt};
+pub use blocking::{Answer, BlockingUsage, Served};
 pub use entry::{ENTRY_FORMAT_VERSION, Entry};
 pub use error::{EntryError, SnapshotError};
 pub use holdings::{Holding, Holdings};

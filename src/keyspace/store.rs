@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
+use super::blocking::Blocking;
 use super::holdings::Holdings;
 use super::limits::Limits;
 use super::record::{ExpireAt, Position, Record};
@@ -36,6 +37,8 @@ pub struct Keyspace {
     garbage: Garbage,
     /// Room for the arguments of the request that is being applied.
     pub(super) spans: Vec<Span>,
+    /// Who waits for which key.
+    pub(super) blocking: Blocking,
     /// Counts RANDOMKEY's draws.
     draws: AtomicU64,
 }
@@ -85,6 +88,7 @@ impl Keyspace {
             usage: Usage::default(),
             garbage: Garbage::default(),
             spans: Vec::new(),
+            blocking: Blocking::default(),
             draws: AtomicU64::new(0),
         }
     }
@@ -184,6 +188,7 @@ impl Keyspace {
 
     /// Sets a key of an owned slot, whatever it was before.
     pub(super) fn put(&mut self, key: &[u8], value: Value, expire_at: Option<ExpireAt>) {
+        self.blocking.note_ready(key);
         let position = self.position(key);
         let now_ms = self.log_time.get();
         let old = self.change(Slot::of_key(key), |data| data.put(position, key, value, expire_at, now_ms));

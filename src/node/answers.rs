@@ -1,5 +1,6 @@
 //! Where an answer goes: the engine knows tickets, the shell knows sockets.
 
+use crate::net::Moment;
 use crate::protocol::frame::RefusalReason;
 use crate::topology::{LogIndex, ReplicaId, ShardId};
 
@@ -26,4 +27,6 @@ pub trait Answers {
     fn reply(&mut self, ticket: Ticket, index: LogIndex, reply: &[u8]);
     /// The request was not executed, or nobody knows whether it was.
     fn refuse(&mut self, ticket: Ticket, reason: RefusalReason, leader: Option<ReplicaId>);
+    /// Whether somebody would still take the answer: the connection is open, and its other end gives signs of life.
+    fn is_awaited(&self, ticket: Ticket, now: Moment) -> bool;
 }

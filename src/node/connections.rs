@@ -23,6 +23,8 @@ use crate::topology::{Catalog, LogIndex, NodeName, ReplicaId, ShardId};
 const OUTLET_BYTES_MAX: usize = 64 << 20;
 /// How long a refusal is remembered at least.
 const REFUSED_KEPT: Duration = Duration::from_secs(60);
+/// A proxy that was silent for this long does not answer its clients: heartbeats come ten times a second.
+const SILENT_MAX: Duration = Duration::from_secs(5);
 /// A buffer that grew beyond this is given back once it is empty.
 const KEEP_BYTES_MAX: usize = 1 << 20;
 
@@ -85,6 +87,8 @@ pub struct Refused {
     young: HashMap<(u64, ShardId), u32>,
     old: HashMap<(u64, ShardId), u32>,
     aged: Moment,
+    /// When the proxy last gave a sign of life.
+    heard: Moment,
 }
 
 impl Refused {
@@ -109,6 +113,11 @@ impl Refused {
                 true
             }
         }
+    }
+
+    /// Takes a sign of life.
+    pub const fn hear(&mut self, now: Moment) {
+        self.heard = now;
     }
 
     /// Forgets what was refused long ago, so that clients that never came back do not stay for ever.
@@ -256,6 +265,14 @@ impl Answers for Connections {
             }
             Dialect::Resp(client) => client.refuse(ticket, reason, home.map(|(_, addr)| addr), out),
         }
+    }
+
+    fn is_awaited(&self, ticket: Ticket, now: Moment) -> bool {
+        let connection = self.slab.get(ticket.connection as usize);
+        connection.is_some_and(|c| {
+            let is_silent = matches!(&c.dialect, Dialect::Proxy(proxy) if now.since(proxy.heard) > SILENT_MAX);
+            c.generation == ticket.connection_generation && !c.closing && !is_silent
+        })
     }
 }
 

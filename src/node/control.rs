@@ -127,7 +127,7 @@ fn report(node: &Node) -> NodeReport {
     let catalog = node.engine.catalog();
     let now = node.clock.now();
     let replicas = node.engine.replicas().map(|replica| {
-        let status = replica.status(now);
+        let status = replica.status(now, node.clock.wall());
         let record = catalog.and_then(|c| c.shard(replica.shard));
         let usage = replica.machine.usage();
         let types = usage.by_type.iter().filter(|(_, held)| held.keys > 0);

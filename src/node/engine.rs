@@ -350,15 +350,20 @@ impl Engine {
         let ticks = self.ticks;
         let due = |every: u64| ticks.is_multiple_of(every);
         let mut changes = Vec::new();
-        for replica in self.replicas.values_mut().filter(|r| r.failed.is_none()) {
-            replica.group.tick();
+        for replica in self.replicas.values_mut() {
             let (scratch, spans) = (&mut self.scratch, &mut self.spans);
             let mut turn = Turn { now, wall, answers, scratch, spans, seed: 0 };
+            if replica.failed.is_some() {
+                replica.release_blocked(&mut turn);
+                continue;
+            }
+            replica.group.tick();
             if due(SWEEP_TICKS) {
                 replica.sweep(&turn);
             }
             if due(EXPIRE_TICKS) {
                 replica.expire_waiting(&mut turn);
+                replica.cancel_gone(&turn);
             }
             if due(PROBE_TICKS) || replica.starts() {
                 replica.probe();
@@ -495,8 +500,8 @@ impl Engine {
     }
 
     /// What heartbeats are answered with.
-    pub fn status(&self, sequence: u64, now: Moment) -> NodeStatus {
-        let replicas = self.replicas.values().filter(|r| r.shard != ShardId::CATALOG).map(|r| r.status(now));
+    pub fn status(&self, sequence: u64, now: Moment, wall: LogTime) -> NodeStatus {
+        let replicas = self.replicas.values().filter(|r| r.shard != ShardId::CATALOG).map(|r| r.status(now, wall));
         NodeStatus { sequence, revision: self.revision(), replicas: replicas.collect() }
     }
 

@@ -17,9 +17,10 @@ use prometheus_client::registry::Registry;
 use super::engine::Engine;
 use super::log_thread::{SYNC_BUCKETS, SyncTimes};
 use crate::control::admin::Exposed;
-use crate::keyspace::Holdings;
+use crate::keyspace::{Holdings, Keyspace};
 use crate::protocol::frame::Role;
 use crate::protocol::verification::Verdict;
+use crate::topology::LogTime;
 
 type Labels = Vec<(&'static str, String)>;
 
@@ -46,7 +47,7 @@ struct PublishedReplica {
     leads: bool,
     readable: bool,
     has_leader: bool,
-    gauges: [(&'static str, &'static str, u64); 10],
+    gauges: [(&'static str, &'static str, u64); 14],
     counters: [(&'static str, &'static str, u64); 6],
     held: Holdings,
 }
@@ -56,9 +57,10 @@ impl Figures {
     pub fn publish(&self, engine: &Engine, connections: usize, now: crate::net::Moment) {
         let catalog = engine.catalog();
         let replicas = engine.replicas().map(|replica| {
-            let status = replica.status(now);
+            let status = replica.status(now, LogTime(0));
             let shard = catalog.and_then(|c| c.shard(replica.shard));
             let (usage, (writes, reads)) = (replica.machine.usage(), replica.waiting());
+            let blocking = replica.machine.keyspace().map(Keyspace::blocking_usage).unwrap_or_default();
             PublishedReplica {
                 shard: shard.map_or_else(|| replica.shard.to_string(), |s| s.name.to_string()),
                 leads: status.role == Role::Leader,
@@ -84,6 +86,14 @@ impl Figures {
                         "How the last comparison of the replicas ended: 0 none yet, 1 identical, 2 different, 3 incomplete",
                         replica.verifications.1.map_or(0, verdict_number),
                     ),
+                    ("clients_blocked", "Clients that wait for a key", blocking.waiters),
+                    ("clients_held", "Requests of blocked clients that this leader holds", replica.blocked() as u64),
+                    (
+                        "answers_remembered",
+                        "Answers of blocking commands that may be asked for again",
+                        blocking.answers,
+                    ),
+                    ("answers_remembered_bytes", "Bytes of those answers", blocking.answer_bytes),
                 ],
                 counters: [
                     ("reads", "Reads answered", replica.counts.reads),
@@ -252,7 +262,7 @@ mod tests {
             leads: true,
             readable: true,
             has_leader: true,
-            gauges: [("term", "", 1); 10],
+            gauges: [("term", "", 1); 14],
             counters: [("reads", "", 1); 6],
             held,
         };

@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use crate::keyspace::{Applied, Entry, Frozen, Garbage, Keyspace, Loader, Read, ReadAt, Usage};
+use crate::keyspace::{Applied, Entry, Frozen, Garbage, Keyspace, Loader, Read, ReadAt, Served, Usage};
 use crate::protocol::control::ControlReply;
 use crate::protocol::frame::RefusalReason;
 use crate::protocol::request::Args;
 use crate::protocol::verification::MarkId;
-use crate::topology::{Catalog, CatalogCommand, LogTime, ShardId, Slot};
+use crate::topology::{Catalog, CatalogCommand, LogTime, ShardId, Slot, WriteId};
 
 /// Bytes of one piece of a snapshot.
 const PIECE_BYTES: usize = 128 * 1024;
@@ -27,6 +27,8 @@ pub enum Machine {
 pub enum Outcome {
     /// The reply was written.
     Reply,
+    /// The reply comes with a later entry, under this name.
+    Waits(WriteId),
     /// Nothing was changed.
     Refused(RefusalReason),
     /// There is nobody to answer.
@@ -62,6 +64,9 @@ impl Machine {
                     Applied::NotOwner(_) => Ok(Outcome::Refused(RefusalReason::NotOwner)),
                     Applied::Nothing => Ok(Outcome::Nothing),
                     Applied::Mark(id) => Ok(Outcome::Mark(id)),
+                    Applied::Waits(id) => Ok(Outcome::Waits(id)),
+                    Applied::Forgotten => Ok(Outcome::Refused(RefusalReason::Forgotten)),
+                    Applied::Cancelled => Ok(Outcome::Refused(RefusalReason::Cancelled)),
                 }
             }
             Self::Catalog(catalog) => {
@@ -77,6 +82,22 @@ impl Machine {
     pub fn read(&self, args: Args<'_>, at: ReadAt, out: &mut Vec<u8>) -> Option<Read> {
         match self {
             Self::Data(keyspace) => Some(keyspace.read(args, at, out)),
+            Self::Empty | Self::Catalog(_) => None,
+        }
+    }
+
+    /// What blocked clients got by the entries applied since the last call.
+    pub fn take_served(&mut self) -> Vec<Served> {
+        match self {
+            Self::Data(keyspace) => keyspace.take_served(),
+            Self::Empty | Self::Catalog(_) => Vec::new(),
+        }
+    }
+
+    /// The data shard's state, if this is one.
+    pub const fn keyspace(&self) -> Option<&Keyspace> {
+        match self {
+            Self::Data(keyspace) => Some(keyspace),
             Self::Empty | Self::Catalog(_) => None,
         }
     }

@@ -15,6 +15,7 @@
 //! received by short-lived threads that work on copy-on-write copies.
 
 pub mod answers;
+mod blocked;
 mod cluster;
 mod connections;
 mod control;

@@ -16,6 +16,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::answers::{Answers, Ticket};
+use super::blocked::Blocked;
 use super::leader_time::LeaderTime;
 use super::machine::{Machine, Outcome};
 use super::marks::Marked;
@@ -27,6 +28,7 @@ use crate::net::Moment;
 use crate::protocol::control::ControlReply;
 use crate::protocol::errors;
 use crate::protocol::frame::{ReadLevel, RefusalReason, ReplicaStatus, RequestHead, Role};
+use crate::protocol::identity::Blocking;
 use crate::protocol::reply::ReplyWriter;
 use crate::protocol::request::{Args, Span, parse_array};
 use crate::protocol::verification::{MarkId, MarkPlace, Verdict};
@@ -137,12 +139,14 @@ pub struct Replica {
     reads: Reads,
     /// Reads that follow writes, and how many of the proposals came before each.
     reads_after_proposals: Vec<(ReadLevel, usize, WaitingRead)>,
-    leading: Option<LeaderTime>,
+    pub(super) leading: Option<LeaderTime>,
     /// When the index was asked for that proves how fresh the state is, and that index.
     fresh: Option<Moment>,
     fresh_when_applied: VecDeque<(LogIndex, Moment)>,
     /// Whether one of the proposals is a tick.
     tick_proposed: bool,
+    /// The requests of blocked clients that this replica holds as leader.
+    pub(super) blocked: Blocked,
 }
 
 impl Replica {
@@ -179,12 +183,18 @@ impl Replica {
             fresh: None,
             fresh_when_applied: VecDeque::new(),
             tick_proposed: false,
+            blocked: Blocked::default(),
         }
     }
 
     /// The highest index whose effect is in the state.
     pub fn applied(&self) -> LogIndex {
         self.group.applied().index
+    }
+
+    /// Whether no more writes may wait.
+    pub(super) fn is_full(&self) -> bool {
+        self.writes.len() + self.proposals.len() >= WRITES_WAITING_MAX
     }
 
     /// Requests that wait: writes, reads.
@@ -238,7 +248,7 @@ impl Replica {
         let Some(leading) = self.leading.filter(|_| self.group.leads()) else {
             return self.refuse(ticket, RefusalReason::NotLeader, turn);
         };
-        if self.writes.len() + self.proposals.len() >= WRITES_WAITING_MAX {
+        if self.is_full() {
             return self.refuse(ticket, RefusalReason::Busy, turn);
         }
         if self.memory.is_full() {
@@ -248,11 +258,15 @@ impl Replica {
             }
         }
         let time = leading.at(turn.now, turn.wall, self.machine.log_time());
-        let mut data = Vec::with_capacity(body.len() + 32);
+        let mut data = Vec::with_capacity(body.len() + 64);
         let (seed, resp3) = (turn.seed, head.resp3);
-        let entry = match head.transaction {
-            true => Entry::Exec { time, seed, resp3, body },
-            false => Entry::Write { time, seed, resp3, request: body },
+        let entry = match (head.blocking, head.identity, head.slot) {
+            (Some(Blocking::Wait), Some(identity), _) => Entry::Block { time, seed, resp3, identity, request: body },
+            (Some(Blocking::Cancel(how)), Some(identity), Some(slot)) => {
+                Entry::Cancel { time, how, resp3, slot, identity }
+            }
+            _ if head.transaction => Entry::Exec { time, seed, resp3, body },
+            _ => Entry::Write { time, seed, resp3, request: body },
         };
         entry.encode(&mut data);
         let in_flight = Some(self.memory.carry(data.len()));
@@ -374,7 +388,7 @@ impl Replica {
         }
     }
 
-    fn propose_own(&mut self, entry: &Entry<'_>, now: Moment) {
+    pub(super) fn propose_own(&mut self, entry: &Entry<'_>, now: Moment) {
         let mut data = Vec::with_capacity(32);
         entry.encode(&mut data);
         let deadline = now + Duration::from_secs(60);
@@ -438,6 +452,7 @@ impl Replica {
             }
             self.answer_write(entry, outcome, turn);
             self.answer_displaced(entry, outcome, turn);
+            self.answer_blocked(entry.index, outcome, turn);
             self.state_index = entry.index;
         }
     }
@@ -488,6 +503,7 @@ impl Replica {
         self.counts.writes += 1;
         match outcome {
             Outcome::Reply => turn.answers.reply(ticket, index, turn.scratch),
+            Outcome::Waits(id) => self.hold_blocked(id, ticket, turn),
             Outcome::Refused(reason) => self.refuse(ticket, reason, turn),
             Outcome::Nothing | Outcome::Mark(_) => turn.answers.reply(ticket, index, b""),
         }
@@ -530,6 +546,8 @@ impl Replica {
             let reason = if surely_not { RefusalReason::Dropped } else { RefusalReason::Unknown };
             self.refuse(write.ticket, reason, turn);
         }
+        // Whatever became of them by then is in the new state: they ask again (R12).
+        self.release_blocked(turn);
     }
 
     /// Notices that leadership came or went. Returns whether it did.
@@ -539,7 +557,10 @@ impl Replica {
             return false;
         }
         self.leading = leads.then(|| LeaderTime::start(turn.now, turn.wall, self.machine.log_time()));
-        if !leads {
+        if leads {
+            self.await_blocked(turn.now);
+        } else {
+            self.release_blocked(turn);
             self.tick_proposed = false;
             for proposal in std::mem::take(&mut self.proposals) {
                 proposal.ticket.into_iter().for_each(|ticket| self.refuse(ticket, RefusalReason::NotLeader, turn));
@@ -586,7 +607,7 @@ impl Replica {
     /// As leader: removes expired keys in bounded steps.
     pub fn sweep(&mut self, turn: &Turn<'_>) {
         let (Some(leading), Machine::Data(keyspace)) = (self.leading, &self.machine) else { return };
-        if self.proposals.len() + self.writes.len() >= WRITES_WAITING_MAX {
+        if self.is_full() {
             return;
         }
         let time = leading.at(turn.now, turn.wall, keyspace.log_time());
@@ -622,7 +643,8 @@ impl Replica {
     }
 
     /// What heartbeats say of this replica.
-    pub fn status(&self, now: Moment) -> ReplicaStatus {
+    pub fn status(&self, now: Moment, wall: LogTime) -> ReplicaStatus {
+        let log_time = self.machine.log_time();
         let role = if self.group.leads_surely() {
             Role::Leader
         } else if self.group.members().learners.contains(&self.id) {
@@ -640,7 +662,8 @@ impl Replica {
             leader: self.group.leader(),
             applied: self.applied(),
             committed: self.group.committed(),
-            log_time: self.machine.log_time(),
+            // What its next entry would say: nothing may have been written for long.
+            log_time: self.leading.map_or(log_time, |leading| leading.at(now, wall, log_time)),
             ownership: Revision(0),
         }
     }
@@ -664,7 +687,7 @@ impl Replica {
         self.group.applied().clone()
     }
 
-    fn refuse(&mut self, ticket: Ticket, reason: RefusalReason, turn: &mut Turn<'_>) {
+    pub(super) fn refuse(&mut self, ticket: Ticket, reason: RefusalReason, turn: &mut Turn<'_>) {
         self.counts.refusals += 1;
         turn.answers.refuse(ticket, reason, self.group.leader());
     }

@@ -163,7 +163,7 @@ impl Node {
     }
 
     fn push_status(&mut self, now: Moment) {
-        let status = self.engine.status(0, now);
+        let status = self.engine.status(0, now, self.clock.wall());
         for key in self.connections.proxies() {
             if let Some(connection) = self.connections.get_dirty(key) {
                 status.put(&mut connection.outlet.out);
@@ -198,16 +198,18 @@ impl Node {
             return Ok(());
         }
         let (now, wall) = (self.clock.now(), self.clock.wall());
+        refused.hear(now);
         self.engine.request(&head, body, ticket, now, wall, &mut self.connections);
         Ok(())
     }
 
     fn handle_heartbeat(&mut self, key: usize, heartbeat: Heartbeat) {
         let now = self.clock.now();
-        let status = self.engine.status(heartbeat.sequence, now);
+        let status = self.engine.status(heartbeat.sequence, now, self.clock.wall());
         let newer = self.engine.catalog().filter(|c| c.revision > heartbeat.revision).cloned();
         let Some(connection) = self.connections.get_dirty(key) else { return };
         if let Dialect::Proxy(refused) = &mut connection.dialect {
+            refused.hear(now);
             refused.age(now);
         }
         if let Some(catalog) = newer {

@@ -153,6 +153,18 @@ pub const TRANSACTIONS_FULL: &str = "UNAVAILABLE too many bytes are queued in tr
     changed";
 /// A node's reply that makes no sense here.
 pub const UNEXPECTED_REPLY: &str = "ERR unexpected reply";
+/// A blocking command's time-out.
+pub const TIMEOUT_NOT_A_FLOAT: &str = "ERR timeout is not a float or out of range";
+/// A blocking command's time-out below zero.
+pub const TIMEOUT_NEGATIVE: &str = "ERR timeout is negative";
+/// A blocking command's time-out past all time.
+pub const TIMEOUT_OUT_OF_RANGE: &str = "ERR timeout is out of range";
+/// What a client gets that another one unblocked.
+pub const UNBLOCKED: &str = "UNBLOCKED client unblocked via CLIENT UNBLOCK";
+/// More blocked clients than a shard keeps.
+pub const TOO_MANY_BLOCKED: &str = "ERR too many clients are blocked in this shard";
+/// A blocking command on a node's own port.
+pub const BLOCKING_NEEDS_A_PROXY: &str = "ERR blocking commands need a proxy: a node's own port does not wait";
 /// One connection too many.
 pub const TOO_MANY_CLIENTS: &str = "ERR max number of clients reached";
 

@@ -5,6 +5,7 @@ pub mod control;
 pub mod errors;
 pub mod frame;
 pub mod glob;
+pub mod identity;
 pub mod numbers;
 pub mod reply;
 pub mod reply_scan;

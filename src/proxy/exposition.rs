@@ -59,10 +59,15 @@ impl Exposition {
     }
 
     fn gauges(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), Error> {
-        let gauges: [(&str, &str, u64); 8] = [
+        let gauges: [(&str, &str, u64); 9] = [
             ("connections", "Open client connections", self.sum(|w| &w.connections)),
             ("requests_in_flight", "Requests that are not answered yet", self.sum(|w| &w.in_flight)),
             ("requests_parked", "Requests that wait for a node", self.sum(|w| &w.waiting)),
+            (
+                "clients_blocked",
+                "Clients that wait for an answer to a blocking command",
+                self.sum(|w| &w.clients_blocked),
+            ),
             ("clients_stalled", "Clients that are not read because of a limit", self.sum(|w| &w.stalled)),
             ("transaction_bytes", "Bytes that clients watch and queued", self.sum(|w| &w.transaction_bytes)),
             (

@@ -18,11 +18,13 @@ pub enum CommandClass {
     Multi,
     /// Answered by the proxy itself.
     Connection,
+    /// Commands whose clients may wait.
+    Blocking,
 }
 
 impl CommandClass {
     /// All, in the order of their numbers.
-    pub const ALL: [Self; 4] = [Self::Read, Self::Write, Self::Multi, Self::Connection];
+    pub const ALL: [Self; 5] = [Self::Read, Self::Write, Self::Multi, Self::Connection, Self::Blocking];
 
     /// The label.
     pub const fn name(self) -> &'static str {
@@ -31,6 +33,7 @@ impl CommandClass {
             Self::Write => "write",
             Self::Multi => "multi",
             Self::Connection => "connection",
+            Self::Blocking => "blocking",
         }
     }
 }
@@ -179,6 +182,8 @@ pub struct WorkerStats {
     pub waiting: Figure,
     /// Clients that are not read because of a limit.
     pub stalled: Figure,
+    /// Clients that wait for an answer to a blocking command.
+    pub clients_blocked: Figure,
     /// Bytes from clients.
     pub bytes_in: Figure,
     /// Bytes to clients.

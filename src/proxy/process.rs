@@ -61,6 +61,7 @@ impl Process {
             clients: self.sum(|w| &w.connections),
             requests_waiting: self.sum(|w| &w.waiting),
             clients_held: self.sum(|w| &w.stalled),
+            clients_blocked: self.sum(|w| &w.clients_blocked),
             connections_received: totals.connections - base.connections,
             connections_rejected: totals.rejected - base.rejected,
             commands_processed: totals.requests - base.requests,

@@ -24,7 +24,7 @@ use crate::frontend::{Desk, Facts, Parameters};
 use crate::net::{Clock, Entropy};
 use crate::protocol::frame::ReadLevel;
 use crate::protocol::request::Limits;
-use crate::topology::{Catalog, ShardsConfig};
+use crate::topology::{Catalog, SessionId, ShardsConfig};
 
 /// Connections that wait to be accepted.
 const BACKLOG: i32 = 4096;
@@ -247,6 +247,7 @@ fn settings(options: &ProxyOptions, workers: usize) -> Settings {
         name: options.name.clone(),
         workers,
         seed: options.entropy.next(),
+        session: SessionId(options.entropy.next_u128()),
     }
 }
 

@@ -69,6 +69,15 @@ impl ShardId {
     pub const CATALOG: Self = Self(0);
 }
 
+/// Names one write of one session for ever, however often it is sent (DESIGN.md, R9).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct WriteId {
+    /// Who sends it.
+    pub session: SessionId,
+    /// Its number among the writes of the session.
+    pub sequence: u64,
+}
+
 macro_rules! random_id {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
@@ -114,6 +123,10 @@ macro_rules! random_id {
 random_id! {
     /// One cluster, drawn at `pontoon init`.
     ClusterId
+}
+random_id! {
+    /// One sender of writes, drawn when it starts; a write is named for ever by (session, sequence).
+    SessionId
 }
 random_id! {
     /// One life of a node's data directory, drawn when the directory is made.

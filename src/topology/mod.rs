@@ -15,7 +15,8 @@ pub use catalog::{Catalog, CatalogError, NodeRecord, ReplicaRecord, ShardRecord,
 pub use config::{ConfigError, NodeConfig, ShardConfig, ShardsConfig};
 pub use decision::{CatalogCommand, CatalogOutcome};
 pub use ids::{
-    ClusterId, Epoch, Incarnation, LogIndex, LogTime, NodeName, ReplicaId, Revision, ShardId, ShardName, Term,
+    ClusterId, Epoch, Incarnation, LogIndex, LogTime, NodeName, ReplicaId, Revision, SessionId, ShardId, ShardName,
+    Term, WriteId,
 };
 pub use slot::{SLOT_COUNT, Slot, hash_tag};
 pub use slot_table::SlotTable;

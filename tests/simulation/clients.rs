@@ -156,6 +156,8 @@ impl Clients {
             epoch: Epoch(0),
             remaining_ms,
             floor: self.clients[client].floor,
+            identity: None,
+            blocking: None,
         };
         self.clients[client].waiting += 1;
         // A read that follows a write comes on the same connection, right behind it.

@@ -106,6 +106,10 @@ impl Answers for Collected {
     fn refuse(&mut self, ticket: Ticket, reason: RefusalReason, leader: Option<ReplicaId>) {
         self.0.push((ticket.id, Answer::Refused { reason, leader }));
     }
+
+    fn is_awaited(&self, _: Ticket, _: Moment) -> bool {
+        true
+    }
 }
 
 pub struct World {

@@ -2,13 +2,14 @@
 
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
+use super::super::blocking::BlockedLoader;
 use super::super::error::SnapshotError;
 use super::super::record::{ExpireAt, Position, Record};
 use super::super::slot_data::SlotData;
 use super::super::store::Keyspace;
 use super::super::value::ValueBuilder;
 use super::{
-    CHECKSUM_BYTES, KIND_END, KIND_HEADER, KIND_KEYS, KIND_SLOT, KIND_VALUE, MAGIC, PAYLOAD_BYTES_MAX,
+    CHECKSUM_BYTES, KIND_BLOCKED, KIND_END, KIND_HEADER, KIND_KEYS, KIND_SLOT, KIND_VALUE, MAGIC, PAYLOAD_BYTES_MAX,
     RECORD_HEAD_BYTES, SNAPSHOT_FORMAT_VERSION,
 };
 use crate::topology::{Epoch, LogTime, Slot};
@@ -38,6 +39,8 @@ struct Loading {
     keyspace: Keyspace,
     slots_missing: u32,
     slot: Option<LoadingSlot>,
+    /// Blocked clients, until the first slot.
+    blocked: Option<BlockedLoader>,
 }
 
 #[derive(Debug)]
@@ -106,7 +109,7 @@ impl Loader {
     fn record_length(&self, bytes: &[u8]) -> Result<Option<usize>, SnapshotError> {
         let Some(head) = bytes.first_chunk::<RECORD_HEAD_BYTES>() else { return Ok(None) };
         let payload = u32::from_le_bytes([head[1], head[2], head[3], head[4]]) as usize;
-        if payload > PAYLOAD_BYTES_MAX || !(KIND_HEADER..=KIND_END).contains(&head[0]) {
+        if payload > PAYLOAD_BYTES_MAX || !(KIND_HEADER..=KIND_BLOCKED).contains(&head[0]) {
             return Err(self.damaged("not the head of a record"));
         }
         let length = RECORD_HEAD_BYTES + payload + CHECKSUM_BYTES;
@@ -131,6 +134,7 @@ impl Loader {
     fn take_record(&mut self, kind: u8, payload: &mut Payload<'_>) -> Result<(), LoadFault> {
         match (&mut self.stage, kind) {
             (Stage::Header, KIND_HEADER) => self.stage = Stage::Slots(Box::new(header(payload)?)),
+            (Stage::Slots(loading), KIND_BLOCKED) => loading.blocked(payload)?,
             (Stage::Slots(loading), KIND_SLOT) => loading.begin_slot(payload)?,
             (Stage::Slots(loading), KIND_KEYS) => loading.keys(payload)?,
             (Stage::Slots(loading), KIND_VALUE) => loading.value_rest(payload)?,
@@ -160,11 +164,24 @@ fn header(payload: &mut Payload<'_>) -> Result<Loading, LoadFault> {
     keyspace.log_time = LogTime(payload.u64()?);
     keyspace.limits.key_bytes_max = payload.u32()?;
     keyspace.limits.value_bytes_max = payload.u32()?;
-    Ok(Loading { keyspace, slots_missing: payload.u32()?, slot: None })
+    Ok(Loading { keyspace, slots_missing: payload.u32()?, slot: None, blocked: Some(BlockedLoader::default()) })
 }
 
 impl Loading {
+    fn blocked(&mut self, payload: &mut Payload<'_>) -> Result<(), LoadFault> {
+        let blocked = self.blocked.as_mut().ok_or("blocked clients after a slot")?;
+        Ok(blocked.push(std::mem::take(&mut payload.0))?)
+    }
+
+    fn end_blocked(&mut self) -> Result<(), LoadFault> {
+        if let Some(blocked) = self.blocked.take() {
+            self.keyspace.blocking = blocked.finish()?;
+        }
+        Ok(())
+    }
+
     fn begin_slot(&mut self, payload: &mut Payload<'_>) -> Result<(), LoadFault> {
+        self.end_blocked()?;
         self.end_slot()?;
         let slot = Slot::new(u16::from_le_bytes(payload.array()?)).ok_or("no such slot")?;
         if self.keyspace.owned().next_in(slot.index()).is_some() {
@@ -211,6 +228,7 @@ impl Loading {
     }
 
     fn end(&mut self, keys: u64) -> Result<Keyspace, LoadFault> {
+        self.end_blocked()?;
         self.end_slot()?;
         if self.slots_missing > 0 || self.keyspace.usage().keys != keys {
             return Err("fewer slots or keys than announced".into());

@@ -10,6 +10,7 @@
 //! | slot | `u16 slot`, `u64 epoch`, `u64 version`, `u64 last removal version`, `u64 keys` |
 //! | keys | keys of the slot in hash order: `u8 form`, `u64 version`, `u64 expiry or 0`, `u32 key length`, key, `u64 value size`, value (`value::stream`) |
 //! | value | more bytes of the value that the record before left unfinished |
+//! | blocked | bytes of the stream of blocked clients (`blocking::stream`); before the first slot |
 //! | end | `u64 keys of all slots` |
 //!
 //! A slot is complete when it has as many keys as it said. Only the last value of a record may be unfinished.
@@ -21,6 +22,7 @@ mod writer;
 
 use std::sync::Arc;
 
+use super::blocking::BlockedPieces;
 use super::limits::Limits;
 use super::slot_data::SlotData;
 use super::store::{Keyspace, Usage};
@@ -42,6 +44,7 @@ const KIND_SLOT: u8 = 2;
 const KIND_KEYS: u8 = 3;
 const KIND_VALUE: u8 = 4;
 const KIND_END: u8 = 5;
+const KIND_BLOCKED: u8 = 6;
 /// `u8 kind | u32 payload length`.
 const RECORD_HEAD_BYTES: usize = 5;
 const CHECKSUM_BYTES: usize = 8;
@@ -56,6 +59,7 @@ pub struct Frozen {
     limits: Limits,
     usage: Usage,
     slots: Box<[Option<Arc<SlotData>>]>,
+    blocked: Box<BlockedPieces>,
 }
 
 impl Keyspace {
@@ -67,6 +71,7 @@ impl Keyspace {
             limits: self.limits,
             usage: self.usage(),
             slots: self.slots().into(),
+            blocked: Box::new(self.blocking.freeze()),
         }
     }
 }

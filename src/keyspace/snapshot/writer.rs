@@ -8,7 +8,8 @@ use super::super::record::Record;
 use super::super::slot_data::SlotData;
 use super::super::value::StreamPlace;
 use super::{
-    Frozen, KIND_END, KIND_HEADER, KIND_KEYS, KIND_SLOT, KIND_VALUE, MAGIC, RECORD_HEAD_BYTES, SNAPSHOT_FORMAT_VERSION,
+    Frozen, KIND_BLOCKED, KIND_END, KIND_HEADER, KIND_KEYS, KIND_SLOT, KIND_VALUE, MAGIC, RECORD_HEAD_BYTES,
+    SNAPSHOT_FORMAT_VERSION,
 };
 
 /// The pieces of a snapshot. Each is one or more whole records of the stream.
@@ -24,6 +25,8 @@ pub struct Pieces {
 #[derive(Clone, Copy, Debug)]
 enum Place {
     Header,
+    /// Blocked clients.
+    Blocked,
     /// The head of the first slot at or after this one.
     Slot(usize),
     /// A record of a slot; with `value`, the rest of its value from there on.
@@ -46,6 +49,7 @@ impl Pieces {
     fn step(&mut self, piece: &mut Vec<u8>) {
         match self.at {
             Place::Header => self.header(piece),
+            Place::Blocked => self.blocked(piece),
             Place::Slot(from) => self.slot(piece, from),
             Place::Record { slot, chunk, item, value } => {
                 let data = self.frozen.slots[slot].clone().expect("only slots that are there get records");
@@ -76,7 +80,16 @@ impl Pieces {
             out.extend_from_slice(&limits.value_bytes_max.to_le_bytes());
             out.extend_from_slice(&slots.to_le_bytes());
         });
-        self.at = Place::Slot(0);
+        self.at = Place::Blocked;
+    }
+
+    fn blocked(&mut self, piece: &mut Vec<u8>) {
+        let mut bytes = Vec::new();
+        if self.frozen.blocked.write(self.piece_bytes.saturating_sub(piece.len()), &mut bytes) {
+            self.record(piece, KIND_BLOCKED, |out| out.extend_from_slice(&bytes));
+        } else {
+            self.at = Place::Slot(0);
+        }
     }
 
     fn slot(&mut self, piece: &mut Vec<u8>, from: usize) {

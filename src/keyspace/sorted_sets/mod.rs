@@ -11,7 +11,7 @@ mod sample;
 mod scan;
 
 use combine::Operation;
-use pop::PopFrom;
+pub use pop::{PopForm, PopFrom, pop, pop_members};
 
 use super::call::{CommandResult, NOT_OF_A_SHARD, ReadCall, WriteCall};
 use crate::protocol::command::CommandId;

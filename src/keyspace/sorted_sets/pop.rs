@@ -1,6 +1,6 @@
 //! ZPOPMIN, ZPOPMAX and ZMPOP, and what they share with the commands that wait for a member.
 
-use super::super::call::{CommandResult, WriteCall, integer};
+use super::super::call::{CommandError, CommandResult, WriteCall, integer};
 use super::super::slot_data::Changed;
 use super::super::store::Keyspace;
 use super::super::value::{Collection, SortedSet};
@@ -102,11 +102,21 @@ pub fn zpop(call: &mut WriteCall<'_>, from: PopFrom) -> CommandResult {
     Ok(())
 }
 
+/// ZMPOP.
 pub fn zmpop(call: &mut WriteCall<'_>) -> CommandResult {
+    if !pop_members(call, 1)? {
+        call.reply.null_array();
+    }
+    Ok(())
+}
+
+/// Takes members out of the first sorted set that is there, as the arguments from the number of keys on say, and writes its
+/// key and them. False: there is none, and nothing was written.
+pub fn pop_members(call: &mut WriteCall<'_>, number_at: usize) -> Result<bool, CommandError> {
     let args = call.args;
-    let keys = integer(args, 1).ok().and_then(|keys| usize::try_from(keys).ok()).filter(|keys| *keys > 0);
+    let keys = integer(args, number_at).ok().and_then(|keys| usize::try_from(keys).ok()).filter(|keys| *keys > 0);
     let keys = keys.ok_or(NO_KEYS)?;
-    let side = keys.checked_add(2).filter(|side| *side < args.len()).ok_or(errors::SYNTAX)?;
+    let side = keys.checked_add(number_at + 1).filter(|side| *side < args.len()).ok_or(errors::SYNTAX)?;
     let from = if args.is(side, "MIN") {
         PopFrom::Lowest
     } else if args.is(side, "MAX") {
@@ -126,12 +136,11 @@ pub fn zmpop(call: &mut WriteCall<'_>) -> CommandResult {
             count
         }
     };
-    for key in args.from(2).take(keys) {
+    for key in args.from(number_at + 1).take(keys) {
         call.collection::<SortedSet>(key)?;
         if pop(call.keyspace, key, from, count, PopForm::KeyAndPairs, &mut call.reply) {
-            return Ok(());
+            return Ok(true);
         }
     }
-    call.reply.null_array();
-    Ok(())
+    Ok(false)
 }

@@ -225,7 +225,9 @@ impl RespReader {
         if spec.route == Route::Connection {
             return self.connection_command(node, key, spec, args);
         }
-        match place(node, spec, args) {
+        let placed =
+            if spec.is_blocking() { Err(errors::BLOCKING_NEEDS_A_PROXY.to_owned()) } else { place(node, spec, args) };
+        match placed {
             Ok(place) => {
                 let (write, level) = (spec.is_write(), self.session.reads_now());
                 let sent = Sent { bytes: request, write, transaction: false, level, awaited: None };
@@ -258,7 +260,12 @@ impl RespReader {
         match effect {
             Effect::Close => close(node, key),
             Effect::Kill(ids) if ids.contains(&self.session.id()) => close(node, key),
-            Effect::Kill(_) | Effect::None | Effect::Pause { .. } | Effect::Unpause | Effect::ResetStatistics => {}
+            Effect::Kill(_)
+            | Effect::None
+            | Effect::Pause { .. }
+            | Effect::Unblock { .. }
+            | Effect::Unpause
+            | Effect::ResetStatistics => {}
         }
     }
 
@@ -282,6 +289,8 @@ impl RespReader {
             epoch: Epoch(0),
             remaining_ms: PATIENCE_MS,
             floor: client.floor(shard),
+            identity: None,
+            blocking: None,
         };
         self.waits = sent.awaited.is_some();
         client.waiting = sent.awaited.map(|awaited| Waiting { id, awaited, answer: None });

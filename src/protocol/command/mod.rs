@@ -2,11 +2,13 @@
 //!
 //! One table serves routing, `COMMAND` and apply. A command that is not in it does not exist.
 
+mod blocking;
 pub mod flags;
 mod keys;
 mod lookup;
 mod table;
 
+pub use blocking::blocking_timeout;
 pub use flags::{Category, Flag, KeyFlag};
 pub use keys::{KeyPlace, KeyPositions, KeySpec};
 pub use lookup::{CommandError, all, lookup, lookup_full, resolve};
@@ -39,6 +41,8 @@ pub enum CommandId {
     // Keys.
     Copy, DbSize, Del, Exists, Expire, ExpireAt, ExpireTime, FlushAll, FlushDb, Keys, Object, Persist, PExpire,
     PExpireAt, PExpireTime, PTtl, RandomKey, Rename, RenameNx, Scan, SwapDb, Touch, Ttl, Type, Unlink,
+    // Blocking.
+    BLMove, BLMPop, BLPop, BRPop, BRPopLPush, BZMPop, BZPopMax, BZPopMin,
     // Transactions.
     Discard, Exec, Multi, Unwatch, Watch,
     // Connection and server.

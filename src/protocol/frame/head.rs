@@ -1,6 +1,7 @@
 //! What comes before the RESP bytes of requests and replies.
 
 use super::{FrameError, u32_at, u64_at};
+use crate::protocol::identity::{Blocking, IDENTITY_BYTES, Identity};
 use crate::topology::{Epoch, LogIndex, ShardId, Slot};
 
 /// The level that a read was asked at (DESIGN.md, P3).
@@ -62,11 +63,16 @@ pub struct RequestHead {
     pub remaining_ms: u32,
     /// The lowest applied index at which a `session` read may be answered.
     pub floor: LogIndex,
+    /// The write's name for ever, where it has one.
+    pub identity: Option<Identity>,
+    /// What the request has to do with blocked clients; only with an identity.
+    pub blocking: Option<Blocking>,
 }
 
-/// The length of an encoded [`RequestHead`].
+/// The length of an encoded [`RequestHead`] without an identity.
 pub const REQUEST_HEAD_BYTES: usize = 8 * 5 + 4 + 4 + 2 + 1 + 1;
 const NO_SLOT: u16 = u16::MAX;
+const FLAG_IDENTITY: u8 = 128;
 
 impl RequestHead {
     /// Appends the head.
@@ -84,8 +90,15 @@ impl RequestHead {
             | u8::from(self.resp3) << 1
             | u8::from(self.after_writes) << 2
             | u8::from(self.transaction) << 3;
-        head[51] = self.level as u8;
+        head[50] |= if self.identity.is_some() { FLAG_IDENTITY } else { 0 };
+        head[51] = self.level as u8 | Blocking::byte(self.blocking) << 4;
         out.extend_from_slice(&head);
+        self.identity.iter().for_each(|identity| identity.encode(out));
+    }
+
+    /// How many bytes the head takes.
+    pub const fn encoded_bytes(&self) -> usize {
+        REQUEST_HEAD_BYTES + if self.identity.is_some() { IDENTITY_BYTES } else { 0 }
     }
 
     /// Splits a request's payload into head and RESP bytes.
@@ -94,15 +107,24 @@ impl RequestHead {
     /// [`FrameError::Malformed`].
     pub fn decode(payload: &[u8]) -> Result<(Self, &[u8]), FrameError> {
         let malformed = FrameError::Malformed("request");
-        let (head, body) = payload.split_first_chunk::<REQUEST_HEAD_BYTES>().ok_or(malformed)?;
+        let (head, mut body) = payload.split_first_chunk::<REQUEST_HEAD_BYTES>().ok_or(malformed)?;
         let number = u16::from_le_bytes([head[48], head[49]]);
         let slot = if number == NO_SLOT { None } else { Some(Slot::new(number).ok_or(malformed)?) };
-        let level = match head[51] {
+        let level = match head[51] & 0xf {
             0 => ReadLevel::Session,
             1 => ReadLevel::Strong,
             2 => ReadLevel::Any,
             _ => return Err(malformed),
         };
+        let mut identity = None;
+        if head[50] & FLAG_IDENTITY != 0 {
+            let (bytes, rest) = body.split_first_chunk::<IDENTITY_BYTES>().ok_or(malformed)?;
+            (identity, body) = (Some(Identity::decode(bytes)), rest);
+        }
+        let blocking = Blocking::from_byte(head[51] >> 4).map_err(|_| malformed)?;
+        if blocking.is_some() && identity.is_none() {
+            return Err(malformed);
+        }
         let decoded = Self {
             id: u64_at(head, 0),
             shard: ShardId(u64_at(head, 8)),
@@ -117,6 +139,8 @@ impl RequestHead {
             after_writes: head[50] & 4 != 0,
             transaction: head[50] & 8 != 0,
             level,
+            identity,
+            blocking,
         };
         if decoded.transaction && !decoded.write {
             return Err(malformed);
@@ -159,6 +183,8 @@ impl ReplyHead {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::protocol::identity::CancelHow;
+    use crate::topology::{LogTime, SessionId, WriteId};
 
     #[test]
     fn heads_read_back_what_they_wrote() {
@@ -176,12 +202,25 @@ mod tests {
             epoch: Epoch(5),
             remaining_ms: 6,
             floor: LogIndex(7),
+            identity: None,
+            blocking: None,
         };
-        let mut out = Vec::new();
-        head.encode(&mut out);
-        out.extend_from_slice(b"body");
-        assert_eq!(RequestHead::decode(&out), Ok((head, &b"body"[..])));
-        assert_eq!(RequestHead::decode(&out[..20]), Err(FrameError::Malformed("request")));
+        let id = WriteId { session: SessionId(8), sequence: 9 };
+        let identity = Some(Identity { id, low: 9, born: LogTime(10) });
+        let named = RequestHead { identity, ..head };
+        let blocks = RequestHead { blocking: Some(Blocking::Cancel(CancelHow::Gone)), ..named };
+        for head in [head, named, blocks] {
+            let mut out = Vec::new();
+            head.encode(&mut out);
+            assert_eq!(out.len(), head.encoded_bytes());
+            let cut = &out[..head.encoded_bytes() - 1];
+            assert_eq!(RequestHead::decode(cut), Err(FrameError::Malformed("request")));
+            out.extend_from_slice(b"body");
+            assert_eq!(RequestHead::decode(&out), Ok((head, &b"body"[..])));
+        }
+        let mut nameless = Vec::new();
+        RequestHead { identity: None, ..blocks }.encode(&mut nameless);
+        assert_eq!(RequestHead::decode(&nameless), Err(FrameError::Malformed("request")));
         let mut out = Vec::new();
         RequestHead { write: false, ..head }.encode(&mut out);
         assert!(RequestHead::decode(&out).is_err(), "a transaction that is no write");

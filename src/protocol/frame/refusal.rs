@@ -3,7 +3,8 @@
 use super::{FrameError, Kind, put_message, u64_at};
 use crate::topology::ReplicaId;
 
-/// Why a replica did not answer a request. All but [`Unknown`](Self::Unknown) promise that nothing was changed.
+/// Why a replica did not answer a request. All but [`Unknown`](Self::Unknown) and
+/// [`Forgotten`](Self::Forgotten) promise that nothing was changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum RefusalReason {
@@ -29,11 +30,15 @@ pub enum RefusalReason {
     Unknown = 10,
     /// This node has no replica of the shard.
     NoReplica = 11,
+    /// The write is older than what the shard remembers: only its sender can tell whether it was answered.
+    Forgotten = 12,
+    /// The client was taken for gone while nobody held its request: it got nothing, and has to wait anew.
+    Cancelled = 13,
 }
 
 impl RefusalReason {
     /// All reasons.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 13] = [
         Self::NotLeader,
         Self::NotOwner,
         Self::Superseded,
@@ -45,6 +50,8 @@ impl RefusalReason {
         Self::Dropped,
         Self::Unknown,
         Self::NoReplica,
+        Self::Forgotten,
+        Self::Cancelled,
     ];
 
     /// The name in logs and metrics.
@@ -61,6 +68,8 @@ impl RefusalReason {
             Self::Dropped => "dropped",
             Self::Unknown => "unknown",
             Self::NoReplica => "no_replica",
+            Self::Forgotten => "forgotten",
+            Self::Cancelled => "cancelled",
         }
     }
 }

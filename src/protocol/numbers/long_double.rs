@@ -54,6 +54,24 @@ impl LongDouble {
         add(self.negative, large, self.negative != other.negative, small)
     }
 
+    /// A thousand times the number, rounded up to an integer; what is out of range becomes the end of the range.
+    pub fn thousandfold(self) -> i64 {
+        let end = if self.negative { i64::MIN } else { i64::MAX };
+        let Finite { mantissa, exponent } = self.magnitude else { return end };
+        let product = round(self.negative, u128::from(mantissa) * 1000, i64::from(exponent), false);
+        let Some(Self { magnitude: Finite { mantissa, exponent }, .. }) = product else { return end };
+        let magnitude = if exponent >= 0 {
+            u128::from(mantissa).checked_shl(exponent as u32).filter(|wide| wide >> exponent == u128::from(mantissa))
+        } else {
+            let shift = exponent.unsigned_abs();
+            let whole = mantissa.checked_shr(shift).unwrap_or(0);
+            let more = whole.checked_shl(shift).unwrap_or(0) != mantissa;
+            Some(u128::from(whole) + u128::from(more && !self.negative))
+        };
+        let Some(magnitude) = magnitude.and_then(|wide| i64::try_from(wide).ok()) else { return end };
+        if self.negative { -magnitude } else { magnitude }
+    }
+
     /// Mantissa with its highest bit set, and its exponent; zero is below everything.
     fn normal(self) -> (u64, i32) {
         match self.magnitude {
@@ -265,6 +283,28 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn seconds_become_milliseconds() {
+        for (text, milliseconds) in [
+            ("0", 0),
+            ("1", 1000),
+            ("0.001", 1),
+            ("0.0001", 1),
+            ("-0.0001", 0),
+            ("-1", -1000),
+            ("1.5", 1500),
+            ("1e3", 1_000_000),
+            ("0x10", 16_000),
+            ("9223372036854775", 9_223_372_036_854_775_000),
+            ("9223372036854776", i64::MAX),
+            ("1e4000", i64::MAX),
+            ("inf", i64::MAX),
+            ("-inf", i64::MIN),
+        ] {
+            assert_eq!(parse_float(text.as_bytes()).unwrap().thousandfold(), milliseconds, "{text}");
+        }
+    }
 
     fn sum(a: &str, b: &str) -> String {
         let (Some(a), Some(b)) = (parse_float(a.as_bytes()), parse_float(b.as_bytes())) else {

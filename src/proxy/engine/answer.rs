@@ -50,6 +50,10 @@ impl Engine {
     pub(super) fn deliver(&mut self, key: FlightKey, body: &[u8], large: Option<Bytes>) {
         let flight = &mut self.flights[key];
         let client_key = flight.client;
+        if flight.purpose == Purpose::Nobody {
+            return self.finish_cancel(key);
+        }
+        let wakes = flight.blocking.is_some();
         if let Purpose::Part(whole) = flight.purpose {
             keep_reply(flight, body, large);
             let whole_flight = &mut self.flights[whole];
@@ -60,6 +64,10 @@ impl Engine {
             }
             return;
         }
+        if wakes {
+            self.wake(client_key);
+        }
+        let flight = &mut self.flights[key];
         if self.clients[client_key as usize].first != key {
             return keep_reply(flight, body, large);
         }

@@ -4,6 +4,7 @@
 
 use std::net::SocketAddr;
 
+use super::blocked::Wait;
 use super::flight::{FlightKey, Flights};
 use super::line::Line;
 use crate::control::routing::ShardIndex;
@@ -54,6 +55,10 @@ pub struct Client {
     pub dirty: bool,
     /// Whether a limit keeps it from being read.
     pub stalled: bool,
+    /// What it waits for, while it is blocked.
+    pub wait: Option<Box<Wait>>,
+    /// The sequence of its last blocking command.
+    pub sequence: u64,
     /// Since when it waits for a catalog.
     pub uncharted_since: Option<Moment>,
     /// Whether it is to be closed when all is answered and sent.
@@ -85,6 +90,8 @@ impl Client {
             transaction_bytes: 0,
             dirty: false,
             stalled: false,
+            wait: None,
+            sequence: 0,
             uncharted_since: None,
             closing: false,
             progress: now,

@@ -37,12 +37,12 @@ impl Holder for Asked<'_> {
 impl Engine {
     /// Whether a command reports all connections, so that every worker must be asked first.
     pub(super) fn needs_views(&self, spec: &CommandSpec) -> bool {
-        matches!(spec.name, "client|list" | "client|kill")
+        matches!(spec.name, "client|list" | "client|kill" | "client|unblock")
     }
 
     /// The connections of this worker.
     pub fn views(&self) -> Vec<ClientView> {
-        self.clients.iter().map(|(_, c)| c.session.view(&seat(c), self.now)).collect()
+        self.real_clients().map(|(_, c)| c.session.view(&seat(c), self.now)).collect()
     }
 
     /// The connections of all other workers, for the client that asked for them.
@@ -144,6 +144,7 @@ impl Engine {
                 self.orders.push(Order::Kill(ids));
             }
             Effect::Pause { until, writes_only } => self.orders.push(Order::Pause(until, writes_only)),
+            Effect::Unblock { id, how } => self.orders.push(Order::Unblock(id, how)),
             Effect::Unpause => self.orders.push(Order::Pause(self.now, false)),
             Effect::ResetStatistics => self.process.reset_statistics(),
         }
@@ -151,8 +152,8 @@ impl Engine {
 
     /// Closes the clients with these ids, but for those that are closing by themselves.
     pub fn kill(&mut self, ids: &[u64]) {
-        let killed = self.clients.iter().filter(|(_, c)| ids.contains(&c.id) && !c.closing);
-        let killed: Vec<_> = killed.map(|(key, c)| (key as u32, c.id)).collect();
+        let killed = self.real_clients().filter(|(_, c)| ids.contains(&c.id) && !c.closing);
+        let killed: Vec<_> = killed.map(|(key, c)| (key, c.id)).collect();
         for (key, id) in killed {
             self.forget_client(key);
             self.orders.push(Order::CloseClient(key, id));
@@ -227,7 +228,9 @@ impl Engine {
             let exec = (&b"EXEC"[..], [Span { start: 0, end: 4 }]);
             return self.keep_slow(flight.client, Args::new(exec.0, &exec.1), took);
         }
-        let is_counted = flight.class == CommandClass::Connection || matches!(flight.purpose, Purpose::Part(_));
+        // Waiting is not slowness.
+        let is_counted = matches!(flight.class, CommandClass::Connection | CommandClass::Blocking)
+            || matches!(flight.purpose, Purpose::Part(_));
         let mut spans = Vec::new();
         if is_counted || parse_array(flight.body(), &mut spans).is_err() {
             return;
@@ -272,6 +275,7 @@ fn seat(client: &Client) -> Seat {
         descriptor: 0,
         input_bytes: client.input.len(),
         output_bytes: client.output.waiting_bytes(),
+        is_blocked: client.wait.is_some(),
     }
 }
 

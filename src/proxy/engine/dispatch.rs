@@ -54,6 +54,7 @@ impl Engine {
             client.waiting -= 1;
             self.waiting -= 1;
             self.waiting_bytes -= self.flights[key].cost_bytes;
+            self.flights[key].note_hand(self.routing.shard(line.shard).log_time);
             let head = head(self.flights.id(key), client.id, &self.flights[key], line, &self.routing, self.now);
             let flight = &mut self.flights[key];
             let link = &mut self.links[node.at()];
@@ -85,6 +86,7 @@ impl Engine {
         let flight = &mut self.flights[key];
         flight.refused = Some(refusal.reason);
         let (client_key, shard, write) = (flight.client, flight.shard, flight.write);
+        let named = flight.identity.is_some();
         match refusal.reason {
             RefusalReason::NotLeader => self.routing.merge_hint(shard, node, refusal.leader),
             RefusalReason::Behind
@@ -104,10 +106,14 @@ impl Engine {
             let pause = pause_after(refusal.reason, line.refusals, write);
             line.not_before = line.not_before.max(self.now + pause);
         }
-        match refusal.reason {
-            RefusalReason::DeadlinePassed => self.give_up(key, Outcome::TimedOut),
-            RefusalReason::Unknown if write => self.give_up(key, Outcome::Unknown),
-            _ => {}
+        let outcome = match refusal.reason {
+            reason if named => self.take_refused_name(key, reason).then_some(Outcome::Unknown),
+            RefusalReason::DeadlinePassed => Some(Outcome::TimedOut),
+            RefusalReason::Unknown if write => Some(Outcome::Unknown),
+            _ => None,
+        };
+        if let Some(outcome) = outcome {
+            self.give_up(key, outcome);
         }
         self.reopen_line(client_key, shard);
     }
@@ -120,7 +126,8 @@ impl Engine {
         for key in handed {
             let flight = &self.flights[key];
             let (client_key, shard) = (flight.client, flight.shard);
-            let unknown = flight.write && flight.position <= sent;
+            // What has a name is asked for again.
+            let unknown = flight.write && flight.position <= sent && flight.identity.is_none();
             let client = &mut self.clients[client_key as usize];
             let at = client.line_at(shard);
             client.lines[at].refuse(&mut self.flights, key);
@@ -192,7 +199,8 @@ impl Engine {
             let flight = &self.flights[key];
             let (client_key, shard) = (flight.client, flight.shard);
             let handed = flight.state == State::Handed;
-            let outcome = if handed && flight.write { Outcome::Unknown } else { Outcome::TimedOut };
+            let outcome =
+                if (handed || flight.hands > 0) && flight.write { Outcome::Unknown } else { Outcome::TimedOut };
             if handed {
                 self.came_back(flight.node);
             }
@@ -242,6 +250,8 @@ fn head(id: u64, client: u64, flight: &Flight, line: &Line, routing: &RoutingTab
         epoch: flight.slot.map_or(Epoch(0), |s| routing.epoch(s)),
         remaining_ms: u32::try_from(flight.deadline.since(now).as_millis()).unwrap_or(u32::MAX),
         floor: line.floor,
+        identity: flight.identity,
+        blocking: flight.blocking,
     }
 }
 

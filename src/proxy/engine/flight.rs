@@ -10,8 +10,9 @@ use super::scatter::Scatter;
 use crate::control::routing::{NodeIndex, ShardIndex};
 use crate::net::Moment;
 use crate::protocol::frame::{ReadLevel, RefusalReason};
+use crate::protocol::identity::{Blocking, Identity};
 use crate::proxy::metrics::CommandClass;
-use crate::topology::Slot;
+use crate::topology::{LogTime, Slot};
 
 /// A record's buffer that grew past this is freed with its use.
 const KEPT_BYTES_MAX: usize = 1024;
@@ -54,6 +55,8 @@ pub enum Purpose {
     Whole,
     /// A part of the request in this record.
     Part(FlightKey),
+    /// Nothing: only that it is carried out.
+    Nobody,
 }
 
 /// One request, or one part of one.
@@ -96,6 +99,12 @@ pub struct Flight {
     pub leader_only: bool,
     /// Whether the client wants no reply.
     pub muted: bool,
+    /// Its name for ever, where it has one: it may be sent again.
+    pub identity: Option<Identity>,
+    /// What it has to do with blocked clients.
+    pub blocking: Option<Blocking>,
+    /// How often it was handed over under its name.
+    pub hands: u8,
     /// For metrics.
     pub class: CommandClass,
     /// The last refusal.
@@ -115,6 +124,16 @@ pub struct Flight {
 }
 
 impl Flight {
+    /// Notes that it is handed over. When it was born, in log time, is known only then.
+    pub fn note_hand(&mut self, log_time: LogTime) {
+        if let Some(identity) = self.identity.as_mut() {
+            if self.hands == 0 {
+                identity.born = log_time;
+            }
+            self.hands = self.hands.saturating_add(1);
+        }
+    }
+
     /// The request's or the reply's bytes.
     pub fn body(&self) -> &[u8] {
         self.large.as_deref().unwrap_or(&self.bytes)
@@ -151,6 +170,9 @@ impl Flights {
         flight.transaction = false;
         flight.leader_only = false;
         flight.muted = false;
+        flight.identity = None;
+        flight.blocking = None;
+        flight.hands = 0;
         flight.refused = None;
         flight.born = born;
         flight.deadline = deadline;
@@ -230,6 +252,9 @@ fn blank() -> Flight {
         strong: false,
         leader_only: false,
         muted: false,
+        identity: None,
+        blocking: None,
+        hands: 0,
         class: CommandClass::Read,
         refused: None,
         born: Moment::default(),

@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use crate::control::health::Health;
 use crate::protocol::frame::{
-    FLAG_MORE, FrameError, HEADER_BYTES, Kind, PIECE_BYTES_MAX, REQUEST_HEAD_BYTES, RawFrame, RequestHead, put_message,
+    FLAG_MORE, FrameError, HEADER_BYTES, Kind, PIECE_BYTES_MAX, RawFrame, RequestHead, put_message,
 };
 use crate::proxy::outbox::{COPY_BYTES_MAX, Outbox};
 use crate::topology::Revision;
@@ -95,11 +95,11 @@ impl Link {
 
     fn put_large(&mut self, head: &RequestHead, body: &Bytes) {
         let mut at = 0;
-        let mut room = PIECE_BYTES_MAX - REQUEST_HEAD_BYTES;
+        let mut room = PIECE_BYTES_MAX - head.encoded_bytes();
         loop {
             let end = body.len().min(at + room);
             let more = end < body.len();
-            let head_bytes = if at == 0 { REQUEST_HEAD_BYTES } else { 0 };
+            let head_bytes = if at == 0 { head.encoded_bytes() } else { 0 };
             self.outbox.put_with(|out| {
                 let length = (2 + head_bytes + end - at) as u32;
                 out.extend_from_slice(&length.to_le_bytes());

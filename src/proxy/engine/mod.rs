@@ -14,6 +14,7 @@
 //! Deliberately absent: retries of writes whose outcome is unknown, which need sessions that shards remember.
 
 mod answer;
+mod blocked;
 mod client;
 mod coin;
 mod desk;
@@ -29,7 +30,9 @@ mod scatter;
 mod tests;
 mod transactions;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use slab::Slab;
 
@@ -37,8 +40,9 @@ use crate::control::health::{Health, HealthTimes};
 use crate::control::routing::{NodeIndex, RoutingTable, ShardIndex};
 use crate::frontend::{ClientView, Desk};
 use crate::net::Moment;
+use crate::protocol::identity::CancelHow;
 use crate::protocol::request::{Limits, Span};
-use crate::topology::{Catalog, LogTime};
+use crate::topology::{Catalog, LogTime, SessionId};
 
 use super::limits::WorkerLimits;
 use super::metrics::{NodeStats, ReadStats, ShardStats, WorkerStats};
@@ -51,6 +55,8 @@ use link::Link;
 
 /// How many empty buffers are kept for the next client.
 const POOLED_BUFFERS_MAX: usize = 1024;
+/// What is due within this is worth a tick of its own.
+const SOON: Duration = Duration::from_millis(20);
 
 /// What an engine is made with.
 #[derive(Clone, Debug)]
@@ -69,6 +75,8 @@ pub struct Settings {
     pub workers: usize,
     /// Seeds the choices among replicas and the jitter.
     pub seed: u64,
+    /// Names the writes of this worker's clients, together with the client's id and a number.
+    pub session: SessionId,
 }
 
 /// What an engine shares with the rest of its process.
@@ -101,6 +109,8 @@ pub enum Order {
     Kill(Vec<u64>),
     /// All workers are to take no requests until then, or only reads.
     Pause(Moment, bool),
+    /// The worker of this client is to end its wait.
+    Unblock(u64, CancelHow),
 }
 
 /// One worker's decisions.
@@ -144,6 +154,12 @@ pub struct Engine {
     recheck: bool,
     /// Connections of other workers, by the client that asked for them.
     views_for: Vec<(u64, Vec<ClientView>)>,
+    /// When waits end: the moment, the client's place and id.
+    timeouts: BTreeSet<(Moment, u32, u64)>,
+    /// Clients that wait for an answer to a blocking command.
+    blocked: u64,
+    /// The client that ends the waits of those who are gone.
+    nobody: Option<u32>,
     paused_until: Moment,
     pause_writes_only: bool,
     next_deadline_scan: Moment,
@@ -186,6 +202,9 @@ impl Engine {
             postponed: Vec::new(),
             recheck: false,
             views_for: Vec::new(),
+            timeouts: BTreeSet::new(),
+            blocked: 0,
+            nobody: None,
             paused_until: Moment::default(),
             pause_writes_only: false,
             next_deadline_scan: now,
@@ -210,7 +229,7 @@ impl Engine {
 
     /// How many clients there are.
     pub fn client_count(&self) -> usize {
-        self.clients.len()
+        self.clients.len() - usize::from(self.nobody.is_some())
     }
 
     /// Clients with replies to send, each once.
@@ -270,7 +289,10 @@ impl Engine {
 
     /// Whether requests wait for a moment, so that ticks should come soon.
     pub fn is_waiting(&self) -> bool {
-        !self.listed.is_empty() || !self.postponed.is_empty() || self.links.iter().any(|l| !l.health.is_up())
+        !self.listed.is_empty()
+            || !self.postponed.is_empty()
+            || self.next_timeout().is_some_and(|left| left < SOON)
+            || self.links.iter().any(|l| !l.health.is_up())
     }
 
     /// Catches up on what became possible in this turn: waiting lines, clients that may be read again.
@@ -289,6 +311,7 @@ impl Engine {
         self.now = now;
         (self.wall_then, self.wall_read) = (wall, now);
         self.tick_nodes();
+        self.expire_waits();
         self.recheck |= !self.listed.is_empty();
         if now >= self.next_deadline_scan {
             self.next_deadline_scan = now + dispatch::DEADLINE_SCAN;
@@ -301,7 +324,7 @@ impl Engine {
 
     fn report(&self) {
         let stats = &self.stats;
-        stats.connections.set(self.clients.len() as u64);
+        stats.connections.set(self.client_count() as u64);
         stats.in_flight.set(self.flights.used() as u64);
         stats.waiting.set(self.waiting as u64);
         stats.stalled.set(self.stalled);

@@ -10,10 +10,10 @@ use bytes::Bytes;
 use super::client::Client;
 use super::flight::{FlightKey, Purpose, State};
 use super::scatter::{Cut, Scatter};
-use super::{Engine, Order};
+use super::{Engine, Order, blocked};
 use crate::control::routing::ShardIndex;
 use crate::frontend::{Session, transaction};
-use crate::protocol::command::{CommandSpec, Merge, Route, resolve};
+use crate::protocol::command::{CommandSpec, Merge, Route, blocking_timeout, resolve};
 use crate::protocol::errors;
 use crate::protocol::reply::ReplyWriter;
 use crate::protocol::request::{Args, Form, Parsed};
@@ -34,7 +34,7 @@ impl Engine {
     /// A client came. `session` knows its address.
     pub fn client_opened(&mut self, session: Session, address: Option<SocketAddr>, local: Option<SocketAddr>) -> u32 {
         self.stats.connections_taken.add(1);
-        self.stats.connections.set(self.clients.len() as u64 + 1);
+        self.stats.connections.set(self.client_count() as u64 + 1);
         let client = Client { address, local_address: local, ..Client::new(session, self.now) };
         self.clients.insert(client) as u32
     }
@@ -45,6 +45,9 @@ impl Engine {
         self.stats.bytes_in.add(bytes.len() as u64);
         if client.closing {
             return;
+        }
+        if client.wait.is_some() {
+            return self.keep_more_input(key, bytes);
         }
         if client.input.is_empty() {
             let taken = self.take_requests(key, bytes, None);
@@ -58,12 +61,18 @@ impl Engine {
 
     /// Whether a client's socket is to be read.
     pub fn wants_input(&self, key: u32) -> bool {
-        self.clients.get(key as usize).is_some_and(|c| !c.stalled && !c.closing)
+        self.clients.get(key as usize).is_some_and(|c| {
+            let has_room = c.wait.is_none() || c.input.len() < blocked::INPUT_BYTES_MAX;
+            !c.stalled && !c.closing && has_room
+        })
     }
 
     /// A client will send nothing more; what it asked is still answered.
     pub fn client_ended(&mut self, key: u32) {
         let Some(client) = self.clients.get_mut(key as usize) else { return };
+        if client.wait.is_some() {
+            return self.blocked_client_ended(key);
+        }
         client.closing = true;
         self.close_if_done(key);
     }
@@ -96,7 +105,7 @@ impl Engine {
 
     /// Closes idle clients now and the others as soon as they are answered; new bytes are not read.
     pub fn drain(&mut self) {
-        let keys: Vec<_> = self.clients.iter().map(|(key, _)| key as u32).collect();
+        let keys: Vec<_> = self.real_clients().map(|(key, _)| key).collect();
         keys.into_iter().for_each(|key| self.client_ended(key));
     }
 
@@ -110,6 +119,7 @@ impl Engine {
 
     /// Frees all that a client has.
     pub(super) fn forget_client(&mut self, key: u32) {
+        let gone = self.abandon_wait(key);
         let client = &mut self.clients[key as usize];
         if std::mem::take(&mut client.stalled) {
             self.stalled -= 1;
@@ -126,10 +136,11 @@ impl Engine {
         }
         self.pool_buffer(input);
         self.clients.remove(key as usize);
-        self.stats.connections.set(self.clients.len() as u64);
+        self.stats.connections.set(self.client_count() as u64);
+        gone.into_iter().for_each(|gone| self.tell_gone(gone));
     }
 
-    fn forget_flight(&mut self, key: FlightKey) {
+    pub(super) fn forget_flight(&mut self, key: FlightKey) {
         let flight = &self.flights[key];
         match flight.state {
             State::Handed => {
@@ -205,6 +216,14 @@ impl Engine {
         client.input = Vec::from(rest);
     }
 
+    /// Keeps what a client sends while nothing is taken from it.
+    fn keep_more_input(&mut self, key: u32, bytes: &[u8]) {
+        if self.clients[key as usize].input.is_empty() {
+            return self.keep_input(key, bytes);
+        }
+        self.clients[key as usize].input.extend_from_slice(bytes);
+    }
+
     fn keep_input(&mut self, key: u32, rest: &[u8]) {
         if !rest.is_empty() && self.wants_or_stalled(key) {
             let mut buffer = self.pooled_buffer();
@@ -227,7 +246,7 @@ impl Engine {
                 taken = buffer.len();
                 break;
             }
-            if taken == buffer.len() {
+            if taken == buffer.len() || client.wait.is_some() {
                 break;
             }
             if !self.has_room(client) {
@@ -321,6 +340,14 @@ impl Engine {
     }
 
     fn take_one_shard(&mut self, key: u32, spec: &CommandSpec, args: Args<'_>, large: Option<Bytes>) -> Taken {
+        let timeout = if spec.is_blocking() { blocking_timeout(spec, args) } else { Ok(None) };
+        let timeout = match timeout {
+            Ok(timeout) => timeout,
+            Err(text) => {
+                self.error_here(key, text);
+                return Taken::Yes;
+            }
+        };
         let mut first: Option<(Slot, ShardIndex)> = None;
         for position in spec.key_positions(args) {
             let slot = Slot::of_key(args.get(position));
@@ -339,7 +366,12 @@ impl Engine {
         let Some((slot, shard)) = first.map(|(slot, shard)| (Some(slot), shard)).or_else(|| self.any_shard()) else {
             return self.no_owner(key);
         };
-        self.launch_whole(key, spec, shard, slot, args.bytes(), large);
+        let flight = self.prepare(key, spec, args.bytes(), large);
+        // Without keys there is an error to be had, and nothing to wait for.
+        if spec.is_blocking() && slot.is_some() {
+            self.block(key, flight, timeout);
+        }
+        self.launch(flight, shard, slot);
         Taken::Yes
     }
 

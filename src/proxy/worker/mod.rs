@@ -25,6 +25,7 @@ use super::metrics::WorkerStats;
 use crate::frontend::ClientView;
 use crate::net::{Clock, Moment};
 use crate::protocol::frame::ReadLevel;
+use crate::protocol::identity::CancelHow;
 use crate::topology::{Catalog, NodeName};
 use clients::ClientSocket;
 use links::LinkSocket;
@@ -50,6 +51,8 @@ pub enum Mail {
     Kill(Vec<u64>),
     /// Take no requests until then, or only reads.
     Pause(Moment, bool),
+    /// End the wait of the client with this id.
+    Unblock(u64, CancelHow),
     /// Stop accepting, answer what was asked, close.
     Drain,
     /// End now.
@@ -179,6 +182,7 @@ async fn read_mail(worker: Rc<Worker>, mut mail: mpsc::UnboundedReceiver<Mail>) 
             Mail::Views(key, id, views) => worker.collect(key, id, views),
             Mail::Kill(ids) => worker.engine.borrow_mut().kill(&ids),
             Mail::Pause(until, writes_only) => worker.engine.borrow_mut().pause(until, writes_only),
+            Mail::Unblock(id, how) => worker.engine.borrow_mut().unblock(id, how),
             Mail::Drain => worker.drain(),
             Mail::Stop => drop(worker.done.send_replace(true)),
         }
@@ -217,6 +221,7 @@ impl Worker {
                 Order::CatalogLearned(catalog) => self.publish(&catalog),
                 Order::CollectViews(key, id) => self.ask_for_views(key, id),
                 Order::Kill(ids) => self.tell_all(|| Mail::Kill(ids.clone())),
+                Order::Unblock(id, how) => self.tell_all(|| Mail::Unblock(id, how)),
                 Order::Pause(until, writes_only) => self.tell_all(|| Mail::Pause(until, writes_only)),
             }
         }

@@ -3,6 +3,7 @@
 //! What a row says of a command is what Redis 7.2's `COMMAND INFO` says, or Valkey 9.1's where only that has it: clients
 //! and proxies read it to route.
 
+mod blocking;
 mod connection;
 mod hashes;
 mod keys;
@@ -31,6 +32,7 @@ const TABLES: &[&[CommandSpec]] = &[
     sets::SETS,
     hashes::HASHES,
     sorted_sets::SORTED_SETS,
+    blocking::BLOCKING,
     keys::KEYS,
     connection::CONNECTION,
     server::SERVER,

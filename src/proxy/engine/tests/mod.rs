@@ -1,5 +1,6 @@
 //! The engine among nodes that do as the story says: no socket, no clock, every byte through the real frames.
 
+mod blocked;
 mod desk;
 mod stories;
 mod swaps;
@@ -27,8 +28,8 @@ use crate::proxy::metrics::WorkerStats;
 use crate::proxy::outbox::{Outbox, SLICES_MAX};
 use crate::proxy::process::Process;
 use crate::topology::{
-    Catalog, ClusterId, Incarnation, LogIndex, LogTime, NodeName, ReplicaId, Revision, ShardId, ShardsConfig, Slot,
-    Term,
+    Catalog, ClusterId, Incarnation, LogIndex, LogTime, NodeName, ReplicaId, Revision, SessionId, ShardId,
+    ShardsConfig, Slot, Term,
 };
 
 /// Two shards on three nodes; shard 1 has replicas 4, 5, 6 on them and shard 2 has 7, 8, 9.
@@ -91,6 +92,7 @@ impl World {
             name: "test".to_owned(),
             workers: 1,
             seed: 42,
+            session: SessionId(1 << 64),
         };
         let engine = Engine::new(settings, shared(), Moment::default());
         let mut world = Self {
@@ -147,6 +149,7 @@ impl World {
             Order::ResumeClient(client) => self.resumed.push(client),
             Order::CollectViews(..) => panic!("there is one worker"),
             Order::Kill(ids) => self.engine.kill(&ids),
+            Order::Unblock(id, how) => self.engine.unblock(id, how),
             Order::Pause(until, writes_only) => self.engine.pause(until, writes_only),
             Order::CatalogLearned(_) => self.nodes.iter_mut().for_each(|n| n.connected = true),
         }

@@ -1,0 +1,222 @@
+//! Blocked clients and what is remembered of them as one stream of bytes, for snapshots.
+//!
+//! Items, each `u32 length | u8 what | fields`, little endian; an item may be cut anywhere, and the next piece goes on:
+//!
+//! | what | fields |
+//! | --- | --- |
+//! | session | session, `u64 low`, `u64 log time` |
+//! | answer | session, `u64 sequence`, `u16 slot`, `u64 log time`, `u8` 1 for a reply or 0 for gone, the reply |
+//! | waiter | session, `u64 sequence`, `u8 RESP3`, the request |
+//!
+//! Waiters come in the order of their queues; their keys and what they wait for follow from the request.
+
+use std::sync::Arc;
+
+use super::remembered::{Answer, Kept, Remembered};
+use super::waiting::{Waiter, Waiting};
+use super::{Blocking, commands};
+use crate::protocol::command::resolve;
+use crate::protocol::request::{Args, parse_array};
+use crate::topology::{LogTime, SessionId, Slot, WriteId};
+
+const SESSION: u8 = 1;
+const ANSWER: u8 = 2;
+const WAITER: u8 = 3;
+const LENGTH_BYTES: usize = 4;
+
+/// Blocked clients as they were at one log position, as bytes.
+#[derive(Clone, Debug)]
+pub struct BlockedPieces {
+    waiting: Arc<Waiting>,
+    remembered: Arc<Remembered>,
+    at: Place,
+    /// The item that is being written, and how much of it was.
+    item: Vec<u8>,
+    written: usize,
+}
+
+/// The last item that was begun.
+#[derive(Clone, Copy, Debug)]
+enum Place {
+    Session(Option<SessionId>),
+    Answer(Option<WriteId>),
+    Waiter(Option<u64>),
+}
+
+impl Blocking {
+    /// The state as a stream; it costs nothing until it is written.
+    pub fn freeze(&self) -> BlockedPieces {
+        let (waiting, remembered) = (Arc::clone(&self.waiting), Arc::clone(&self.remembered));
+        BlockedPieces { waiting, remembered, at: Place::Session(None), item: Vec::new(), written: 0 }
+    }
+}
+
+impl BlockedPieces {
+    /// Appends at most `room` bytes of the stream, at least one; `false`: there was nothing left.
+    pub fn write(&mut self, room: usize, out: &mut Vec<u8>) -> bool {
+        let mut room = room.max(1);
+        let mut wrote = false;
+        while room > 0 {
+            if self.written == self.item.len() && !self.next_item() {
+                return wrote;
+            }
+            let end = self.item.len().min(self.written + room);
+            out.extend_from_slice(&self.item[self.written..end]);
+            room -= end - self.written;
+            self.written = end;
+            wrote = true;
+        }
+        wrote
+    }
+
+    fn next_item(&mut self) -> bool {
+        self.item.clear();
+        self.written = 0;
+        self.item.extend_from_slice(&[0; LENGTH_BYTES]);
+        if !self.fill_item() {
+            self.item.clear();
+            return false;
+        }
+        let length = (self.item.len() - LENGTH_BYTES) as u32;
+        self.item[..LENGTH_BYTES].copy_from_slice(&length.to_le_bytes());
+        true
+    }
+
+    fn fill_item(&mut self) -> bool {
+        if let Place::Session(before) = self.at {
+            if let Some((session, low, at)) = self.remembered.session_after(before) {
+                self.at = Place::Session(Some(session));
+                self.item.push(SESSION);
+                self.item.extend_from_slice(&session.0.to_le_bytes());
+                self.item.extend_from_slice(&low.to_le_bytes());
+                self.item.extend_from_slice(&at.get().to_le_bytes());
+                return true;
+            }
+            self.at = Place::Answer(None);
+        }
+        if let Place::Answer(before) = self.at {
+            if let Some((id, kept)) = self.remembered.reply_after(before) {
+                self.at = Place::Answer(Some(id));
+                put_id(&mut self.item, ANSWER, id);
+                self.item.extend_from_slice(&kept.slot.number().to_le_bytes());
+                self.item.extend_from_slice(&kept.at.get().to_le_bytes());
+                match &kept.answer {
+                    Answer::Gone => self.item.push(0),
+                    Answer::Reply(reply) => {
+                        self.item.push(1);
+                        self.item.extend_from_slice(reply);
+                    }
+                }
+                return true;
+            }
+            self.at = Place::Waiter(None);
+        }
+        let Place::Waiter(before) = self.at else { return false };
+        let Some((number, waiter)) = self.waiting.waiter_after(before) else { return false };
+        self.at = Place::Waiter(Some(number));
+        put_id(&mut self.item, WAITER, waiter.id);
+        self.item.push(u8::from(waiter.resp3));
+        self.item.extend_from_slice(&waiter.request);
+        true
+    }
+}
+
+fn put_id(out: &mut Vec<u8>, what: u8, id: WriteId) {
+    out.push(what);
+    out.extend_from_slice(&id.session.0.to_le_bytes());
+    out.extend_from_slice(&id.sequence.to_le_bytes());
+}
+
+/// Takes the bytes of a stream in order, cut anywhere.
+#[derive(Debug, Default)]
+pub struct BlockedLoader {
+    rest: Vec<u8>,
+    waiting: Waiting,
+    remembered: Remembered,
+}
+
+impl BlockedLoader {
+    /// Takes the next bytes.
+    ///
+    /// # Errors
+    /// What is wrong with them.
+    pub fn push(&mut self, bytes: &[u8]) -> Result<(), &'static str> {
+        self.rest.extend_from_slice(bytes);
+        let rest = std::mem::take(&mut self.rest);
+        let mut at = 0;
+        while let Some((head, more)) = rest[at..].split_first_chunk::<LENGTH_BYTES>() {
+            let length = u32::from_le_bytes(*head) as usize;
+            let Some(item) = more.get(..length) else { break };
+            self.take(item)?;
+            at += LENGTH_BYTES + length;
+        }
+        self.rest = rest;
+        self.rest.drain(..at);
+        Ok(())
+    }
+
+    /// The state, if all of it is there.
+    ///
+    /// # Errors
+    /// It is cut.
+    pub fn finish(self) -> Result<Blocking, &'static str> {
+        if !self.rest.is_empty() {
+            return Err("a blocked client of whom not all is there");
+        }
+        Ok(Blocking { waiting: Arc::new(self.waiting), remembered: Arc::new(self.remembered), ..Blocking::default() })
+    }
+
+    fn take(&mut self, item: &[u8]) -> Result<(), &'static str> {
+        let mut fields = Fields(item);
+        let [what] = fields.array()?;
+        let session = SessionId(u128::from_le_bytes(fields.array()?));
+        let number = u64::from_le_bytes(fields.array()?);
+        let id = WriteId { session, sequence: number };
+        match what {
+            SESSION => {
+                let at = LogTime(u64::from_le_bytes(fields.array()?));
+                self.remembered.set_session(session, number, at);
+                if fields.0.is_empty() { Ok(()) } else { Err("a session longer than it may be") }
+            }
+            ANSWER => {
+                let slot = Slot::new(u16::from_le_bytes(fields.array()?)).ok_or("no such slot")?;
+                let at = LogTime(u64::from_le_bytes(fields.array()?));
+                let answer = match (fields.array()?, fields.0) {
+                    ([0], []) => Answer::Gone,
+                    ([1], reply) => Answer::Reply(reply.into()),
+                    _ => return Err("an answer of unknown form"),
+                };
+                self.remembered.load(id, Kept { slot, at, answer });
+                Ok(())
+            }
+            WAITER => {
+                let [resp3] = fields.array()?;
+                self.wait(id, resp3 == 1, fields.0)
+            }
+            _ => Err("neither a session nor an answer nor a blocked client"),
+        }
+    }
+
+    fn wait(&mut self, id: WriteId, resp3: bool, request: &[u8]) -> Result<(), &'static str> {
+        let mut spans = Vec::new();
+        parse_array(request, &mut spans).map_err(|_| "a blocked client without a request")?;
+        let args = Args::new(request, &spans);
+        let spec = resolve(args).ok().filter(|spec| spec.is_blocking()).ok_or("a request that does not block")?;
+        if self.waiting.contains(id) {
+            return Err("a blocked client twice");
+        }
+        let (awaited, keys) = (commands::awaited(spec.id), commands::awaited_keys(spec, args));
+        self.waiting.add(Waiter { id, awaited, resp3, keys, request: request.into() });
+        Ok(())
+    }
+}
+
+struct Fields<'a>(&'a [u8]);
+
+impl Fields<'_> {
+    fn array<const N: usize>(&mut self) -> Result<[u8; N], &'static str> {
+        let (head, rest) = self.0.split_first_chunk().ok_or("a blocked client's record shorter than it must be")?;
+        self.0 = rest;
+        Ok(*head)
+    }
+}
