@@ -153,6 +153,7 @@ impl Engine {
 
     fn claim_cancel(&mut self, key: u32, how: CancelHow, identity: Option<Identity>) -> Option<FlightKey> {
         let identity = identity?;
+        self.clients[key as usize].cancels += 1;
         let flight_key = self.flights.claim(key, self.now, self.now + self.settings.limits.request_deadline);
         let flight = &mut self.flights[flight_key];
         flight.purpose = Purpose::Nobody;
@@ -170,7 +171,7 @@ impl Engine {
             Some(Blocking::Cancel(how)) => how,
             _ => CancelHow::Gone,
         };
-        self.flights.free(cancel);
+        self.free_cancel(cancel);
         let Some(wait) = self.clients[key as usize].wait.as_mut().filter(|w| w.cancel == Some(cancel)) else { return };
         wait.cancel = None;
         if self.flights[wait.flight].identity != identity {
@@ -183,7 +184,7 @@ impl Engine {
         let Some(wait) = self.forget_wait(key) else { return };
         if let Some(cancel) = wait.cancel.filter(|cancel| self.flights[*cancel].state != State::Handed) {
             self.leave_line(cancel);
-            self.flights.free(cancel);
+            self.free_cancel(cancel);
         }
         // As after a limit: what it sent meanwhile is taken, then its socket is read as before.
         let client = &mut self.clients[key as usize];
@@ -192,6 +193,19 @@ impl Engine {
         }
         let id = client.id;
         self.resumable.push((key, id));
+    }
+
+    fn free_cancel(&mut self, cancel: FlightKey) {
+        self.clients[self.flights[cancel].client as usize].cancels -= 1;
+        self.flights.free(cancel);
+    }
+
+    /// The client goes away, and its requests that end a wait with it.
+    pub(super) fn forget_cancels(&mut self, key: u32) {
+        if self.clients[key as usize].cancels > 0 {
+            let cancels = self.flights.select(|flight| flight.client == key && flight.purpose == Purpose::Nobody);
+            cancels.into_iter().for_each(|cancel| self.forget_flight(cancel));
+        }
     }
 
     fn forget_wait(&mut self, key: u32) -> Option<Wait> {
@@ -208,7 +222,6 @@ impl Engine {
     /// The client goes away. What its shard is to be told is returned, and told once nothing of the client is left.
     pub(super) fn abandon_wait(&mut self, key: u32) -> Option<(ShardIndex, Option<Slot>, Identity)> {
         let wait = self.forget_wait(key)?;
-        wait.cancel.into_iter().for_each(|cancel| self.forget_flight(cancel));
         let flight = &self.flights[wait.flight];
         Some((flight.shard, flight.slot, flight.identity.filter(|_| flight.hands > 0)?))
     }

@@ -57,6 +57,8 @@ pub struct Client {
     pub stalled: bool,
     /// What it waits for, while it is blocked.
     pub wait: Option<Box<Wait>>,
+    /// Requests on their way that end a wait; one may outlive the wait.
+    pub cancels: u32,
     /// The sequence of its last blocking command.
     pub sequence: u64,
     /// Since when it waits for a catalog.
@@ -91,6 +93,7 @@ impl Client {
             dirty: false,
             stalled: false,
             wait: None,
+            cancels: 0,
             sequence: 0,
             uncharted_since: None,
             closing: false,

@@ -120,6 +120,7 @@ impl Engine {
     /// Frees all that a client has.
     pub(super) fn forget_client(&mut self, key: u32) {
         let gone = self.abandon_wait(key);
+        self.forget_cancels(key);
         let client = &mut self.clients[key as usize];
         if std::mem::take(&mut client.stalled) {
             self.stalled -= 1;

@@ -194,3 +194,27 @@ fn a_shard_that_does_not_answer_is_not_waited_for_past_the_deadline() {
     w.pass(3, &[0, 1, 2]);
     assert!(w.read(c).starts_with("-TIMEOUT the outcome of this write is unknown"));
 }
+
+#[test]
+fn a_client_may_go_before_the_request_that_ended_its_wait_comes_back() {
+    let mut w = World::new();
+    let (c, got) = w.blocked("0.5");
+    w.tick(500);
+    let cancel = w.take(0);
+    w.reply(0, &got, 20, "*-1\r\n");
+    assert_eq!(w.read(c), "*-1\r\n");
+    w.engine.client_ended(c);
+    w.turn();
+    assert_eq!(w.closed, [c]);
+    w.reply(0, &cancel, 20, "");
+    w.nothing_left();
+    // Both gone at once, and the cancel still on its way.
+    let (c, _) = w.blocked("0.5");
+    w.tick(500);
+    w.engine.client_broke(c);
+    w.turn();
+    let (cancel, gone) = (w.take(0), w.take(0));
+    w.reply(0, &cancel, 21, "");
+    w.reply(0, &gone, 21, "");
+    w.nothing_left();
+}
