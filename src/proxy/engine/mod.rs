@@ -9,7 +9,7 @@
 //! output or waits (`dispatch`); its answer goes to the client when all before it have gone (`answer`).
 //!
 //! Invariants: replies leave in the order of the requests; a request is answered exactly once; a write of which all
-//! bytes were sent is never sent again unless its node said that it changed nothing.
+//! bytes were sent is never sent again unless its node said that it changed nothing, or it has a name (`blocked`).
 //!
 //! Deliberately absent: retries of writes whose outcome is unknown, which need sessions that shards remember.
 
