@@ -13,7 +13,7 @@ pub fn whole() -> Keyspace {
     keyspace
 }
 
-pub fn request(line: &str) -> Vec<u8> {
+fn request(line: &str) -> Vec<u8> {
     let words: Vec<&[u8]> = line.split(' ').map(str::as_bytes).collect();
     let mut out = Vec::new();
     write_array(&mut out, words.into_iter());

@@ -1,10 +1,11 @@
 //! The blocking commands as their shard executes them: as the plain ones do, and able to say that there is nothing yet.
 
 use super::super::call::{CommandError, CommandResult, NOT_OF_A_SHARD, WriteCall};
-use super::super::lists::{MultiPop, end_of, pop_many, pop_one};
-use super::super::slot_data::Changed;
+use super::super::lists::end_of;
+use super::super::lists::pop::{MultiPop, pop_many, pop_one};
+use super::super::lists::relocate::move_one;
 use super::super::sorted_sets::{PopForm, PopFrom, pop, pop_members};
-use super::super::value::{End, List, SortedSet, Value};
+use super::super::value::{End, SortedSet, Value};
 use super::Awaited;
 use crate::protocol::command::{CommandId, CommandSpec, blocking_timeout};
 use crate::protocol::reply::ReplyWriter;
@@ -30,9 +31,9 @@ pub fn attempt(spec: &CommandSpec, call: &mut WriteCall<'_>) -> Result<bool, Com
         CommandId::BRPop => pop_element(spec, call, End::Right),
         CommandId::BLMove => {
             let (from, to) = (end_of(call.args.get(3))?, end_of(call.args.get(4))?);
-            move_element(call, from, to)
+            move_one(call, (call.args.get(1), from), (call.args.get(2), to))
         }
-        CommandId::BRPopLPush => move_element(call, End::Right, End::Left),
+        CommandId::BRPopLPush => move_one(call, (call.args.get(1), End::Right), (call.args.get(2), End::Left)),
         CommandId::BLMPop => {
             let MultiPop { keys, end, count } = MultiPop::of(call.args, NUMBER_OF_KEYS)?;
             pop_many(call, call.args.from(NUMBER_OF_KEYS + 1).take(keys), end, count)
@@ -97,25 +98,4 @@ fn pop_member(spec: &CommandSpec, call: &mut WriteCall<'_>, from: PopFrom) -> Re
         }
     }
     Ok(false)
-}
-
-fn move_element(call: &mut WriteCall<'_>, from: End, to: End) -> Result<bool, CommandError> {
-    let (source, target) = (call.args.get(1), call.args.get(2));
-    let Some(list) = call.collection::<List>(source)? else { return Ok(false) };
-    let element = list.at_end(from).map(<[u8]>::to_vec).unwrap_or_default();
-    call.collection::<List>(target)?;
-    let turn = |list: &mut List| {
-        list.remove_at_end(from, 1);
-        if source == target {
-            list.push(to, &element);
-        }
-        (Changed::Yes, ())
-    };
-    // In one change where both are one list: its key, and when that expires, must stay.
-    call.edit(source, turn)?;
-    if source != target {
-        call.edit(target, |list: &mut List| (Changed::Yes, list.push(to, &element)))?;
-    }
-    call.reply.bulk(&element);
-    Ok(true)
 }

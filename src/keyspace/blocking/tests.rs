@@ -4,11 +4,19 @@ use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 
-use super::super::tests::{read, request, try_apply, whole};
+use super::super::tests::{read, try_apply, whole};
 use super::super::value::{Collection, List};
 use super::super::{Applied, Entry, Keyspace, Loader};
 use super::*;
+use crate::protocol::request::write_array;
 use crate::topology::{Epoch, LogTime, SessionId};
+
+fn request(line: &str) -> Vec<u8> {
+    let words: Vec<&[u8]> = line.split(' ').map(str::as_bytes).collect();
+    let mut out = Vec::new();
+    write_array(&mut out, words.into_iter());
+    out
+}
 
 fn identity(sequence: u64) -> Identity {
     Identity { id: WriteId { session: SessionId(5), sequence }, low: 0, born: LogTime(1) }

@@ -13,7 +13,6 @@ pub mod relocate;
 mod tests;
 
 pub use end::end_of;
-pub use pop::{MultiPop, pop_many, pop_one};
 
 use super::call::{CommandResult, NOT_OF_A_SHARD, ReadCall, WriteCall};
 use super::value::End;
