@@ -18,8 +18,6 @@
 //! Deliberately absent: clocks, files, sockets; duplicates and sessions (R9), which are judged around this machine;
 //! memory limits, which are judged before anything is proposed.
 
-#![allow(dead_code, reason = "the commands on collections come one type at a time")]
-
 mod apply;
 mod bits;
 mod blocking;

@@ -11,5 +11,5 @@ mod dev;
 mod failover;
 mod files;
 mod memory;
-mod types;
+mod values;
 mod verify;

@@ -88,11 +88,6 @@ impl Blocking {
     pub fn has_ready(&self) -> bool {
         !self.ready.is_empty()
     }
-
-    /// Whether it knows nothing of anybody.
-    pub fn is_empty(&self) -> bool {
-        self.waiting.is_empty() && self.remembered.is_empty()
-    }
 }
 
 impl Keyspace {

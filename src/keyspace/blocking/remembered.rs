@@ -72,11 +72,6 @@ impl Remembered {
         (self.replies.len(), self.bytes)
     }
 
-    /// Whether there is nothing at all.
-    pub fn is_empty(&self) -> bool {
-        self.sessions.is_empty() && self.replies.is_empty()
-    }
-
     /// Takes note of what a session says of its other writes.
     pub fn hear(&mut self, identity: Identity, now: LogTime) {
         let session = identity.id.session;
@@ -229,7 +224,7 @@ mod tests {
         let later = LogTime(end.get() + 1);
         assert!(remembered.has_old(later));
         remembered.drop_old(later);
-        assert!(remembered.is_empty());
+        assert!(remembered.sessions.is_empty() && remembered.replies.is_empty());
         assert_eq!((remembered.size(), remembered.judge(first, later)), ((0, 0), Verdict::Forgotten));
     }
 
