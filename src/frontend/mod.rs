@@ -67,6 +67,11 @@ pub trait Holder {
     fn clients(&self) -> Vec<ClientView>;
 }
 
+/// Whether a command asks for [`Holder::clients`]: for all others the holder need not gather them.
+pub fn needs_views(spec: &CommandSpec) -> bool {
+    matches!(spec.name, "client|list" | "client|kill" | "client|unblock")
+}
+
 /// What is around a request, besides the session that it belongs to.
 pub struct Around<'a> {
     /// What the connections of the process share.

@@ -250,7 +250,8 @@ impl RespReader {
 
     fn ask_frontend(&mut self, node: &Node, spec: &'static CommandSpec, args: Args<'_>, out: &mut Vec<u8>) -> Effect {
         let (now, wall) = self.at;
-        let view = NodeView { node, clients: vec![self.session.view(&self.seat, now)] };
+        let clients = if frontend::needs_views(spec) { vec![self.session.view(&self.seat, now)] } else { Vec::new() };
+        let view = NodeView { node, clients };
         let around = Around { desk: &self.desk, holder: &view, seat: &self.seat, now, wall };
         frontend::answer(spec, args, &mut self.session, &around, out)
     }

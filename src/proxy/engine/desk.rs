@@ -7,7 +7,7 @@ use super::client::Client;
 use super::flight::{FlightKey, Purpose};
 use super::scatter::Scatter;
 use super::{Engine, Order};
-use crate::frontend::{Around, ClientView, Effect, Facts, Holder, Seat, SlowRequest, Transaction, answer};
+use crate::frontend::{Around, ClientView, Effect, Facts, Holder, Seat, SlowRequest, Transaction, answer, needs_views};
 use crate::net::Moment;
 use crate::protocol::command::{CommandId, CommandSpec, Merge, resolve};
 use crate::protocol::request::{Args, Span, parse_array, write_array};
@@ -35,11 +35,6 @@ impl Holder for Asked<'_> {
 }
 
 impl Engine {
-    /// Whether a command reports all connections, so that every worker must be asked first.
-    pub(super) fn needs_views(&self, spec: &CommandSpec) -> bool {
-        matches!(spec.name, "client|list" | "client|kill" | "client|unblock")
-    }
-
     /// The connections of this worker.
     pub fn views(&self) -> Vec<ClientView> {
         self.real_clients().map(|(_, c)| c.session.view(&seat(c), self.now)).collect()
@@ -79,7 +74,7 @@ impl Engine {
     }
 
     fn ask(&mut self, key: u32, spec: &'static CommandSpec, args: Args<'_>, out: &mut Vec<u8>) -> Effect {
-        let clients = if self.needs_views(spec) { self.all_views(key, args) } else { Vec::new() };
+        let clients = if needs_views(spec) { self.all_views(key, args) } else { Vec::new() };
         let effect = self.ask_frontend(key, spec, args, clients, 0, out);
         // It took less than the clock can tell.
         if self.desk.parameters.slow_from_microseconds() == Some(0) && !is_secret(spec, args) {

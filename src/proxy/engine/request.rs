@@ -12,7 +12,7 @@ use super::flight::{FlightKey, Purpose, State};
 use super::scatter::{Cut, Scatter};
 use super::{Engine, Order, blocked};
 use crate::control::routing::ShardIndex;
-use crate::frontend::{Session, transaction};
+use crate::frontend::{Session, needs_views, transaction};
 use crate::protocol::command::{CommandSpec, Merge, Route, blocking_timeout, resolve};
 use crate::protocol::errors;
 use crate::protocol::reply::ReplyWriter;
@@ -319,7 +319,7 @@ impl Engine {
     }
 
     fn take_connection(&mut self, key: u32, spec: &'static CommandSpec, args: Args<'_>) -> Taken {
-        if self.needs_views(spec) && self.settings.workers > 1 && !self.has_views(key) {
+        if needs_views(spec) && self.settings.workers > 1 && !self.has_views(key) {
             let id = self.clients[key as usize].id;
             self.orders.push(Order::CollectViews(key, id));
             return Taken::Later;

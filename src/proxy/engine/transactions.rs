@@ -11,8 +11,8 @@ use super::flight::FlightKey;
 use super::request::Taken;
 use super::{Engine, Order};
 use crate::control::routing::ShardIndex;
-use crate::frontend::Transaction;
 use crate::frontend::transaction::{Awaited, Misplaced, Plan, Step, next_step};
+use crate::frontend::{Transaction, needs_views};
 use crate::protocol::command::{CommandSpec, Route, resolve};
 use crate::protocol::errors;
 use crate::protocol::frame::ReadLevel;
@@ -204,8 +204,7 @@ impl Engine {
         let wanted = client.session.transaction().is_some_and(|transaction| {
             let mut spans = Vec::new();
             transaction.here().any(|request| {
-                parse_array(request, &mut spans).is_ok()
-                    && resolve(Args::new(request, &spans)).is_ok_and(|spec| self.needs_views(spec))
+                parse_array(request, &mut spans).is_ok() && resolve(Args::new(request, &spans)).is_ok_and(needs_views)
             })
         });
         let must = wanted && self.settings.workers > 1 && !self.has_views(key);
