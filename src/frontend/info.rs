@@ -149,6 +149,7 @@ fn stats(lines: &mut Lines, facts: &Facts) {
     lines.put("keyspace_misses", facts.keyspace_misses);
     lines.put("pubsub_channels", 0);
     lines.put("pubsub_patterns", 0);
+    lines.put("migrate_cached_sockets", 0);
     lines.put("total_error_replies", facts.errors.iter().map(|(_, count)| count).sum::<u64>());
 }
 
