@@ -29,8 +29,13 @@ use crate::topology::{LogTime, SessionId, Slot, WriteId};
 pub const INPUT_BYTES_MAX: usize = 64 * 1024;
 /// A deadline that no blocked client lives to see.
 const FOREVER: Duration = Duration::from_secs(u32::MAX as u64);
-/// The client that asks for those who are gone.
+/// Its id.
 const NOBODY: u64 = 0;
+
+/// The client that asks for those who are gone.
+pub fn nobody(now: Moment) -> Client {
+    Client::new(Session::new(NOBODY, ReadLevel::Session, now), now)
+}
 
 /// What a blocked client waits for.
 #[derive(Clone, Copy, Debug)]
@@ -228,15 +233,7 @@ impl Engine {
 
     /// Tells a shard that nobody waits for this any more.
     pub(super) fn tell_gone(&mut self, (shard, slot, identity): (ShardIndex, Option<Slot>, Identity)) {
-        let nobody = match self.nobody {
-            Some(key) => key,
-            None => {
-                let session = Session::new(NOBODY, ReadLevel::Session, self.now);
-                let key = self.clients.insert(Client::new(session, self.now)) as u32;
-                *self.nobody.insert(key)
-            }
-        };
-        if let Some(cancel) = self.claim_cancel(nobody, CancelHow::Gone, Some(identity)) {
+        if let Some(cancel) = self.claim_cancel(self.nobody, CancelHow::Gone, Some(identity)) {
             self.launch(cancel, shard, slot);
         }
     }

@@ -158,8 +158,9 @@ pub struct Engine {
     timeouts: BTreeSet<(Moment, u32, u64)>,
     /// Clients that wait for an answer to a blocking command.
     blocked: u64,
-    /// The client that ends the waits of those who are gone.
-    nobody: Option<u32>,
+    /// The client that ends the waits of those who are gone. There from the start: in the place of a client that has gone
+    /// it would get what that one's socket still has to tell.
+    nobody: u32,
     paused_until: Moment,
     pause_writes_only: bool,
     next_deadline_scan: Moment,
@@ -170,6 +171,8 @@ impl Engine {
     /// An engine without clients that knows no nodes.
     pub fn new(settings: Settings, shared: Shared, now: Moment) -> Self {
         let Shared { stats, process, desk } = shared;
+        let mut clients = Slab::new();
+        let nobody = clients.insert(blocked::nobody(now)) as u32;
         Self {
             routing: RoutingTable::new(settings.zone.clone()),
             coin: Coin::new(settings.seed),
@@ -185,7 +188,7 @@ impl Engine {
             node_stats: Vec::new(),
             shard_stats: Vec::new(),
             read_stats: Vec::new(),
-            clients: Slab::new(),
+            clients,
             flights: Flights::default(),
             waiting: 0,
             waiting_bytes: 0,
@@ -204,7 +207,7 @@ impl Engine {
             views_for: Vec::new(),
             timeouts: BTreeSet::new(),
             blocked: 0,
-            nobody: None,
+            nobody,
             paused_until: Moment::default(),
             pause_writes_only: false,
             next_deadline_scan: now,
@@ -229,7 +232,7 @@ impl Engine {
 
     /// How many clients there are.
     pub fn client_count(&self) -> usize {
-        self.clients.len() - usize::from(self.nobody.is_some())
+        self.clients.len() - 1
     }
 
     /// Clients with replies to send, each once.

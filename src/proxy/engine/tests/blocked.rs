@@ -127,6 +127,10 @@ fn the_shard_is_told_of_those_who_went_away() {
     let mut w = World::new();
     let (c, got) = w.blocked("0");
     w.engine.client_ended(c);
+    // Until its socket is closed, that tells its end again.
+    assert!(!w.engine.wants_input(c));
+    w.engine.client_ended(c);
+    w.engine.client_broke(c);
     w.turn();
     assert_eq!(w.closed, [c]);
     let cancel = w.take(0);
