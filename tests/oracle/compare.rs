@@ -187,7 +187,7 @@ impl Comparison {
     }
 }
 
-/// A reply in which everything that reads as a score is as short as it can be.
+/// A reply in which everything that reads as a score is as short as it can be, and zero has no sign.
 fn shortest_scores(reply: &[u8]) -> Vec<u8> {
     let mut out = Vec::new();
     for line in reply.split_inclusive(|byte| *byte == b'\n') {
@@ -195,7 +195,8 @@ fn shortest_scores(reply: &[u8]) -> Vec<u8> {
         match text.strip_suffix(b"\r\n").and_then(parse_double) {
             Some(score) => {
                 out.extend_from_slice(kind);
-                format_double(score, &mut out);
+                // Where a store lets a sorted set grow past a listpack, 7.0 and 7.2 differ in whose zero keeps its sign.
+                format_double(score + 0.0, &mut out);
                 out.extend_from_slice(b"\r\n");
             }
             // The length of a score says nothing then.
