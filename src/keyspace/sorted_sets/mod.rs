@@ -9,6 +9,8 @@ mod range;
 mod remove;
 mod sample;
 mod scan;
+#[cfg(test)]
+mod tests;
 
 use combine::Operation;
 pub use pop::{PopForm, PopFrom, pop, pop_members};
