@@ -3,9 +3,9 @@
 //!
 //! A replica that applies a mark freezes its state, which is cheap; everything that reads keys, and the freeing of a frozen
 //! state, is done one piece of work after the other on another thread. A frozen state makes writes copy what they change,
-//! so it is let go of when the operator is done, or after [`KEPT`].
+//! so it is let go of when the operator is done, or after `KEPT`.
 //!
-//! Invariant: at most [`KEPT_PER_SHARD_MAX`] states are kept of a shard; the oldest goes first.
+//! Invariant: at most `KEPT_PER_SHARD_MAX` states are kept of a shard; the oldest goes first.
 
 use std::collections::VecDeque;
 use std::rc::Rc;
