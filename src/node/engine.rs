@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::admission::can_be_logged;
 use super::answers::{Answers, Ticket};
 use super::machine::{FrozenMachine, Machine};
 use super::marks::Marked;
@@ -287,6 +288,11 @@ impl Engine {
             (Err(error), _) => tracing::warn!(%shard, "message dropped: {error}"),
             _ => {}
         }
+    }
+
+    /// Whether a proxy's request may be taken: [`can_be_logged`].
+    pub fn can_be_logged(&mut self, head: &RequestHead, body: &[u8]) -> bool {
+        can_be_logged(head, body, &mut self.spans)
     }
 
     /// Takes a request of a proxy or a client.

@@ -14,6 +14,7 @@
 //! so nothing on the way of a request takes a lock; the disk has a thread of its own, and large states are written, sent and
 //! received by short-lived threads that work on copy-on-write copies.
 
+mod admission;
 pub mod answers;
 mod blocked;
 mod cluster;

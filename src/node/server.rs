@@ -29,7 +29,6 @@ use crate::protocol::frame::{
     Assembler, FrameError, Heartbeat, Kind, Message, RefusalReason, RequestHead, put_message, put_numbered,
     split_frame, split_numbered,
 };
-use crate::protocol::transaction;
 use crate::storage::WriteBatch;
 use crate::topology::{Catalog, NodeName, ShardId};
 
@@ -186,9 +185,8 @@ impl Node {
 
     fn handle_request(&mut self, key: usize, payload: &[u8]) -> Result<(), FrameError> {
         let (head, body) = RequestHead::decode(payload)?;
-        // What the log cannot apply would stop every replica.
-        if head.transaction && transaction::split(body, &mut Vec::new()).is_err() {
-            return Err(FrameError::Malformed("transaction"));
+        if !self.engine.can_be_logged(&head, body) {
+            return Err(FrameError::Malformed("write"));
         }
         let ticket = self.connections.ticket(key, head.id, head.client, head.generation, head.shard);
         let Some(connection) = self.connections.get(key) else { return Ok(()) };

@@ -125,6 +125,9 @@ impl RequestHead {
         if blocking.is_some() && identity.is_none() {
             return Err(malformed);
         }
+        if matches!(blocking, Some(Blocking::Cancel(_))) && slot.is_none() {
+            return Err(malformed);
+        }
         let decoded = Self {
             id: u64_at(head, 0),
             shard: ShardId(u64_at(head, 8)),
@@ -142,7 +145,7 @@ impl RequestHead {
             identity,
             blocking,
         };
-        if decoded.transaction && !decoded.write {
+        if decoded.transaction && (!decoded.write || blocking.is_some()) || blocking.is_some() && !decoded.write {
             return Err(malformed);
         }
         Ok((decoded, body))
@@ -208,7 +211,8 @@ mod tests {
         let id = WriteId { session: SessionId(8), sequence: 9 };
         let identity = Some(Identity { id, low: 9, born: LogTime(10) });
         let named = RequestHead { identity, ..head };
-        let blocks = RequestHead { blocking: Some(Blocking::Cancel(CancelHow::Gone)), ..named };
+        let cancel = Some(Blocking::Cancel(CancelHow::Gone));
+        let blocks = RequestHead { blocking: cancel, transaction: false, ..named };
         for head in [head, named, blocks] {
             let mut out = Vec::new();
             head.encode(&mut out);
@@ -218,11 +222,17 @@ mod tests {
             out.extend_from_slice(b"body");
             assert_eq!(RequestHead::decode(&out), Ok((head, &b"body"[..])));
         }
-        let mut nameless = Vec::new();
-        RequestHead { identity: None, ..blocks }.encode(&mut nameless);
-        assert_eq!(RequestHead::decode(&nameless), Err(FrameError::Malformed("request")));
-        let mut out = Vec::new();
-        RequestHead { write: false, ..head }.encode(&mut out);
-        assert!(RequestHead::decode(&out).is_err(), "a transaction that is no write");
+        for (bad, why) in [
+            (RequestHead { identity: None, ..blocks }, "the end of a wait without a name"),
+            (RequestHead { slot: None, ..blocks }, "and without a slot"),
+            (RequestHead { write: false, ..blocks }, "and as a read"),
+            (RequestHead { transaction: true, ..blocks }, "and as a transaction"),
+            (RequestHead { blocking: Some(Blocking::Wait), ..named }, "a transaction that blocks"),
+            (RequestHead { write: false, ..head }, "a transaction that is no write"),
+        ] {
+            let mut out = Vec::new();
+            bad.encode(&mut out);
+            assert_eq!(RequestHead::decode(&out), Err(FrameError::Malformed("request")), "{why}");
+        }
     }
 }
