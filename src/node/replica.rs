@@ -251,7 +251,7 @@ impl Replica {
         if self.is_full() {
             return self.refuse(ticket, RefusalReason::Busy, turn);
         }
-        if self.memory.is_full() {
+        if self.memory.is_full() && !self.was_taken(head) {
             let adds = if head.transaction { memory::transaction_adds } else { memory::adds };
             if adds(body, turn.spans) {
                 return self.answer_out_of_memory(head.transaction, ticket, turn);
@@ -271,6 +271,12 @@ impl Replica {
         entry.encode(&mut data);
         let in_flight = Some(self.memory.carry(data.len()));
         self.proposals.push(Proposal { data: data.into(), ticket: Some(ticket), deadline, in_flight });
+    }
+
+    /// Whether a request has a name that the state knows: it is asked for again, and gets what it got or waits on.
+    fn was_taken(&self, head: &RequestHead) -> bool {
+        let keyspace = self.machine.keyspace();
+        head.identity.is_some_and(|identity| keyspace.is_some_and(|keyspace| keyspace.knows_write(identity.id)))
     }
 
     /// An answer like any other: what the client sends after it is taken.

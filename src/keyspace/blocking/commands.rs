@@ -1,5 +1,7 @@
 //! The blocking commands as their shard executes them: as the plain ones do, and able to say that there is nothing yet.
 
+use std::collections::BTreeSet;
+
 use super::super::call::{CommandError, CommandResult, NOT_OF_A_SHARD, WriteCall};
 use super::super::lists::end_of;
 use super::super::lists::pop::{MultiPop, pop_many, pop_one};
@@ -66,13 +68,8 @@ pub const fn offered(value: &Value) -> Option<Awaited> {
 pub fn awaited_keys(spec: &CommandSpec, args: Args<'_>) -> Vec<Box<[u8]>> {
     let moves = matches!(spec.id, CommandId::BLMove | CommandId::BRPopLPush);
     let positions = spec.key_positions(args).take(if moves { 1 } else { usize::MAX });
-    let mut keys: Vec<Box<[u8]>> = Vec::new();
-    for key in positions.map(|position| args.get(position)) {
-        if !keys.iter().any(|known| **known == *key) {
-            keys.push(key.into());
-        }
-    }
-    keys
+    let mut known = BTreeSet::new();
+    positions.map(|position| args.get(position)).filter(|key| known.insert(*key)).map(Box::from).collect()
 }
 
 fn pop_element(spec: &CommandSpec, call: &mut WriteCall<'_>, end: End) -> Result<bool, CommandError> {

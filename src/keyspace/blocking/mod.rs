@@ -40,7 +40,7 @@ pub use remembered::Answer;
 use remembered::{Remembered, Verdict};
 pub use stream::{BlockedLoader, BlockedPieces};
 use waiting::Awaited;
-use waiting::{WAITERS_MAX, Waiter, Waiting};
+use waiting::{Waiter, Waiting};
 
 /// What a shard knows of blocked clients. Frozen in no time; the first change after that copies it.
 #[derive(Clone, Debug, Default)]
@@ -106,6 +106,11 @@ impl Keyspace {
         self.blocking.waiting.find(id).map(Waiter::slot)
     }
 
+    /// Whether the request of this name was executed or waits, so that asking again changes nothing.
+    pub fn knows_write(&self, id: WriteId) -> bool {
+        self.blocking.waiting.contains(id) || self.blocking.remembered.has(id)
+    }
+
     /// Those who wait for keys of a slot: each key, and who waits for it in order.
     pub fn waiters_of(&self, slot: Slot) -> impl Iterator<Item = (&[u8], Vec<WriteId>)> {
         self.blocking.waiting.of_slot(slot)
@@ -161,17 +166,14 @@ impl Keyspace {
             }
         }
         let start = out.len();
-        let keys = commands::awaited_keys(spec, args);
-        let slot = keys.first().map_or(Slot::of_key(b""), |key| Slot::of_key(key));
-        if !self.try_to_serve(spec, args, seed, resp3, out) {
-            if self.blocking.waiting.len() < WAITERS_MAX {
-                let waiter = Waiter {
-                    id: identity.id,
-                    awaited: commands::awaited(spec.id),
-                    resp3,
-                    keys,
-                    request: request.into(),
-                };
+        let slot = spec.key_positions(args).next().map_or(Slot::of_key(b""), |at| Slot::of_key(args.get(at)));
+        let key_bytes_max = self.limits.key_bytes_max as usize;
+        if spec.key_positions(args).any(|position| args.get(position).len() > key_bytes_max) {
+            ReplyWriter::new(out, resp3).error(&errors::too_large("the key", key_bytes_max));
+        } else if !self.try_to_serve(spec, args, seed, resp3, out) {
+            let (awaited, keys) = (commands::awaited(spec.id), commands::awaited_keys(spec, args));
+            let waiter = Waiter { id: identity.id, awaited, resp3, keys, request: request.into() };
+            if self.blocking.waiting.has_room_for(&waiter) {
                 Arc::make_mut(&mut self.blocking.waiting).add(waiter);
                 return Ok(Applied::Waits(identity.id));
             }

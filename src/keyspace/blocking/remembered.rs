@@ -99,6 +99,11 @@ impl Remembered {
         }
     }
 
+    /// Whether there is an answer under this name.
+    pub fn has(&self, id: WriteId) -> bool {
+        self.replies.contains_key(&id)
+    }
+
     /// Keeps an answer.
     pub fn keep(&mut self, id: WriteId, slot: Slot, answer: Answer, now: LogTime) {
         self.forget(id);

@@ -176,6 +176,28 @@ fn several_keys_and_bad_arguments() {
 }
 
 #[test]
+fn a_key_that_is_too_long_is_neither_made_nor_waited_for() {
+    let mut k = whole();
+    let long = "k".repeat(k.limits().key_bytes_max as usize + 1);
+    push(&mut k, "a", &["1"]);
+    let (applied, error) = block(&mut k, 1, &format!("BLMOVE a {long} LEFT LEFT 0"));
+    assert!(applied == Applied::Reply && error.starts_with("-ERR the key"), "{error}");
+    assert!(block(&mut k, 2, &format!("BLPOP {long} 0")).1.starts_with("-ERR the key"));
+    assert_eq!((elements(&k, "a").len(), k.blocking_usage().waiters), (1, 0));
+}
+
+#[test]
+fn many_keys_are_told_apart_in_time() {
+    let mut k = whole();
+    let keys: Vec<String> = (0..100_000).map(|n| format!("k{}", n % 90_000)).collect();
+    waits(&mut k, 1, &format!("BLPOP {} 0", keys.join(" ")));
+    assert!(k.knows_write(identity(1).id) && !k.knows_write(identity(2).id));
+    push(&mut k, "k89999", &["x"]);
+    assert_eq!(served(&mut k), [(1, popped("k89999", "x"))]);
+    assert!(k.knows_write(identity(1).id) && k.blocking.waiting.is_empty());
+}
+
+#[test]
 fn every_blocking_command_pops_as_its_plain_relative() {
     let (mut k, mut expected) = (whole(), Vec::new());
     for (sequence, line, answer) in [

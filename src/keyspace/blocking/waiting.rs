@@ -11,6 +11,11 @@ use crate::topology::{Slot, WriteId};
 
 /// Clients that may wait in one shard.
 pub const WAITERS_MAX: usize = 200_000;
+/// Bytes that they may take.
+pub const WAITERS_BYTES_MAX: usize = 256 << 20;
+/// What a client costs besides its bytes, and what a key of it does.
+const WAITER_BYTES: usize = 256;
+const WAITER_KEY_BYTES: usize = 160;
 
 /// The type of value that a client waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,6 +42,12 @@ pub struct Waiter {
 }
 
 impl Waiter {
+    /// What it takes in memory, roughly.
+    pub fn bytes(&self) -> usize {
+        let keys: usize = self.keys.iter().map(|key| WAITER_KEY_BYTES + 2 * key.len()).sum();
+        WAITER_BYTES + self.request.len() + keys
+    }
+
     /// The slot that its answer belongs to.
     pub fn slot(&self) -> Slot {
         self.keys.first().map_or(Slot::of_key(b""), |key| Slot::of_key(key))
@@ -47,6 +58,7 @@ impl Waiter {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Waiting {
     next_number: u64,
+    bytes: usize,
     waiters: BTreeMap<u64, Arc<Waiter>>,
     numbers: BTreeMap<WriteId, u64>,
     /// By slot first, so that a slot's waiters are found when it moves.
@@ -57,6 +69,11 @@ impl Waiting {
     /// How many wait.
     pub fn len(&self) -> usize {
         self.waiters.len()
+    }
+
+    /// Whether one more may wait.
+    pub fn has_room_for(&self, waiter: &Waiter) -> bool {
+        self.len() < WAITERS_MAX && self.bytes + waiter.bytes() <= WAITERS_BYTES_MAX
     }
 
     /// Whether nobody waits.
@@ -101,6 +118,7 @@ impl Waiting {
             let queues = self.queues.entry(Slot::of_key(key)).or_default();
             queues.entry(key.clone()).or_default().insert(number);
         }
+        self.bytes += waiter.bytes();
         self.numbers.insert(waiter.id, number);
         self.waiters.insert(number, Arc::new(waiter));
     }
@@ -109,6 +127,7 @@ impl Waiting {
     pub fn remove(&mut self, id: WriteId) -> Option<Arc<Waiter>> {
         let number = self.numbers.remove(&id)?;
         let waiter = self.waiters.remove(&number)?;
+        self.bytes -= waiter.bytes();
         for key in &waiter.keys {
             let slot = Slot::of_key(key);
             let Some(queues) = self.queues.get_mut(&slot) else { continue };
@@ -175,5 +194,19 @@ mod tests {
         assert!(!waiting.has_key(b"a") && !waiting.has_key(b"c") && waiting.has_key(b"b"));
         waiting.remove(id(3));
         assert!(waiting.is_empty() && waiting.queues.is_empty() && waiting.waiters().count() == 0);
+        assert_eq!(waiting.bytes, 0);
+    }
+
+    #[test]
+    fn those_who_wait_take_only_so_much() {
+        let mut waiting = Waiting::default();
+        let large = |sequence| Waiter { request: vec![0; 100 << 20].into(), ..waiter(sequence, &["a"]) };
+        for sequence in 1..=2 {
+            assert!(waiting.has_room_for(&large(sequence)));
+            waiting.add(large(sequence));
+        }
+        assert!(!waiting.has_room_for(&large(3)) && waiting.has_room_for(&waiter(3, &["a"])));
+        waiting.remove(id(1));
+        assert!(waiting.has_room_for(&large(3)));
     }
 }
