@@ -32,6 +32,8 @@ const FOREVER: Duration = Duration::from_secs(u32::MAX as u64);
 /// Its id.
 const NOBODY: u64 = 0;
 
+/// How long a shard is told of somebody who is gone: as long as it might take the name for a new one.
+const GONE_PATIENCE: Duration = Duration::from_secs(120);
 /// The client that asks for those who are gone.
 pub fn nobody(now: Moment) -> Client {
     Client::new(Session::new(NOBODY, ReadLevel::Session, now), now)
@@ -171,7 +173,9 @@ impl Engine {
 
     /// A request that ends a wait came back. If the wait has another name by now, it is asked for again.
     pub(super) fn finish_cancel(&mut self, cancel: FlightKey) {
-        let (key, identity) = (self.flights[cancel].client, self.flights[cancel].identity);
+        // Not when it was born: that is the request's own.
+        let name = |identity: Option<Identity>| identity.map(|identity| identity.id);
+        let (key, asked) = (self.flights[cancel].client, name(self.flights[cancel].identity));
         let how = match self.flights[cancel].blocking {
             Some(Blocking::Cancel(how)) => how,
             _ => CancelHow::Gone,
@@ -179,7 +183,7 @@ impl Engine {
         self.free_cancel(cancel);
         let Some(wait) = self.clients[key as usize].wait.as_mut().filter(|w| w.cancel == Some(cancel)) else { return };
         wait.cancel = None;
-        if self.flights[wait.flight].identity != identity {
+        if name(self.flights[wait.flight].identity) != asked {
             self.end_wait(key, how);
         }
     }
@@ -234,8 +238,22 @@ impl Engine {
     /// Tells a shard that nobody waits for this any more.
     pub(super) fn tell_gone(&mut self, (shard, slot, identity): (ShardIndex, Option<Slot>, Identity)) {
         if let Some(cancel) = self.claim_cancel(self.nobody, CancelHow::Gone, Some(identity)) {
+            self.flights[cancel].deadline = self.now + GONE_PATIENCE;
             self.launch(cancel, shard, slot);
         }
+    }
+
+    /// What the shard is to be told of a request that is given up: whoever waits under its name would get elements for
+    /// nobody.
+    pub(super) fn given_up_wait(&self, key: FlightKey) -> Option<(ShardIndex, Option<Slot>, Identity)> {
+        let flight = &self.flights[key];
+        let waits = flight.blocking == Some(Blocking::Wait) && flight.hands > 0;
+        Some((flight.shard, flight.slot, flight.identity.filter(|_| waits)?))
+    }
+
+    /// Whether every client is gone, and the shards know of all that waited.
+    pub fn is_drained(&self) -> bool {
+        self.client_count() == 0 && self.clients[self.nobody as usize].cancels == 0
     }
 
     /// The clients that have a socket.

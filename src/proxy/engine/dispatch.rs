@@ -204,8 +204,10 @@ impl Engine {
             if handed {
                 self.came_back(flight.node);
             }
+            let gone = self.given_up_wait(key);
             self.give_up(key, outcome);
             self.reopen_line(client_key, shard);
+            gone.into_iter().for_each(|gone| self.tell_gone(gone));
         }
     }
 

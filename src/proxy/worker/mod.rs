@@ -271,7 +271,7 @@ impl Worker {
     }
 
     fn finish_if_drained(&self) {
-        if self.draining.get() && self.engine.borrow().client_count() == 0 {
+        if self.draining.get() && self.engine.borrow().is_drained() {
             self.done.send_replace(true);
         }
     }

@@ -73,6 +73,21 @@ fn a_time_that_is_over_is_told_to_the_shard_and_its_word_is_the_answer() {
 }
 
 #[test]
+fn a_wait_is_ended_once_though_time_went_by() {
+    let mut w = World::new();
+    let (c, got) = w.blocked("2.5");
+    w.pass(3, &[0]);
+    let cancel = w.take(0);
+    let names = [&got, &cancel].map(|got| got.head.identity.unwrap());
+    assert!(names[0].id == names[1].id && names[0].born < names[1].born);
+    w.reply(0, &cancel, 30, "");
+    assert!(w.nodes[0].got.is_empty(), "the same name is not asked about again");
+    w.reply(0, &got, 30, "*-1\r\n");
+    assert_eq!(w.read(c), "*-1\r\n");
+    w.nothing_left();
+}
+
+#[test]
 fn a_new_leader_is_asked_under_the_same_name() {
     let mut w = World::new();
     let (c, got) = w.blocked("10");
@@ -192,11 +207,21 @@ fn without_a_leader_a_wait_ends_without_one() {
 #[test]
 fn a_shard_that_does_not_answer_is_not_waited_for_past_the_deadline() {
     let mut w = World::new();
-    let (c, _) = w.blocked("1");
+    let (c, got) = w.blocked("1");
     w.pass(10, &[0, 1, 2]);
     assert_eq!(w.read(c), "");
     w.pass(3, &[0, 1, 2]);
     assert!(w.read(c).starts_with("-TIMEOUT the outcome of this write is unknown"));
+    // Should it wait there all the same, it would be served for nobody.
+    let (cancel, gone) = (w.take(0), w.take(0));
+    assert!(is_cancel(&cancel, CancelHow::Timeout) && is_cancel(&gone, CancelHow::Gone));
+    assert_eq!(gone.head.identity.unwrap().id, got.head.identity.unwrap().id);
+    w.engine.drain();
+    w.turn();
+    assert!(w.engine.client_count() == 0 && !w.engine.is_drained());
+    w.reply(0, &gone, 20, "");
+    assert!(w.engine.is_drained());
+    w.nothing_left();
 }
 
 #[test]

@@ -215,7 +215,7 @@ impl World {
                 leader: Some(id(leader)),
                 applied: LogIndex(applied),
                 committed: LogIndex(applied),
-                log_time: LogTime(1),
+                log_time: LogTime(1 + self.now.since(Moment::default()).as_millis() as u64),
                 ownership: Revision(1),
             }
         });
