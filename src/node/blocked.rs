@@ -15,7 +15,7 @@ use super::machine::Outcome;
 use super::replica::{Replica, Turn};
 use crate::keyspace::{Answer, Entry, Keyspace, Served};
 use crate::net::Moment;
-use crate::protocol::frame::RefusalReason;
+use crate::protocol::frame::{RefusalReason, RequestHead};
 use crate::protocol::identity::{CancelHow, Identity};
 use crate::topology::{LogIndex, WriteId};
 
@@ -93,6 +93,12 @@ impl Replica {
     /// Requests of blocked clients that are held here.
     pub fn blocked(&self) -> usize {
         self.blocked.len()
+    }
+
+    /// Whether a request has a name that the state knows: it is asked for again, and gets what it got or waits on.
+    pub(super) fn was_taken(&self, head: &RequestHead) -> bool {
+        let keyspace = self.machine.keyspace();
+        head.identity.is_some_and(|identity| keyspace.is_some_and(|keyspace| keyspace.knows_write(identity.id)))
     }
 
     /// Answers the blocked clients that the last entry served or let go.

@@ -273,12 +273,6 @@ impl Replica {
         self.proposals.push(Proposal { data: data.into(), ticket: Some(ticket), deadline, in_flight });
     }
 
-    /// Whether a request has a name that the state knows: it is asked for again, and gets what it got or waits on.
-    fn was_taken(&self, head: &RequestHead) -> bool {
-        let keyspace = self.machine.keyspace();
-        head.identity.is_some_and(|identity| keyspace.is_some_and(|keyspace| keyspace.knows_write(identity.id)))
-    }
-
     /// An answer like any other: what the client sends after it is taken.
     fn answer_out_of_memory(&mut self, transaction: bool, ticket: Ticket, turn: &mut Turn<'_>) {
         self.counts.out_of_memory += 1;
