@@ -16,7 +16,7 @@ impl Engine {
     /// A node answered a request.
     pub(super) fn take_reply(&mut self, node: NodeIndex, head: ReplyHead, body: &[u8], large: Option<Bytes>) {
         let Some(key) = self.flights.find(head.id).filter(|k| self.is_handed_to(*k, node)) else { return };
-        self.came_back(node);
+        self.came_back(key);
         let flight = &self.flights[key];
         let (client_key, shard) = (flight.client, flight.shard);
         let outcome = if is_error(body) { Outcome::Error } else { Outcome::Ok };

@@ -60,7 +60,7 @@ impl Engine {
             let link = &mut self.links[node.at()];
             link.put_request(&head, &flight.bytes, flight.large.as_ref());
             flight.position = link.outbox.position();
-            self.routing.node_mut(node).in_flight += 1;
+            self.routing.node_mut(node).in_flight += u32::from(!flight.is_idle());
             if !link.dirty {
                 link.dirty = true;
                 self.dirty_nodes.push(node);
@@ -81,7 +81,7 @@ impl Engine {
     /// A node did not execute a request.
     pub(super) fn take_refusal(&mut self, node: NodeIndex, refusal: Refusal) {
         let Some(key) = self.flights.find(refusal.id).filter(|k| self.is_handed_to(*k, node)) else { return };
-        self.came_back(node);
+        self.came_back(key);
         self.stats.retries(refusal.reason).add(1);
         let flight = &mut self.flights[key];
         flight.refused = Some(refusal.reason);
@@ -202,7 +202,7 @@ impl Engine {
             let outcome =
                 if (handed || flight.hands > 0) && flight.write { Outcome::Unknown } else { Outcome::TimedOut };
             if handed {
-                self.came_back(flight.node);
+                self.came_back(key);
             }
             let gone = self.given_up_wait(key);
             self.give_up(key, outcome);
@@ -216,9 +216,11 @@ impl Engine {
         flight.state == State::Handed && flight.node == node
     }
 
-    pub(super) fn came_back(&mut self, node: NodeIndex) {
-        let node = self.routing.node_mut(node);
-        node.in_flight = node.in_flight.saturating_sub(1);
+    /// A handed request is at its node no more.
+    pub(super) fn came_back(&mut self, key: FlightKey) {
+        let flight = &self.flights[key];
+        let node = self.routing.node_mut(flight.node);
+        node.in_flight = node.in_flight.saturating_sub(u32::from(!flight.is_idle()));
     }
 }
 

@@ -134,6 +134,11 @@ impl Flight {
         }
     }
 
+    /// Whether its node has no work with it: a blocked client may wait there for days, and is asked for again.
+    pub fn is_idle(&self) -> bool {
+        self.blocking == Some(Blocking::Wait)
+    }
+
     /// The request's or the reply's bytes.
     pub fn body(&self) -> &[u8] {
         self.large.as_deref().unwrap_or(&self.bytes)

@@ -94,10 +94,13 @@ impl Engine {
             match change {
                 NodeChange::Added(node) if node.at() == self.links.len() => self.new_link(node),
                 NodeChange::Moved(node) | NodeChange::Removed(node)
-                    if self.handed_to(node).iter().any(|key| self.flights[*key].write) =>
+                    if self
+                        .handed_to(node)
+                        .iter()
+                        .any(|key| self.flights[*key].write && !self.flights[*key].is_idle()) =>
                 {
                     // An edit must cause no error (P5): what the node has is answered over the old connection. Reads
-                    // alone are asked again.
+                    // and blocked clients alone are asked again.
                     self.links[node.at()].leaving = true;
                     self.routing.node_mut(node).up = false;
                 }

@@ -145,7 +145,7 @@ impl Engine {
         let flight = &self.flights[key];
         match flight.state {
             State::Handed => {
-                self.came_back(flight.node);
+                self.came_back(key);
                 self.leave_line(key);
             }
             State::Waiting | State::Refused => self.leave_line(key),

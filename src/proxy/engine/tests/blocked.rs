@@ -191,6 +191,32 @@ fn a_client_is_unblocked_by_another() {
 }
 
 #[test]
+fn a_node_whose_address_changes_is_not_kept_by_those_who_wait_there() {
+    let mut w = World::new();
+    let (c, got) = w.blocked("0");
+    let other = w.client();
+    w.send(other, &["SET", &key_of(0, 1), "1"]);
+    let set = w.take(0);
+    assert_eq!(w.engine.routing().node(NodeIndex(0)).in_flight, 1, "who waits is no work");
+    let mut catalog = Catalog::clone(&w.catalog);
+    catalog.revision = Revision(2);
+    catalog.nodes.get_mut(&NodeName::new("n1")).unwrap().addr = "127.0.0.1:9".to_owned();
+    w.engine.learn_catalog(&Arc::new(catalog));
+    w.turn();
+    w.reply(0, &set, 11, "+OK\r\n");
+    assert_eq!(w.read(other), "+OK\r\n");
+    w.tick(100);
+    w.push_status(0);
+    w.turn();
+    let again = w.take(0);
+    assert_eq!(again.head.identity, got.head.identity);
+    w.reply(0, &again, 20, POPPED);
+    assert_eq!(w.read(c), POPPED);
+    assert_eq!(w.engine.routing().node(NodeIndex(0)).in_flight, 0);
+    w.nothing_left();
+}
+
+#[test]
 fn without_a_leader_a_wait_ends_without_one() {
     let mut w = World::new();
     w.cut(0);
