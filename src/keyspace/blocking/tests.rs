@@ -309,7 +309,13 @@ proptest! {
         (0..4).for_each(|key| k.own(Slot::of_key(format!("k{key}").as_bytes()), Epoch(1)));
         let (mut pushed, mut answers) = (0_u64, BTreeMap::<u64, String>::new());
         let mut lines = BTreeMap::<u64, String>::new();
+        let mut arrivals = Vec::<u64>::new();
         for step in steps {
+            let is_due = |sequence: &u64, key: &str| k.waiter_slot(identity(*sequence).id).is_some() && waits_for(&lines[sequence], key);
+            let next: Vec<u64> = match &step {
+                Step::Push { key, count } => arrivals.iter().filter(|s| is_due(s, &format!("k{key}"))).take(*count).copied().collect(),
+                _ => Vec::new(),
+            };
             match step {
                 Step::Block { sequence, keys, left } => {
                     let keys: Vec<String> = keys.iter().map(|key| format!("k{key}")).collect();
@@ -328,7 +334,10 @@ proptest! {
                 Step::Cancel { sequence } => cancel(&mut k, sequence, CancelHow::Timeout),
                 Step::Restore => k = restored(&k, 0),
             }
-            for (sequence, reply) in served(&mut k) {
+            arrivals.extend(k.waiters().map(|(id, _)| id.sequence).filter(|s| !arrivals.contains(s)).collect::<Vec<_>>());
+            let served = served(&mut k);
+            prop_assert!(served.iter().map(|(sequence, _)| sequence).take(next.len()).eq(&next), "{:?} {:?}", next, served);
+            for (sequence, reply) in served {
                 if let Some(before) = answers.insert(sequence, reply.clone()) {
                     prop_assert_eq!(before, reply, "answered twice, differently");
                 }
@@ -345,6 +354,13 @@ proptest! {
         seen.sort_unstable();
         prop_assert_eq!(seen, (0..pushed).collect::<Vec<_>>());
     }
+}
+
+/// Whether the client of a request waits for this key.
+fn waits_for(line: &str, key: &str) -> bool {
+    let words: Vec<&str> = line.split(' ').collect();
+    let keys = if words[0] == "BLMOVE" { &words[1..2] } else { &words[1..words.len() - 1] };
+    keys.contains(&key)
 }
 
 /// Sends a request under its number, always the same request under the same number.
