@@ -46,6 +46,8 @@ pub struct Wait {
     pub flight: FlightKey,
     /// The request that ends it, once there is one.
     pub cancel: Option<FlightKey>,
+    /// How it is to end, once that is so.
+    pub ending: Option<CancelHow>,
     /// When its time is over.
     pub until: Option<Moment>,
 }
@@ -61,7 +63,7 @@ impl Engine {
         flight.class = CommandClass::Blocking;
         flight.deadline = self.now + FOREVER;
         let client = &mut self.clients[key as usize];
-        client.wait = Some(Box::new(Wait { flight: flight_key, cancel: None, until }));
+        client.wait = Some(Box::new(Wait { flight: flight_key, cancel: None, ending: None, until }));
         if let Some(until) = until {
             self.timeouts.insert((until, key, client.id));
         }
@@ -100,6 +102,12 @@ impl Engine {
             && self.flights[cancel].state != State::Handed
         {
             self.flights[cancel].identity = identity;
+        }
+        // The end of its old name came back before this did: it does not wait anew.
+        if let Some(wait) = self.clients[key as usize].wait.as_ref().filter(|wait| wait.cancel.is_none())
+            && let Some(how) = wait.ending
+        {
+            self.end_wait(key, how);
         }
         false
     }
@@ -153,7 +161,7 @@ impl Engine {
         let Some(cancel) = self.claim_cancel(key, how, identity) else { return };
         self.flights[cancel].resp3 = self.flights[wait.flight].resp3;
         if let Some(wait) = self.clients[key as usize].wait.as_mut() {
-            wait.cancel = Some(cancel);
+            (wait.cancel, wait.ending) = (Some(cancel), Some(how));
         }
         self.launch(cancel, shard, slot);
     }

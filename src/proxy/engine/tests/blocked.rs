@@ -138,6 +138,20 @@ fn one_who_was_taken_for_gone_waits_anew() {
 }
 
 #[test]
+fn one_who_was_taken_for_gone_does_not_wait_anew_when_his_time_is_over() {
+    let mut w = World::new();
+    let (c, got) = w.blocked("0.5");
+    w.tick(500);
+    let cancel = w.take(0);
+    w.reply(0, &cancel, 30, "");
+    w.refuse(0, &got, RefusalReason::Cancelled, None);
+    assert_eq!(w.read(c), "*-1\r\n");
+    w.send(c, &["PING"]);
+    assert_eq!(w.read(c), "+PONG\r\n");
+    w.nothing_left();
+}
+
+#[test]
 fn the_shard_is_told_of_those_who_went_away() {
     let mut w = World::new();
     let (c, got) = w.blocked("0");
