@@ -11,6 +11,9 @@ use super::log_window::{LogEntry, LogWindow};
 use super::{HardState, MemberChange, Members, Message, SnapshotPoint};
 use crate::topology::{LogIndex, ReplicaId, Term};
 
+/// What a leader keeps of entries that every member has: a little, for whoever still asks by mistake.
+const SPARE_WINDOW_BYTES: usize = 256 * 1024;
+
 /// How a group behaves. All times are in ticks.
 #[derive(Clone, Copy, Debug)]
 pub struct GroupOptions {
@@ -321,13 +324,20 @@ impl Group {
         self.raw.raft.snap().is_some_and(|snapshot| snapshot.get_metadata().index == index.0)
     }
 
-    /// Forgets entries so that at most `bytes_max` of them stay, none that is not applied, and, unless that would keep
-    /// more, none that an active follower still needs.
+    /// Forgets applied entries so that at most `bytes_max` of them stay. A leader forgets more: nearly all that every
+    /// other member has, which it will not be asked for again.
     pub fn compact(&mut self, bytes_max: usize) {
-        if self.raw.store().bytes() > bytes_max {
-            let cut = self.raw.store().cut_for(bytes_max / 2);
-            self.raw.mut_store().compact(cut);
-        }
+        let bytes = self.raw.store().bytes();
+        let cut = if bytes > bytes_max {
+            self.raw.store().cut_for(bytes_max / 2, LogIndex(u64::MAX))
+        } else if bytes > SPARE_WINDOW_BYTES
+            && let Some(everywhere) = self.matched_everywhere()
+        {
+            self.raw.store().cut_for(SPARE_WINDOW_BYTES, everywhere)
+        } else {
+            return;
+        };
+        self.raw.mut_store().compact(cut);
     }
 
     /// Gives the leadership to `replica`, or not: watch who leads.
@@ -403,6 +413,13 @@ impl Group {
         }
         let progress = self.raw.raft.prs().iter();
         progress.map(|(id, p)| (ReplicaId(*id), LogIndex(p.matched), p.recent_active)).collect()
+    }
+
+    /// The last entry that every member is known to have; none on others than the leader.
+    fn matched_everywhere(&self) -> Option<LogIndex> {
+        let leads = self.raw.raft.state == StateRole::Leader;
+        let least = self.raw.raft.prs().iter().map(|(_, progress)| progress.matched).min();
+        least.filter(|_| leads).map(LogIndex)
     }
 
     fn apply(&mut self, committed: Vec<Entry>, effects: &mut Effects) {

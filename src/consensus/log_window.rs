@@ -105,12 +105,12 @@ impl LogWindow {
         self.entries.get(usize::try_from(place).ok()?).map(|entry| (Term(entry.term), entry.data.clone()))
     }
 
-    /// The lowest index to keep so that at most `bytes_max` of entries stay.
-    pub(super) fn cut_for(&self, bytes_max: usize) -> LogIndex {
+    /// Where to cut so that at most `bytes_max` of entries stay, at most at `last`. Costs a step for each entry cut off.
+    pub(super) fn cut_for(&self, bytes_max: usize, last: LogIndex) -> LogIndex {
         let mut bytes = self.entries_bytes;
         let mut index = self.start.index.0;
         for entry in &self.entries {
-            if bytes <= bytes_max {
+            if bytes <= bytes_max || entry.index > last.0 {
                 break;
             }
             bytes -= entry.data.len();
@@ -180,5 +180,25 @@ impl Storage for LogWindow {
         meta.term = self.applied.term.0;
         *meta.mut_conf_state() = self.applied.members.to_conf_state();
         Ok(snapshot)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::topology::ReplicaId;
+
+    #[test]
+    fn a_cut_leaves_what_was_asked_for_and_what_lies_behind_the_last_that_may_go() {
+        let mut window = LogWindow::new(SnapshotPoint::birth([ReplicaId(1)]), HardState::default());
+        let first = window.start.index.0 + 1;
+        let entry = |index| Entry { index, data: vec![0; 100].into(), ..Entry::default() };
+        window.append(&(first..first + 10).map(entry).collect::<Vec<_>>());
+        assert_eq!(window.cut_for(300, LogIndex(u64::MAX)), LogIndex(first + 6));
+        assert_eq!(window.cut_for(300, LogIndex(first + 2)), LogIndex(first + 2), "a member still needs the others");
+        assert_eq!(window.cut_for(2000, LogIndex(u64::MAX)), window.start.index);
+        window.applied.index = LogIndex(first + 9);
+        window.compact(LogIndex(first + 2));
+        assert_eq!((window.bytes(), window.start.index), (700, LogIndex(first + 2)));
     }
 }
