@@ -290,7 +290,7 @@ impl Engine {
         }
     }
 
-    /// Whether a proxy's request may be taken: [`can_be_logged`].
+    /// Whether a proxy's request may be taken, by what `admission` says.
     pub fn can_be_logged(&mut self, head: &RequestHead, body: &[u8]) -> bool {
         can_be_logged(head, body, &mut self.spans)
     }
