@@ -216,8 +216,10 @@ impl Generator {
             let length = self.pick(&[1, command.len() - 1]);
             return command.truncate(length);
         }
-        // SORT of a key in another slot than its patterns is an error of ours alone.
-        let ways = if command[0].starts_with(b"SORT") { 2 } else { 4 };
+        // SORT of a key in another slot than its patterns is an error of ours alone, and lexical ranges have no meaning
+        // where a spoiled score is not that of all others.
+        let lexical = command.iter().any(|arg| arg == sorted_sets::LEXICAL);
+        let ways = if lexical || command[0].starts_with(b"SORT") { 2 } else { 4 };
         match self.random.random_range(0..ways) {
             0 if command.len() > 1 => drop(command.pop()),
             1 => {

@@ -11,7 +11,7 @@ pub const SORTED_SETS: Mix = Mix {
 };
 
 /// All members of this key have the same score.
-const LEXICAL: &[u8] = b"zlex";
+pub(super) const LEXICAL: &[u8] = b"zlex";
 const SCORES: [&str; 34] = [
     "0",
     "-0",
