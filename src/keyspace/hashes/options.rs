@@ -1,7 +1,7 @@
 //! What the commands on expiring fields are given: a time, conditions, and the fields behind their number.
 
 use super::super::call::{CommandError, CommandResult, Word, integer};
-use super::super::strings::{GivenTime, Unit};
+use super::super::strings::{ExpiryOption, GivenTime, Unit};
 use crate::protocol::errors;
 use crate::protocol::numbers::parse_i64;
 use crate::protocol::request::Args;
@@ -47,20 +47,6 @@ pub enum Presence {
     There,
 }
 
-/// What becomes of the expiries of the fields.
-#[derive(Clone, Copy, Debug, Default)]
-pub enum Expiry<'a> {
-    /// Not said.
-    #[default]
-    Unsaid,
-    /// KEEPTTL.
-    Keep,
-    /// PERSIST.
-    Persist,
-    /// EX, PX, EXAT or PXAT.
-    At(GivenTime<'a>),
-}
-
 /// The options of HSETEX, or of HGETEX, which has those about expiry only.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct TimedOptions<'a> {
@@ -69,7 +55,7 @@ pub struct TimedOptions<'a> {
     /// FNX or FXX: of every field.
     pub fields: Presence,
     /// The rest.
-    pub expiry: Expiry<'a>,
+    pub expiry: ExpiryOption<'a>,
 }
 
 impl<'a> TimedOptions<'a> {
@@ -84,11 +70,11 @@ impl<'a> TimedOptions<'a> {
                 b"XX" if sets && options.key != Absent => options.key = There,
                 b"FNX" if sets && options.fields != There => options.fields = Absent,
                 b"FXX" if sets && options.fields != Absent => options.fields = There,
-                b"KEEPTTL" if sets && matches!(options.expiry, Expiry::Unsaid | Expiry::Keep) => {
-                    options.expiry = Expiry::Keep;
+                b"KEEPTTL" if sets && matches!(options.expiry, ExpiryOption::Unsaid | ExpiryOption::Keep) => {
+                    options.expiry = ExpiryOption::Keep;
                 }
-                b"PERSIST" if !sets && matches!(options.expiry, Expiry::Unsaid | Expiry::Persist) => {
-                    options.expiry = Expiry::Persist;
+                b"PERSIST" if !sets && matches!(options.expiry, ExpiryOption::Unsaid | ExpiryOption::Persist) => {
+                    options.expiry = ExpiryOption::Persist;
                 }
                 word => {
                     position += 1;
@@ -104,12 +90,12 @@ impl<'a> TimedOptions<'a> {
     fn give_time(&mut self, word: &[u8], text: Option<&'a [u8]>) -> CommandResult {
         let (unit, absolute) = GivenTime::form(word).ok_or(errors::SYNTAX)?;
         let fits = match self.expiry {
-            Expiry::Unsaid => true,
-            Expiry::At(other) => (other.unit, other.absolute) == (unit, absolute),
-            Expiry::Keep | Expiry::Persist => false,
+            ExpiryOption::Unsaid => true,
+            ExpiryOption::At(other) => (other.unit, other.absolute) == (unit, absolute),
+            ExpiryOption::Keep | ExpiryOption::Persist => false,
         };
         let text = text.filter(|_| fits).ok_or(errors::SYNTAX)?;
-        self.expiry = Expiry::At(GivenTime { text, unit, absolute });
+        self.expiry = ExpiryOption::At(GivenTime { text, unit, absolute });
         Ok(())
     }
 }

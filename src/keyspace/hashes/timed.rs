@@ -2,9 +2,10 @@
 
 use super::super::call::{CommandResult, WriteCall};
 use super::super::record::ExpireAt;
+use super::super::strings::ExpiryOption;
 use super::super::value::{FieldExpiry, Hash};
 use super::changed;
-use super::options::{Expiry, Presence, TimedOptions, deadline, fields_from, fields_word};
+use super::options::{Presence, TimedOptions, deadline, fields_from, fields_word};
 use crate::protocol::errors;
 use crate::protocol::reply::ReplyWriter;
 
@@ -20,7 +21,7 @@ pub fn hsetex(call: &mut WriteCall<'_>) -> CommandResult {
         return Ok(());
     }
     let at = match options.expiry {
-        Expiry::At(given) => Some(deadline(given, now_ms, "hsetex")?),
+        ExpiryOption::At(given) => Some(deadline(given, now_ms, "hsetex")?),
         _ => None,
     };
     let names = || (first..args.len()).step_by(2).map(|position| args.get(position));
@@ -30,7 +31,7 @@ pub fn hsetex(call: &mut WriteCall<'_>) -> CommandResult {
         return Ok(());
     }
     let expiry = match options.expiry {
-        Expiry::Keep => FieldExpiry::Kept,
+        ExpiryOption::Keep => FieldExpiry::Kept,
         _ => FieldExpiry::Is(at.and_then(ExpireAt::new)),
     };
     call.keyspace.edit_collection(key, |hash: &mut Hash| {
@@ -63,10 +64,10 @@ pub fn hgetex(call: &mut WriteCall<'_>) -> CommandResult {
     let first = fields_from(args, word, 1)?;
     call.collection::<Hash>(key)?;
     let at = match options.expiry {
-        Expiry::At(given) => Some(deadline(given, now_ms, "hgetex")?),
+        ExpiryOption::At(given) => Some(deadline(given, now_ms, "hgetex")?),
         _ => None,
     };
-    let persist = matches!(options.expiry, Expiry::Persist);
+    let persist = matches!(options.expiry, ExpiryOption::Persist);
     let reply = &mut call.reply;
     reply.array(args.len() - first);
     call.keyspace.edit_collection(key, |hash: &mut Hash| {

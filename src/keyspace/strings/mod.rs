@@ -9,5 +9,5 @@ mod range;
 pub use basic::{get, getdel, getex, getset, mget, mset, msetnx, set, setex, setnx};
 pub use counter::{decrby, incr, incrby, incrbyfloat};
 pub use lcs::lcs;
-pub use options::{GivenTime, Unit};
+pub use options::{ExpiryOption, GivenTime, Unit};
 pub use range::{append, getrange, setrange, strlen};

@@ -62,7 +62,7 @@ pub enum Condition {
     Present,
 }
 
-/// What becomes of the expiry.
+/// What becomes of the expiry of a key, or of fields.
 #[derive(Clone, Copy, Debug, Default)]
 pub enum ExpiryOption<'a> {
     /// Not given.
