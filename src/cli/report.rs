@@ -58,6 +58,8 @@ pub struct ShardStatus {
     bytes: u64,
     /// Keys and bytes by type; types without keys are left out.
     types: BTreeMap<String, TypeReport>,
+    /// Clients that wait for its keys.
+    clients_blocked: u64,
     /// Its replicas.
     pub replicas: Vec<ReplicaView>,
 }
@@ -250,6 +252,7 @@ fn shard(gathered: &Gathered, catalog: &Catalog, record: &ShardRecord) -> ShardS
         keys: best.map_or(0, |(_, replica)| replica.keys),
         bytes: best.map_or(0, |(_, replica)| replica.bytes),
         types: best.map_or_else(BTreeMap::new, |(_, replica)| replica.types.clone()),
+        clients_blocked: best.map_or(0, |(_, replica)| replica.clients_blocked),
         replicas: record.replicas.iter().map(|replica| view(&replica.node)).collect(),
     }
 }
@@ -298,6 +301,7 @@ mod tests {
             keys: applied,
             bytes: applied * 10,
             types: BTreeMap::from([("string".to_owned(), TypeReport { keys: applied, bytes: applied * 10 })]),
+            clients_blocked: 0,
             slots: 16384,
             readable: true,
         };
@@ -341,7 +345,7 @@ mod tests {
             {"node": "n2", "role": "leader", "applied": 100, "lag": 1, "alive": true},
             {"node": "n3", "role": null, "applied": null, "lag": null, "alive": false},
         ]);
-        let shard = json!({"name": "a", "leader": "n2", "term": 5, "slots": 16384, "keys": 100, "bytes": 1000, "types": {"string": {"keys": 100, "bytes": 1000}}, "replicas": replicas});
+        let shard = json!({"name": "a", "leader": "n2", "term": 5, "slots": 16384, "keys": 100, "bytes": 1000, "types": {"string": {"keys": 100, "bytes": 1000}}, "clients_blocked": 0, "replicas": replicas});
         assert_eq!(report["shards"], json!([shard]));
         assert_eq!(report["catalog"]["leader"], json!(null));
     }

@@ -145,6 +145,7 @@ fn report(node: &Node) -> NodeReport {
             keys: usage.keys,
             bytes: usage.bytes,
             types: types.collect(),
+            clients_blocked: replica.machine.keyspace().map_or(0, |keyspace| keyspace.blocking_usage().waiters),
             slots: replica.machine.slots(),
             readable: status.readable,
         }

@@ -210,6 +210,9 @@ pub struct ReplicaReport {
     /// Of these, by type; types without keys are left out.
     #[serde(default)]
     pub types: BTreeMap<String, TypeReport>,
+    /// Clients that wait for its keys.
+    #[serde(default)]
+    pub clients_blocked: u64,
     /// How many slots it owns.
     pub slots: u32,
     /// Whether it can serve reads now.

@@ -17,11 +17,19 @@ fn connect(address: &str) -> Connection {
     connection
 }
 
-/// How many clients the proxy says to be blocked.
+/// How many clients the proxy says to be blocked. Their requests may still be on their way.
 fn blocked(connection: &mut Connection) -> u64 {
     let info: String = cmd("INFO").arg("clients").query(connection).unwrap();
     let line = info.lines().find_map(|line| line.strip_prefix("blocked_clients:")).unwrap();
     line.trim().parse().unwrap()
+}
+
+/// Waits until so many clients are in the shard's queues.
+fn await_queued(cluster: &Cluster, count: u64) {
+    until("clients in the queues", || match cluster.shard("a")["clients_blocked"].as_u64() {
+        Some(found) if found == count => Ok(()),
+        found => Err(format!("{found:?} queued, not {count}")),
+    });
 }
 
 fn await_blocked(connection: &mut Connection, count: u64) {
@@ -120,7 +128,8 @@ fn blocked_clients_outlive_their_leader_in_the_order_of_arrival() {
                         cmd("BLPOP").arg("k").arg(0).query(&mut connect(address)).unwrap();
                     element
                 });
-                await_blocked(&mut control, number + 1);
+                // The order of arrival is the shard's: two connections may come over two workers.
+                await_queued(&cluster, number + 1);
                 waiter
             })
             .collect();
