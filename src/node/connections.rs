@@ -1,7 +1,8 @@
 //! The sockets of a node: what is to be written to each, and what each speaks.
 //!
 //! A reply is appended to its connection's buffer; one write per socket and turn sends what has gathered. A connection
-//! whose buffer is long is not read until it drained ([`Outlet::is_clogged`]).
+//! whose buffer is long is not read until it drained ([`Outlet::is_clogged`]). What a socket is matters to nothing but its
+//! [flush](Outlet::flush): a simulation has sockets of its own.
 
 use std::collections::HashMap;
 use std::io;
@@ -30,9 +31,9 @@ const KEEP_BYTES_MAX: usize = 1 << 20;
 
 /// A socket and what waits to be written to it.
 #[derive(Debug)]
-pub struct Outlet {
+pub struct Outlet<S = Rc<TcpStream>> {
     /// The socket.
-    pub stream: Rc<TcpStream>,
+    pub stream: S,
     /// What waits; the first [`written`](Self::flush) bytes are sent.
     pub out: Vec<u8>,
     written: usize,
@@ -40,12 +41,24 @@ pub struct Outlet {
     pub waits: bool,
 }
 
-impl Outlet {
+impl<S> Outlet<S> {
     /// Nothing waits.
-    pub const fn new(stream: Rc<TcpStream>) -> Self {
+    pub const fn new(stream: S) -> Self {
         Self { stream, out: Vec::new(), written: 0, waits: false }
     }
 
+    /// How much is unsent.
+    pub const fn unsent_bytes(&self) -> usize {
+        self.out.len() - self.written
+    }
+
+    /// Whether so much is unsent that no more should be asked for.
+    pub const fn is_clogged(&self) -> bool {
+        self.unsent_bytes() > OUTLET_BYTES_MAX
+    }
+}
+
+impl Outlet {
     /// Sends what the socket takes. `true`: all of it.
     ///
     /// # Errors
@@ -67,16 +80,6 @@ impl Outlet {
             self.out.clear();
         }
         Ok(true)
-    }
-
-    /// How much is unsent.
-    pub const fn unsent_bytes(&self) -> usize {
-        self.out.len() - self.written
-    }
-
-    /// Whether so much is unsent that no more should be asked for.
-    pub const fn is_clogged(&self) -> bool {
-        self.unsent_bytes() > OUTLET_BYTES_MAX
     }
 }
 
@@ -140,10 +143,10 @@ pub enum Dialect {
 }
 
 /// An accepted connection.
-pub struct Connection {
+pub struct Connection<S = Rc<TcpStream>> {
     generation: u32,
     /// What waits to be written.
-    pub outlet: Outlet,
+    pub outlet: Outlet<S>,
     /// What it speaks.
     pub dialect: Dialect,
     /// Whether it is to be closed once everything is written.
@@ -152,18 +155,23 @@ pub struct Connection {
 }
 
 /// All accepted connections.
-#[derive(Default)]
-pub struct Connections {
-    slab: Slab<Connection>,
+pub struct Connections<S = Rc<TcpStream>> {
+    slab: Slab<Connection<S>>,
     generation: u32,
     dirty: Vec<usize>,
     /// For redirects.
     pub catalog: Option<Arc<Catalog>>,
 }
 
-impl Connections {
+impl<S> Default for Connections<S> {
+    fn default() -> Self {
+        Self { slab: Slab::new(), generation: 0, dirty: Vec::new(), catalog: None }
+    }
+}
+
+impl<S> Connections<S> {
     /// Takes a connection; returns its place.
-    pub fn insert(&mut self, stream: Rc<TcpStream>, dialect: Dialect) -> usize {
+    pub fn insert(&mut self, stream: S, dialect: Dialect) -> usize {
         self.generation = self.generation.wrapping_add(1);
         let generation = self.generation;
         let outlet = Outlet::new(stream);
@@ -176,12 +184,12 @@ impl Connections {
     }
 
     /// The connection at a place.
-    pub fn get(&mut self, key: usize) -> Option<&mut Connection> {
+    pub fn get(&mut self, key: usize) -> Option<&mut Connection<S>> {
         self.slab.get_mut(key)
     }
 
     /// The connection at a place, which will be flushed at the end of the turn.
-    pub fn get_dirty(&mut self, key: usize) -> Option<&mut Connection> {
+    pub fn get_dirty(&mut self, key: usize) -> Option<&mut Connection<S>> {
         let connection = self.slab.get_mut(key)?;
         if !connection.dirty {
             connection.dirty = true;
@@ -210,13 +218,18 @@ impl Connections {
         self.slab.len()
     }
 
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.slab.is_empty()
+    }
+
     /// The ticket of a request on the connection at a place.
     pub fn ticket(&self, key: usize, id: u64, client: u64, generation: u32, shard: ShardId) -> Ticket {
         let connection_generation = self.slab.get(key).map_or(0, |c| c.generation);
         Ticket { connection: key as u32, connection_generation, id, client, generation, shard }
     }
 
-    fn holder(&mut self, ticket: Ticket) -> Option<&mut Connection> {
+    fn holder(&mut self, ticket: Ticket) -> Option<&mut Connection<S>> {
         let key = ticket.connection as usize;
         if self.slab.get(key)?.generation != ticket.connection_generation {
             return None;
@@ -231,7 +244,7 @@ impl Connections {
     }
 }
 
-impl Answers for Connections {
+impl<S> Answers for Connections<S> {
     fn reply(&mut self, ticket: Ticket, index: LogIndex, reply: &[u8]) {
         let Some(connection) = self.holder(ticket) else { return };
         match &mut connection.dialect {

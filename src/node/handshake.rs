@@ -6,16 +6,14 @@ use std::time::Duration;
 
 use tokio::net::TcpStream;
 
-use super::connections::{Dialect, Refused};
-use super::server::{Node, Shared};
-use crate::protocol::control::{Hello, PeerRole, Welcome};
-use crate::protocol::frame::{Assembler, Kind, PREAMBLE, put_message, split_frame};
-use crate::topology::NodeName;
+use super::connections::Dialect;
+use super::gate;
+use super::server::Shared;
+use crate::protocol::control::{Hello, Welcome};
+use crate::protocol::frame::{Kind, PREAMBLE, put_message};
 
 /// How long a newcomer may take to say who it is.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// The longest `Hello` or `Welcome`.
-const HELLO_BYTES_MAX: usize = 64 * 1024;
 
 /// A connection that may stay.
 pub struct Accepted {
@@ -38,18 +36,19 @@ pub async fn first_byte(stream: &TcpStream) -> io::Result<u8> {
 pub async fn accept(shared: &Shared, stream: &Rc<TcpStream>) -> io::Result<Accepted> {
     let (hello, rest) = tokio::time::timeout(PATIENCE, read_greeting(stream, true, Kind::Hello)).await??;
     let hello: Hello = serde_json::from_slice(&hello).map_err(|e| invalid(format!("malformed Hello: {e}")))?;
-    let judged = judge(&shared.borrow(), &hello);
+    let judged = {
+        let node = shared.borrow();
+        let (cluster, incarnation) = (node.home.cluster(), node.home.incarnation());
+        let catalog = node.engine.catalog().map(|c| &**c);
+        gate::judge(gate::Host { name: &node.name, cluster, incarnation, catalog }, &hello)
+    };
     let mut out = Vec::new();
     match judged {
         Ok(welcome) => {
             let json = serde_json::to_vec(&welcome).expect("a greeting is plain data");
             put_message(&mut out, Kind::Welcome, |out| out.extend_from_slice(&json));
             write_all(stream, &out).await?;
-            let dialect = match hello.role {
-                PeerRole::Proxy => Dialect::Proxy(Refused::default()),
-                PeerRole::Node | PeerRole::Operator => Dialect::Control,
-            };
-            Ok(Accepted { dialect, rest })
+            Ok(Accepted { dialect: gate::dialect(&hello), rest })
         }
         Err(reason) => {
             tracing::warn!(from = hello.name, "connection refused: {reason}");
@@ -59,31 +58,6 @@ pub async fn accept(shared: &Shared, stream: &Rc<TcpStream>) -> io::Result<Accep
             Err(invalid(reason))
         }
     }
-}
-
-/// Whether somebody who says this may stay (DESIGN.md, section 4).
-fn judge(node: &Node, hello: &Hello) -> Result<Welcome, String> {
-    let me = &node.name;
-    if let Some(to) = hello.to.as_ref().filter(|to| *to != me) {
-        return Err(format!("this is node `{me}`, not `{to}`"));
-    }
-    let cluster = node.home.cluster();
-    if let (Some(mine), Some(theirs)) = (cluster, hello.cluster)
-        && mine != theirs
-    {
-        return Err(format!("node `{me}` belongs to cluster {mine}, not {theirs}"));
-    }
-    if hello.role == PeerRole::Node {
-        let name = NodeName::new(&hello.name);
-        let record = node.engine.catalog().and_then(|c| c.nodes.get(&name));
-        let known = record.and_then(|r| r.incarnation);
-        if let (Some(known), Some(theirs)) = (known, hello.incarnation)
-            && known != theirs
-        {
-            return Err(format!("node `{name}` is known by its incarnation {known}, and this one is {theirs}"));
-        }
-    }
-    Ok(Welcome { cluster, node: me.clone(), incarnation: node.home.incarnation() })
 }
 
 /// The connecting end.
@@ -102,7 +76,6 @@ pub async fn connect(addr: &str, hello: &Hello) -> io::Result<(Rc<TcpStream>, We
 
 async fn read_greeting(stream: &TcpStream, preamble: bool, kind: Kind) -> io::Result<(Vec<u8>, Vec<u8>)> {
     let mut bytes = Vec::new();
-    let start = if preamble { PREAMBLE.len() } else { 0 };
     loop {
         stream.readable().await?;
         match stream.try_read_buf(&mut bytes) {
@@ -110,21 +83,9 @@ async fn read_greeting(stream: &TcpStream, preamble: bool, kind: Kind) -> io::Re
             Err(e) if e.kind() == io::ErrorKind::WouldBlock => continue,
             other => other?,
         };
-        if bytes.len() > HELLO_BYTES_MAX {
-            return Err(invalid("a greeting that does not end".to_owned()));
+        if let Some((payload, taken)) = gate::greeting(&bytes, preamble, kind).map_err(invalid)? {
+            return Ok((payload, bytes.split_off(taken)));
         }
-        if preamble && !PREAMBLE.starts_with(&bytes[..bytes.len().min(start)]) {
-            return Err(invalid("not a Pontoon connection, or one of another format version".to_owned()));
-        }
-        let Some(rest) = bytes.get(start..) else { continue };
-        let Some(frame) = split_frame(rest).map_err(|e| invalid(e.to_string()))? else { continue };
-        let mut assembler = Assembler::new(HELLO_BYTES_MAX);
-        let message = assembler.push(frame).map_err(|e| invalid(e.to_string()))?;
-        return match message {
-            Some(m) if m.kind == kind => Ok((m.payload.to_vec(), rest[frame.consumed..].to_vec())),
-            Some(m) if m.kind == Kind::Goodbye => Err(invalid(String::from_utf8_lossy(m.payload).into_owned())),
-            _ => Err(invalid("something else came in place of a greeting".to_owned())),
-        };
     }
 }
 

@@ -22,12 +22,11 @@ use super::log_thread::Written;
 use super::marks::{self, Marks};
 use super::peer_link::Links;
 use super::resp::{self, RespReader};
-use super::{handshake, transfer};
+use super::{gate, handshake, transfer};
 use crate::frontend::Desk;
 use crate::net::{Clock, Moment};
 use crate::protocol::frame::{
-    Assembler, FrameError, Heartbeat, Kind, Message, RefusalReason, RequestHead, put_message, put_numbered,
-    split_frame, split_numbered,
+    Assembler, FrameError, Heartbeat, Kind, Message, put_message, split_frame, split_numbered,
 };
 use crate::storage::WriteBatch;
 use crate::topology::{Catalog, NodeName, ShardId};
@@ -147,7 +146,7 @@ impl Node {
                 Event::Marked { shard, marked } => self.marks.keep(shard, marked, now),
                 Event::Garbage(garbage) => drop(tokio::task::spawn_blocking(move || drop(garbage))),
                 Event::CatalogChanged(catalog) => self.catalog_is(catalog),
-                Event::StatusChanged => self.push_status(now),
+                Event::StatusChanged => gate::push_status(&self.engine, &mut self.connections, now, self.clock.wall()),
             }
         }
     }
@@ -158,62 +157,26 @@ impl Node {
             self.fail(error.to_string());
         }
         self.catalog_changed.notify_one();
-        self.push_status(self.clock.now());
-    }
-
-    fn push_status(&mut self, now: Moment) {
-        let status = self.engine.status(0, now, self.clock.wall());
-        for key in self.connections.proxies() {
-            if let Some(connection) = self.connections.get_dirty(key) {
-                status.put(&mut connection.outlet.out);
-            }
-        }
+        gate::push_status(&self.engine, &mut self.connections, self.clock.now(), self.clock.wall());
     }
 
     /// Handles one message of a connection.
     fn handle(&mut self, key: usize, message: Message<'_>) -> Result<(), FrameError> {
+        let (now, wall) = (self.clock.now(), self.clock.wall());
         match message.kind {
-            Kind::Request => self.handle_request(key, message.payload)?,
-            Kind::Heartbeat => self.handle_heartbeat(key, Heartbeat::decode(message.payload)?),
+            Kind::Request => {
+                gate::take_request(&mut self.engine, &mut self.connections, key, message.payload, now, wall)?;
+            }
+            Kind::Heartbeat => {
+                let heartbeat = Heartbeat::decode(message.payload)?;
+                gate::take_heartbeat(&self.engine, &mut self.connections, key, heartbeat, now, wall);
+            }
             Kind::Raft => self.engine.peer_message(message.payload),
             Kind::Control => control::handle(self, key, message.payload)?,
             Kind::Catalog => self.handle_catalog(split_numbered(message.payload)?.1),
             _ => return Err(FrameError::Malformed("out-of-place")),
         }
         Ok(())
-    }
-
-    fn handle_request(&mut self, key: usize, payload: &[u8]) -> Result<(), FrameError> {
-        let (head, body) = RequestHead::decode(payload)?;
-        if !self.engine.can_be_logged(&head, body) {
-            return Err(FrameError::Malformed("write"));
-        }
-        let ticket = self.connections.ticket(key, head.id, head.client, head.generation, head.shard);
-        let Some(connection) = self.connections.get(key) else { return Ok(()) };
-        let Dialect::Proxy(refused) = &mut connection.dialect else { return Err(FrameError::Malformed("request")) };
-        if !refused.admits(head.client, head.shard, head.generation) {
-            crate::node::answers::Answers::refuse(&mut self.connections, ticket, RefusalReason::Superseded, None);
-            return Ok(());
-        }
-        let (now, wall) = (self.clock.now(), self.clock.wall());
-        refused.hear(now);
-        self.engine.request(&head, body, ticket, now, wall, &mut self.connections);
-        Ok(())
-    }
-
-    fn handle_heartbeat(&mut self, key: usize, heartbeat: Heartbeat) {
-        let now = self.clock.now();
-        let status = self.engine.status(heartbeat.sequence, now, self.clock.wall());
-        let newer = self.engine.catalog().filter(|c| c.revision > heartbeat.revision).cloned();
-        let Some(connection) = self.connections.get_dirty(key) else { return };
-        if let Dialect::Proxy(refused) = &mut connection.dialect {
-            refused.hear(now);
-            refused.age(now);
-        }
-        if let Some(catalog) = newer {
-            put_numbered(&mut connection.outlet.out, Kind::Catalog, catalog.revision.0, &catalog.encode());
-        }
-        status.put(&mut connection.outlet.out);
     }
 
     /// Takes a catalog that somebody else knows.

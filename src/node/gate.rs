@@ -1,0 +1,148 @@
+//! What a proxy's connection says to a node, from its first byte on: who is there, requests, heartbeats.
+//!
+//! Free of sockets and clocks, so that the shell and the simulation let in and turn away with the same code: whether a
+//! frame of a refused generation is refused again (R1) is decided here and nowhere else.
+
+use super::answers::Answers;
+use super::connections::{Connections, Dialect, Refused};
+use super::engine::Engine;
+use crate::net::Moment;
+use crate::protocol::control::{Hello, PeerRole, Welcome};
+use crate::protocol::frame::{
+    Assembler, FrameError, Heartbeat, Kind, PREAMBLE, RefusalReason, RequestHead, put_numbered, split_frame,
+};
+use crate::topology::{Catalog, ClusterId, Incarnation, LogTime, NodeName};
+
+/// The longest `Hello` or `Welcome`.
+const HELLO_BYTES_MAX: usize = 64 * 1024;
+
+/// Looks for a greeting of this kind at the start of what came, after the preamble where one is due. Returns its payload
+/// and how many bytes it took; none: more must come.
+///
+/// # Errors
+/// Something else came; why.
+pub fn greeting(bytes: &[u8], preamble: bool, kind: Kind) -> Result<Option<(Vec<u8>, usize)>, String> {
+    let start = if preamble { PREAMBLE.len() } else { 0 };
+    if bytes.len() > HELLO_BYTES_MAX {
+        return Err("a greeting that does not end".to_owned());
+    }
+    if preamble && !PREAMBLE.starts_with(&bytes[..bytes.len().min(start)]) {
+        return Err("not a Pontoon connection, or one of another format version".to_owned());
+    }
+    let Some(rest) = bytes.get(start..) else { return Ok(None) };
+    let Some(frame) = split_frame(rest).map_err(|e| e.to_string())? else { return Ok(None) };
+    let mut assembler = Assembler::new(HELLO_BYTES_MAX);
+    match assembler.push(frame).map_err(|e| e.to_string())? {
+        Some(m) if m.kind == kind => Ok(Some((m.payload.to_vec(), start + frame.consumed))),
+        Some(m) if m.kind == Kind::Goodbye => Err(String::from_utf8_lossy(m.payload).into_owned()),
+        _ => Err("something else came in place of a greeting".to_owned()),
+    }
+}
+
+/// What a node says about itself, and judges newcomers by.
+#[derive(Clone, Copy, Debug)]
+pub struct Host<'a> {
+    /// Its name.
+    pub name: &'a NodeName,
+    /// The cluster that it belongs to.
+    pub cluster: Option<ClusterId>,
+    /// The incarnation of its directory.
+    pub incarnation: Incarnation,
+    /// What it knows of the others.
+    pub catalog: Option<&'a Catalog>,
+}
+
+/// Whether somebody who says this may stay (DESIGN.md, section 4).
+///
+/// # Errors
+/// Why not.
+pub fn judge(host: Host<'_>, hello: &Hello) -> Result<Welcome, String> {
+    let me = host.name;
+    if let Some(to) = hello.to.as_ref().filter(|to| *to != me) {
+        return Err(format!("this is node `{me}`, not `{to}`"));
+    }
+    if let (Some(mine), Some(theirs)) = (host.cluster, hello.cluster)
+        && mine != theirs
+    {
+        return Err(format!("node `{me}` belongs to cluster {mine}, not {theirs}"));
+    }
+    if hello.role == PeerRole::Node {
+        let name = NodeName::new(&hello.name);
+        let record = host.catalog.and_then(|c| c.nodes.get(&name));
+        let known = record.and_then(|r| r.incarnation);
+        if let (Some(known), Some(theirs)) = (known, hello.incarnation)
+            && known != theirs
+        {
+            return Err(format!("node `{name}` is known by its incarnation {known}, and this one is {theirs}"));
+        }
+    }
+    Ok(Welcome { cluster: host.cluster, node: me.clone(), incarnation: host.incarnation })
+}
+
+/// What a connection speaks that was let in.
+pub fn dialect(hello: &Hello) -> Dialect {
+    match hello.role {
+        PeerRole::Proxy => Dialect::Proxy(Refused::default()),
+        PeerRole::Node | PeerRole::Operator => Dialect::Control,
+    }
+}
+
+/// Takes a proxy's request from the connection at a place.
+///
+/// # Errors
+/// It makes no sense, or the connection is none of a proxy.
+pub fn take_request<S>(
+    engine: &mut Engine,
+    connections: &mut Connections<S>,
+    key: usize,
+    payload: &[u8],
+    now: Moment,
+    wall: LogTime,
+) -> Result<(), FrameError> {
+    let (head, body) = RequestHead::decode(payload)?;
+    if !engine.can_be_logged(&head, body) {
+        return Err(FrameError::Malformed("write"));
+    }
+    let ticket = connections.ticket(key, head.id, head.client, head.generation, head.shard);
+    let Some(connection) = connections.get(key) else { return Ok(()) };
+    let Dialect::Proxy(refused) = &mut connection.dialect else { return Err(FrameError::Malformed("request")) };
+    if !refused.admits(head.client, head.shard, head.generation) {
+        connections.refuse(ticket, RefusalReason::Superseded, None);
+        return Ok(());
+    }
+    refused.hear(now);
+    engine.request(&head, body, ticket, now, wall, connections);
+    Ok(())
+}
+
+/// Answers a heartbeat that came over the connection at a place.
+pub fn take_heartbeat<S>(
+    engine: &Engine,
+    connections: &mut Connections<S>,
+    key: usize,
+    heartbeat: Heartbeat,
+    now: Moment,
+    wall: LogTime,
+) {
+    let status = engine.status(heartbeat.sequence, now, wall);
+    let newer = engine.catalog().filter(|c| c.revision > heartbeat.revision).cloned();
+    let Some(connection) = connections.get_dirty(key) else { return };
+    if let Dialect::Proxy(refused) = &mut connection.dialect {
+        refused.hear(now);
+        refused.age(now);
+    }
+    if let Some(catalog) = newer {
+        put_numbered(&mut connection.outlet.out, Kind::Catalog, catalog.revision.0, &catalog.encode());
+    }
+    status.put(&mut connection.outlet.out);
+}
+
+/// Tells all proxies how the replicas are.
+pub fn push_status<S>(engine: &Engine, connections: &mut Connections<S>, now: Moment, wall: LogTime) {
+    let status = engine.status(0, now, wall);
+    for key in connections.proxies() {
+        if let Some(connection) = connections.get_dirty(key) {
+            status.put(&mut connection.outlet.out);
+        }
+    }
+}
