@@ -138,6 +138,7 @@ fn report(name: &NodeName, catalog: Option<&Catalog>) -> NodeReport {
             keys: 0,
             bytes: 0,
             types: Default::default(),
+            clients_blocked: 0,
             slots: 0,
             readable: true,
         };
