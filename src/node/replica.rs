@@ -9,6 +9,8 @@
 //! - When a write is refused, every later write of the same client in the log is refused as well (R1): overwriting
 //!   an index overwrites all that follow it.
 
+mod reading;
+
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,21 +25,21 @@ use super::marks::Marked;
 use super::memory::{self, InFlight, Memory};
 use super::reads::{Reads, WaitingRead};
 use crate::consensus::{Committed, Group, MemberChange, ProposeError, SnapshotPoint};
-use crate::keyspace::{Entry, Read, ReadAt};
+use crate::keyspace::Entry;
 use crate::net::Moment;
 use crate::protocol::control::ControlReply;
 use crate::protocol::errors;
 use crate::protocol::frame::{ReadLevel, RefusalReason, ReplicaStatus, RequestHead, Role};
 use crate::protocol::identity::Blocking;
 use crate::protocol::reply::ReplyWriter;
-use crate::protocol::request::{Args, Span, parse_array};
+use crate::protocol::request::Span;
 use crate::protocol::verification::{MarkId, MarkPlace, Verdict};
 use crate::topology::{Catalog, CatalogCommand, LogIndex, LogTime, ReplicaId, Revision, ShardId, Slot, Term};
 
+pub use reading::MAX_STALENESS;
+
 /// Writes that may wait for their entries in one shard; more are refused as `Busy`.
 const WRITES_WAITING_MAX: usize = 200_000;
-/// Reads that may wait in one shard; more are refused as `Busy`.
-const READS_WAITING_MAX: usize = 200_000;
 /// Keys that one sweep removes at most.
 const SWEEP_KEYS_MAX: u32 = 256;
 /// Slots that are swept in one go.
@@ -289,77 +291,6 @@ impl Replica {
         self.memory.account(std::mem::replace(&mut self.accounted_bytes, bytes), bytes);
     }
 
-    fn read(&mut self, head: &RequestHead, body: &[u8], ticket: Ticket, deadline: Moment, turn: &mut Turn<'_>) {
-        let leads = self.group.leads_surely();
-        if head.after_writes && !leads {
-            return self.refuse(ticket, RefusalReason::NotLeader, turn);
-        }
-        let wait = match head.level {
-            _ if head.after_writes => true,
-            ReadLevel::Strong => true,
-            // After a start the state may be as old as its snapshot, and a client without a floor would not notice.
-            ReadLevel::Session if self.applied() >= head.floor && (leads || !self.starts()) => false,
-            // What an earlier leader acknowledged is in a leader's log, and about to be applied.
-            ReadLevel::Session if leads => true,
-            ReadLevel::Any if self.fresh.is_some_and(|asked| turn.now.since(asked) <= MAX_STALENESS) => false,
-            ReadLevel::Session | ReadLevel::Any => return self.refuse(ticket, RefusalReason::Behind, turn),
-        };
-        if !wait {
-            let clock = self.clock(turn);
-            return self.answer_read(body, head.resp3, ticket, deadline, clock, turn);
-        }
-        if self.reads.len() + self.reads_after_proposals.len() >= READS_WAITING_MAX {
-            return self.refuse(ticket, RefusalReason::Busy, turn);
-        }
-        let (request, resp3, after_writes) = (body.to_vec(), head.resp3, head.after_writes);
-        let floor = if head.level == ReadLevel::Any { LogIndex(0) } else { head.floor };
-        let read = WaitingRead { ticket, request, resp3, after_writes, floor, deadline };
-        match head.level {
-            level if after_writes => self.reads_after_proposals.push((level, self.proposals.len(), read)),
-            ReadLevel::Strong => self.reads.ask(read),
-            ReadLevel::Session | ReadLevel::Any => self.reads.wait_for(floor, read),
-        }
-    }
-
-    /// A leader's clock is what its next entry would say, so that a tick settles every expiry up to it.
-    fn clock(&self, turn: &Turn<'_>) -> LogTime {
-        self.leading.map_or(turn.wall, |l| l.at(turn.now, turn.wall, self.machine.log_time()))
-    }
-
-    fn answer_read(
-        &mut self,
-        body: &[u8],
-        resp3: bool,
-        ticket: Ticket,
-        deadline: Moment,
-        clock: LogTime,
-        turn: &mut Turn<'_>,
-    ) {
-        turn.scratch.clear();
-        turn.spans.clear();
-        let read = match parse_array(body, turn.spans) {
-            Ok(()) => self.machine.read(Args::new(body, turn.spans), ReadAt { clock, resp3 }, turn.scratch),
-            Err(_) => None,
-        };
-        match read {
-            Some(Read::Answered) => {
-                self.counts.reads += 1;
-                turn.answers.reply(ticket, self.state_index, turn.scratch);
-            }
-            Some(Read::NotOwner(_)) => self.refuse(ticket, RefusalReason::NotOwner, turn),
-            Some(Read::Unsettled) if self.leading.is_some() && self.group.leads_surely() => {
-                // The tick goes into the log first; the read then follows it.
-                self.propose_tick(clock, turn.now);
-                let request = body.to_vec();
-                let floor = self.applied();
-                let read = WaitingRead { ticket, request, resp3, after_writes: true, floor, deadline };
-                self.reads_after_proposals.push((ReadLevel::Session, self.proposals.len(), read));
-            }
-            Some(Read::Unsettled) => self.refuse(ticket, RefusalReason::ExpiryUnsettled, turn),
-            None => self.refuse(ticket, RefusalReason::NoReplica, turn),
-        }
-    }
-
     /// Whether something came in that has not been proposed or asked.
     pub fn has_unproposed(&self) -> bool {
         !self.proposals.is_empty() || !self.reads_after_proposals.is_empty()
@@ -509,30 +440,6 @@ impl Replica {
         }
     }
 
-    /// Answers the reads that what was applied makes possible.
-    pub fn answer_reads(&mut self, turn: &mut Turn<'_>) {
-        let applied = self.applied();
-        while self.fresh_when_applied.front().is_some_and(|(index, _)| *index <= applied) {
-            self.fresh = self.fresh_when_applied.pop_front().map(|(_, asked)| asked);
-        }
-        self.answer_reads_at(applied, turn);
-    }
-
-    fn answer_reads_at(&mut self, applied: LogIndex, turn: &mut Turn<'_>) {
-        while let Some(read) = self.reads.pop_ready(applied) {
-            // What it follows carried the time; to settle more would take it behind later writes of its client.
-            let clock = if read.after_writes { self.machine.log_time() } else { self.clock(turn) };
-            self.answer_read(&read.request, read.resp3, read.ticket, read.deadline, clock, turn);
-        }
-    }
-
-    /// The group confirmed `index` for the question of this context.
-    pub fn confirmed(&mut self, context: u64, index: LogIndex) {
-        if let Some(asked) = self.reads.confirmed(context, index) {
-            self.fresh_when_applied.push_back((index, asked));
-        }
-    }
-
     /// The state was replaced by the staged one at `point`: nobody can tell what became of the writes up to there (R12).
     pub fn installed(&mut self, point: &SnapshotPoint, turn: &mut Turn<'_>) {
         match self.staged.take_if(|(index, _)| *index == point.index) {
@@ -592,18 +499,6 @@ impl Replica {
         }
     }
 
-    /// Whether the replica does not know yet how much it missed while it was away.
-    pub fn starts(&self) -> bool {
-        self.fresh.is_none()
-    }
-
-    /// Asks for a confirmed index, so that the replica knows how fresh it is.
-    pub fn probe(&mut self) {
-        if self.machine.is_readable() && self.group.leader().is_some() {
-            self.reads.probe();
-        }
-    }
-
     /// As leader: removes expired keys in bounded steps.
     pub fn sweep(&mut self, turn: &Turn<'_>) {
         let (Some(leading), Machine::Data(keyspace)) = (self.leading, &self.machine) else { return };
@@ -657,7 +552,7 @@ impl Replica {
             replica: self.id,
             role,
             readable: self.failed.is_none() && self.machine.is_readable(),
-            fresh: self.fresh.is_some_and(|asked| now.since(asked) <= MAX_STALENESS / 2),
+            fresh: self.is_fresh_for_long(now),
             term: self.group.term(),
             leader: self.group.leader(),
             applied: self.applied(),
@@ -692,6 +587,3 @@ impl Replica {
         turn.answers.refuse(ticket, reason, self.group.leader());
     }
 }
-
-/// How far `any` reads may be behind (DESIGN.md, P3).
-pub const MAX_STALENESS: Duration = Duration::from_secs(5);

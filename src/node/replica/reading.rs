@@ -1,0 +1,143 @@
+//! The reading half of a replica: which reads are answered at once, which wait and for what, which are refused, and how
+//! fresh the state is known to be.
+//!
+//! Invariants:
+//! - A read is answered from a state that has what its level promises, or it is refused: the proxy asks another replica.
+//! - R4: a state is as fresh as the moment at which that question was asked whose answer is applied; never fresh at start.
+
+use std::time::Duration;
+
+use super::{Replica, Turn};
+use crate::keyspace::{Read, ReadAt};
+use crate::net::Moment;
+use crate::node::answers::Ticket;
+use crate::node::reads::WaitingRead;
+use crate::protocol::frame::{ReadLevel, RefusalReason, RequestHead};
+use crate::protocol::request::{Args, parse_array};
+use crate::topology::{LogIndex, LogTime};
+
+/// How far `any` reads may be behind (DESIGN.md, P3).
+pub const MAX_STALENESS: Duration = Duration::from_secs(5);
+/// Reads that may wait in one shard; more are refused as `Busy`.
+const READS_WAITING_MAX: usize = 200_000;
+
+impl Replica {
+    pub(super) fn read(
+        &mut self,
+        head: &RequestHead,
+        body: &[u8],
+        ticket: Ticket,
+        deadline: Moment,
+        turn: &mut Turn<'_>,
+    ) {
+        let leads = self.group.leads_surely();
+        if head.after_writes && !leads {
+            return self.refuse(ticket, RefusalReason::NotLeader, turn);
+        }
+        let wait = match head.level {
+            _ if head.after_writes => true,
+            ReadLevel::Strong => true,
+            // After a start the state may be as old as its snapshot, and a client without a floor would not notice.
+            ReadLevel::Session if self.applied() >= head.floor && (leads || !self.starts()) => false,
+            // What an earlier leader acknowledged is in a leader's log, and about to be applied.
+            ReadLevel::Session if leads => true,
+            ReadLevel::Any if self.fresh.is_some_and(|asked| turn.now.since(asked) <= MAX_STALENESS) => false,
+            ReadLevel::Session | ReadLevel::Any => return self.refuse(ticket, RefusalReason::Behind, turn),
+        };
+        if !wait {
+            let clock = self.clock(turn);
+            return self.answer_read(body, head.resp3, ticket, deadline, clock, turn);
+        }
+        if self.reads.len() + self.reads_after_proposals.len() >= READS_WAITING_MAX {
+            return self.refuse(ticket, RefusalReason::Busy, turn);
+        }
+        let (request, resp3, after_writes) = (body.to_vec(), head.resp3, head.after_writes);
+        let floor = if head.level == ReadLevel::Any { LogIndex(0) } else { head.floor };
+        let read = WaitingRead { ticket, request, resp3, after_writes, floor, deadline };
+        match head.level {
+            level if after_writes => self.reads_after_proposals.push((level, self.proposals.len(), read)),
+            ReadLevel::Strong => self.reads.ask(read),
+            ReadLevel::Session | ReadLevel::Any => self.reads.wait_for(floor, read),
+        }
+    }
+
+    /// A leader's clock is what its next entry would say, so that a tick settles every expiry up to it.
+    fn clock(&self, turn: &Turn<'_>) -> LogTime {
+        self.leading.map_or(turn.wall, |l| l.at(turn.now, turn.wall, self.machine.log_time()))
+    }
+
+    fn answer_read(
+        &mut self,
+        body: &[u8],
+        resp3: bool,
+        ticket: Ticket,
+        deadline: Moment,
+        clock: LogTime,
+        turn: &mut Turn<'_>,
+    ) {
+        turn.scratch.clear();
+        turn.spans.clear();
+        let read = match parse_array(body, turn.spans) {
+            Ok(()) => self.machine.read(Args::new(body, turn.spans), ReadAt { clock, resp3 }, turn.scratch),
+            Err(_) => None,
+        };
+        match read {
+            Some(Read::Answered) => {
+                self.counts.reads += 1;
+                turn.answers.reply(ticket, self.state_index, turn.scratch);
+            }
+            Some(Read::NotOwner(_)) => self.refuse(ticket, RefusalReason::NotOwner, turn),
+            Some(Read::Unsettled) if self.leading.is_some() && self.group.leads_surely() => {
+                // The tick goes into the log first; the read then follows it.
+                self.propose_tick(clock, turn.now);
+                let request = body.to_vec();
+                let floor = self.applied();
+                let read = WaitingRead { ticket, request, resp3, after_writes: true, floor, deadline };
+                self.reads_after_proposals.push((ReadLevel::Session, self.proposals.len(), read));
+            }
+            Some(Read::Unsettled) => self.refuse(ticket, RefusalReason::ExpiryUnsettled, turn),
+            None => self.refuse(ticket, RefusalReason::NoReplica, turn),
+        }
+    }
+
+    /// Answers the reads that what was applied makes possible.
+    pub fn answer_reads(&mut self, turn: &mut Turn<'_>) {
+        let applied = self.applied();
+        while self.fresh_when_applied.front().is_some_and(|(index, _)| *index <= applied) {
+            self.fresh = self.fresh_when_applied.pop_front().map(|(_, asked)| asked);
+        }
+        self.answer_reads_at(applied, turn);
+    }
+
+    pub(super) fn answer_reads_at(&mut self, applied: LogIndex, turn: &mut Turn<'_>) {
+        while let Some(read) = self.reads.pop_ready(applied) {
+            // What it follows carried the time; to settle more would take it behind later writes of its client.
+            let clock = if read.after_writes { self.machine.log_time() } else { self.clock(turn) };
+            self.answer_read(&read.request, read.resp3, read.ticket, read.deadline, clock, turn);
+        }
+    }
+
+    /// The group confirmed `index` for the question of this context.
+    pub fn confirmed(&mut self, context: u64, index: LogIndex) {
+        if let Some(asked) = self.reads.confirmed(context, index) {
+            self.fresh_when_applied.push_back((index, asked));
+        }
+    }
+
+    /// Whether the replica does not know yet how much it missed while it was away.
+    pub fn starts(&self) -> bool {
+        self.fresh.is_none()
+    }
+
+    /// Asks for a confirmed index, so that the replica knows how fresh it is.
+    pub fn probe(&mut self) {
+        if self.machine.is_readable() && self.group.leader().is_some() {
+            self.reads.probe();
+        }
+    }
+
+    /// Whether the replica can go on answering `any` for as long as what is told of it is believed.
+    pub(super) fn is_fresh_for_long(&self, now: Moment) -> bool {
+        self.fresh.is_some_and(|asked| now.since(asked) <= MAX_STALENESS / 2)
+    }
+}
