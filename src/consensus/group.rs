@@ -78,6 +78,15 @@ pub struct ReadAnswer {
     pub index: LogIndex,
 }
 
+/// Leadership that nothing has shaken: the same from a question to its answer means that no other leader was let in between.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reign {
+    /// The term.
+    pub term: Term,
+    /// Where the members last changed.
+    pub members_at: LogIndex,
+}
+
 /// What is on its way to the disk, and the messages that wait for it.
 #[derive(Debug, Default)]
 pub struct Held {
@@ -118,6 +127,10 @@ pub struct Group {
     installing: Option<(u64, LogIndex)>,
     /// Changes of members that are in the log and not applied.
     member_change_at: Option<LogIndex>,
+    /// Where the members last changed since the start.
+    members_at: LogIndex,
+    /// The last term in which this leader began to give its leadership away.
+    transferred_in: Option<Term>,
 }
 
 impl Group {
@@ -169,6 +182,8 @@ impl Group {
             unpersisted: VecDeque::new(),
             installing: None,
             member_change_at: None,
+            members_at: LogIndex(0),
+            transferred_in: None,
         })
     }
 
@@ -214,6 +229,7 @@ impl Group {
             return;
         }
         let _ = self.raw.step(message);
+        self.note_transfer();
     }
 
     /// Proposes entries in one piece. Returns the index of the first and the term of all.
@@ -343,6 +359,14 @@ impl Group {
     /// Gives the leadership to `replica`, or not: watch who leads.
     pub fn transfer(&mut self, replica: ReplicaId) {
         self.raw.transfer_leader(replica.0);
+        self.note_transfer();
+    }
+
+    /// The message that makes the other stand may arrive long after the library gave the transfer up.
+    fn note_transfer(&mut self) {
+        if self.raw.raft.lead_transferee.is_some() {
+            self.transferred_in = Some(self.term());
+        }
     }
 
     /// The connection to `replica` is gone.
@@ -364,6 +388,17 @@ impl Group {
     /// Whether this replica leads and has committed an entry of its term: only then does it know what is committed.
     pub fn leads_surely(&self) -> bool {
         self.raw.raft.state == StateRole::Leader && self.raw.raft.commit_to_current_term()
+    }
+
+    /// What this replica leads as, while nobody else can be elected but by the election time: it has not begun to give its
+    /// leadership away, and no change of members is under way.
+    pub fn reign(&self) -> Option<Reign> {
+        let steady = self.leads_surely()
+            && self.transferred_in != Some(self.term())
+            && !self.raw.raft.has_pending_conf()
+            && self.member_change_at.is_none()
+            && self.members().voters_outgoing.is_empty();
+        steady.then(|| Reign { term: self.term(), members_at: self.members_at })
     }
 
     /// The leader as this replica knows it.
@@ -448,6 +483,7 @@ impl Group {
         if self.member_change_at.is_some_and(|at| at.0 <= index) {
             self.member_change_at = None;
         }
+        self.members_at = LogIndex(index);
         // An impossible change (removing the last voter) is refused by the library the same way on all replicas.
         if let Ok(conf) = applied {
             self.raw.mut_store().set_members(Members::of_conf_state(&conf));

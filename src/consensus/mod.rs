@@ -21,7 +21,9 @@ mod group;
 mod log_window;
 
 pub use codec::{CodecError, decode_message, encode_message};
-pub use group::{Committed, Effects, Group, GroupOptions, Held, ProposeError, ReadAnswer, RestoreError, Restored};
+pub use group::{
+    Committed, Effects, Group, GroupOptions, Held, ProposeError, ReadAnswer, Reign, RestoreError, Restored,
+};
 pub use log_window::LogEntry;
 
 use crate::topology::{LogIndex, ReplicaId, Term};

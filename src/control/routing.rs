@@ -18,7 +18,8 @@ use crate::topology::{
     Term,
 };
 
-/// A follower that is this many entries behind its leader is not read at level `session`, though it could keep the promise.
+/// A follower that is this many entries behind its leader is not read at level `session` or
+/// `strong`, though it could keep the promise.
 pub const LAG_ENTRIES_MAX: u64 = 10_000;
 
 /// A node's place in the table.
@@ -75,6 +76,8 @@ pub struct ReplicaRoute {
     pub readable: bool,
     /// Whether it can answer level `any`.
     pub fresh: bool,
+    /// Whom it follows.
+    pub follows: Option<ReplicaId>,
     /// The highest index that it is known to have applied.
     pub applied: LogIndex,
     /// The highest index that it is known to have seen committed.
@@ -280,6 +283,7 @@ impl RoutingTable {
                         role: Role::Follower,
                         readable: false,
                         fresh: false,
+                        follows: None,
                         applied: LogIndex(0),
                         committed: LogIndex(0),
                     });
@@ -354,25 +358,27 @@ impl RoutingTable {
     /// random, those in the own zone first; the leader where no other can. `coin` is any random number.
     pub fn reader(&self, shard: ShardIndex, level: ReadLevel, floor: LogIndex, coin: u64) -> Option<NodeIndex> {
         let route = &self.shards[shard.at()];
-        if level == ReadLevel::Strong {
-            return self.leader_node(shard);
-        }
-        let near = |r: &ReplicaRoute| self.zone.is_some() && self.nodes[r.node.at()].zone == self.zone;
         let newest = route.leader.and_then(|l| route.replica(l)).map_or(LogIndex(0), |r| r.applied);
-        let able = |r: &&ReplicaRoute| {
-            let keeps = match level {
-                ReadLevel::Any => r.fresh || Some(r.id) == route.leader,
-                _ => Some(r.id) == route.leader || (r.applied >= floor && newest.0 <= r.applied.0 + LAG_ENTRIES_MAX),
-            };
-            keeps && r.readable && self.nodes[r.node.at()].up
+        let is_near = |r: &ReplicaRoute| newest.0 <= r.applied.0 + LAG_ENTRIES_MAX;
+        let keeps = |r: &ReplicaRoute| match level {
+            _ if Some(r.id) == route.leader => true,
+            // It asks the leader that it follows: one that follows another, or nobody, would ask for a long time.
+            ReadLevel::Strong => r.follows.is_some() && r.follows == route.leader && is_near(r),
+            ReadLevel::Session => r.applied >= floor && is_near(r),
+            ReadLevel::Any => r.fresh,
         };
+        self.pick(route, keeps, coin).or_else(|| self.leader_node(shard))
+    }
+
+    fn pick(&self, route: &ShardRoute, keeps: impl Fn(&ReplicaRoute) -> bool, coin: u64) -> Option<NodeIndex> {
+        let near = |r: &ReplicaRoute| self.zone.is_some() && self.nodes[r.node.at()].zone == self.zone;
+        let able = |r: &&ReplicaRoute| keeps(r) && r.readable && self.nodes[r.node.at()].up;
         let near_count = route.replicas.iter().filter(able).filter(|r| near(r)).count();
         let only_near = near_count > 0;
         let count = if only_near { near_count } else { route.replicas.iter().filter(able).count() };
         let nth = |n: usize| route.replicas.iter().filter(able).filter(|r| !only_near || near(r)).nth(n);
         let (first, second) = match count {
-            0 => return self.leader_node(shard),
-            1 => return nth(0).map(|r| r.node),
+            0 | 1 => return nth(0).map(|r| r.node),
             _ => {
                 let first = (coin & 0xffff_ffff) as usize % count;
                 let step = 1 + (coin >> 32) as usize % (count - 1);
@@ -415,6 +421,7 @@ impl ShardRoute {
         replica.role = heard.role;
         replica.readable = heard.readable;
         replica.fresh = heard.fresh;
+        replica.follows = heard.leader;
         // A replica whose disk was replaced comes back under another id, so an applied index only grows.
         replica.applied = replica.applied.max(heard.applied);
         replica.committed = replica.committed.max(heard.committed);
@@ -564,7 +571,7 @@ nodes = ['n1', 'n2', 'n3']
         table.merge_status(NodeIndex(0), &says(0, Role::Leader, 3, 4, 50_000));
         table.merge_status(NodeIndex(1), &says(1, Role::Follower, 3, 4, 49_000));
         table.merge_status(NodeIndex(2), &says(2, Role::Follower, 3, 4, 10));
-        assert_eq!(readers(&table, ReadLevel::Strong, 0), [0]);
+        assert_eq!(readers(&table, ReadLevel::Strong, 0), [0, 1], "one that lags far would wait long");
         assert_eq!(readers(&table, ReadLevel::Any, 0), [0, 1, 2]);
         assert_eq!(readers(&table, ReadLevel::Session, 0), [0, 1], "one that lags far is spared");
         assert_eq!(readers(&table, ReadLevel::Session, 49_500), [0]);
@@ -572,7 +579,9 @@ nodes = ['n1', 'n2', 'n3']
         assert_eq!(readers(&table, ReadLevel::Session, 49_500), [0, 1]);
         table.node_mut(NodeIndex(0)).up = false;
         assert_eq!(readers(&table, ReadLevel::Session, 49_500), [1]);
-        assert_eq!(readers(&table, ReadLevel::Strong, 0), [] as [u32; 0]);
+        assert_eq!(readers(&table, ReadLevel::Strong, 0), [1], "its leader may be out of this proxy's reach alone");
+        table.merge_status(NodeIndex(1), &says(1, Role::Follower, 3, 0, 49_500));
+        assert_eq!(readers(&table, ReadLevel::Strong, 0), [] as [u32; 0], "it knows no leader to ask");
         let mut loading = says(1, Role::Follower, 3, 4, 49_000);
         (loading.replicas[0].readable, loading.replicas[0].fresh) = (false, false);
         table.merge_status(NodeIndex(1), &loading);

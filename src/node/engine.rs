@@ -36,6 +36,8 @@ pub const TICK: Duration = Duration::from_millis(25);
 const SWEEP_TICKS: u64 = 4;
 /// Ticks between two looks for requests past their deadline.
 const EXPIRE_TICKS: u64 = 10;
+/// Ticks between two looks for `strong` reads that wait for long at a follower.
+const HAND_BACK_TICKS: u64 = 4;
 /// Ticks between two questions for freshness.
 const PROBE_TICKS: u64 = 40;
 /// Ticks between two steps of a membership change.
@@ -173,6 +175,7 @@ impl Engine {
     pub fn add_replica(&mut self, mut replica: Replica) {
         let shard = replica.shard;
         replica.memory = self.memory.clone();
+        replica.begin_questions_at(self.next_random());
         replica.account();
         if replica.log_starts_afresh {
             let start = replica.group.applied();
@@ -370,6 +373,9 @@ impl Engine {
             if due(EXPIRE_TICKS) {
                 replica.expire_waiting(&mut turn);
                 replica.cancel_gone(&turn);
+            }
+            if due(HAND_BACK_TICKS) {
+                replica.hand_back_reads(&mut turn);
             }
             if due(PROBE_TICKS) || replica.starts() {
                 replica.probe();

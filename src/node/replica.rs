@@ -308,7 +308,7 @@ impl Replica {
                 }
             }
         }
-        if let Some(context) = self.reads.next_question(turn.now) {
+        if let Some(context) = self.reads.next_question(turn.now, self.group.reign()) {
             self.group.read_index(context);
         }
     }

@@ -2,9 +2,12 @@
 //! fresh the state is known to be.
 //!
 //! Invariants:
+//! - A follower that cannot answer soon hands `strong` reads back, and with them all later reads of the same clients: their
+//!   proxies ask the leader, in order (R1).
 //! - A read is answered from a state that has what its level promises, or it is refused: the proxy asks another replica.
 //! - R4: a state is as fresh as the moment at which that question was asked whose answer is applied; never fresh at start.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::{Replica, Turn};
@@ -20,6 +23,8 @@ use crate::topology::{LogIndex, LogTime};
 pub const MAX_STALENESS: Duration = Duration::from_secs(5);
 /// Reads that may wait in one shard; more are refused as `Busy`.
 const READS_WAITING_MAX: usize = 200_000;
+/// How long a `strong` read may wait at a follower: one that is cut off does not know it, and the leader could answer.
+const FOLLOWER_PATIENCE: Duration = Duration::from_millis(400);
 
 impl Replica {
     pub(super) fn read(
@@ -36,6 +41,10 @@ impl Replica {
         }
         let wait = match head.level {
             _ if head.after_writes => true,
+            // Without a leader there is nobody to ask; the proxy may know of one.
+            ReadLevel::Strong if self.group.leader().is_none() => {
+                return self.refuse(ticket, RefusalReason::Behind, turn);
+            }
             ReadLevel::Strong => true,
             // After a start the state may be as old as its snapshot, and a client without a floor would not notice.
             ReadLevel::Session if self.applied() >= head.floor && (leads || !self.starts()) => false,
@@ -46,14 +55,15 @@ impl Replica {
         };
         if !wait {
             let clock = self.clock(turn);
-            return self.answer_read(body, head.resp3, ticket, deadline, clock, turn);
+            self.answer_read(body, head.resp3, ticket, deadline, clock, turn);
+            return;
         }
         if self.reads.len() + self.reads_after_proposals.len() >= READS_WAITING_MAX {
             return self.refuse(ticket, RefusalReason::Busy, turn);
         }
         let (request, resp3, after_writes) = (body.to_vec(), head.resp3, head.after_writes);
         let floor = if head.level == ReadLevel::Any { LogIndex(0) } else { head.floor };
-        let read = WaitingRead { ticket, request, resp3, after_writes, floor, deadline };
+        let read = WaitingRead { ticket, request, resp3, after_writes, floor, came: turn.now, deadline };
         match head.level {
             level if after_writes => self.reads_after_proposals.push((level, self.proposals.len(), read)),
             ReadLevel::Strong => self.reads.ask(read),
@@ -66,6 +76,7 @@ impl Replica {
         self.leading.map_or(turn.wall, |l| l.at(turn.now, turn.wall, self.machine.log_time()))
     }
 
+    /// `false`: it was refused.
     fn answer_read(
         &mut self,
         body: &[u8],
@@ -74,7 +85,7 @@ impl Replica {
         deadline: Moment,
         clock: LogTime,
         turn: &mut Turn<'_>,
-    ) {
+    ) -> bool {
         turn.scratch.clear();
         turn.spans.clear();
         let read = match parse_array(body, turn.spans) {
@@ -86,18 +97,25 @@ impl Replica {
                 self.counts.reads += 1;
                 turn.answers.reply(ticket, self.state_index, turn.scratch);
             }
-            Some(Read::NotOwner(_)) => self.refuse(ticket, RefusalReason::NotOwner, turn),
+            Some(Read::NotOwner(_)) => return self.refuse_read(ticket, RefusalReason::NotOwner, turn),
             Some(Read::Unsettled) if self.leading.is_some() && self.group.leads_surely() => {
                 // The tick goes into the log first; the read then follows it.
                 self.propose_tick(clock, turn.now);
                 let request = body.to_vec();
                 let floor = self.applied();
-                let read = WaitingRead { ticket, request, resp3, after_writes: true, floor, deadline };
+                let came = turn.now;
+                let read = WaitingRead { ticket, request, resp3, after_writes: true, floor, came, deadline };
                 self.reads_after_proposals.push((ReadLevel::Session, self.proposals.len(), read));
             }
-            Some(Read::Unsettled) => self.refuse(ticket, RefusalReason::ExpiryUnsettled, turn),
-            None => self.refuse(ticket, RefusalReason::NoReplica, turn),
+            Some(Read::Unsettled) => return self.refuse_read(ticket, RefusalReason::ExpiryUnsettled, turn),
+            None => return self.refuse_read(ticket, RefusalReason::NoReplica, turn),
         }
+        true
+    }
+
+    fn refuse_read(&mut self, ticket: Ticket, reason: RefusalReason, turn: &mut Turn<'_>) -> bool {
+        self.refuse(ticket, reason, turn);
+        false
     }
 
     /// Answers the reads that what was applied makes possible.
@@ -113,15 +131,44 @@ impl Replica {
         while let Some(read) = self.reads.pop_ready(applied) {
             // What it follows carried the time; to settle more would take it behind later writes of its client.
             let clock = if read.after_writes { self.machine.log_time() } else { self.clock(turn) };
-            self.answer_read(&read.request, read.resp3, read.ticket, read.deadline, clock, turn);
+            if !self.answer_read(&read.request, read.resp3, read.ticket, read.deadline, clock, turn) {
+                self.refuse_behind(&[read.ticket], turn);
+            }
         }
+    }
+
+    /// Refuses the waiting reads of the clients of whom others were refused. They would be answered at once and those others
+    /// later, from a newer state: the client, who gets its answers in its own order, would go back in time (R1).
+    fn refuse_behind(&mut self, refused: &[Ticket], turn: &mut Turn<'_>) {
+        let line = |t: &Ticket| (t.connection, t.connection_generation, t.client, t.generation);
+        let lines: BTreeSet<_> = refused.iter().map(line).collect();
+        for read in self.reads.remove(|r| lines.contains(&line(&r.ticket))) {
+            self.refuse(read.ticket, RefusalReason::Superseded, turn);
+        }
+    }
+
+    /// As a follower: lets go of reads that have waited for long.
+    pub fn hand_back_reads(&mut self, turn: &mut Turn<'_>) {
+        if self.leading.is_some() || self.reads.is_empty() {
+            return;
+        }
+        let now = turn.now;
+        let gone = self.reads.remove(|r| now.since(r.came) >= FOLLOWER_PATIENCE);
+        let tickets: Vec<Ticket> = gone.iter().map(|r| r.ticket).collect();
+        tickets.iter().for_each(|ticket| self.refuse(*ticket, RefusalReason::Behind, turn));
+        self.refuse_behind(&tickets, turn);
     }
 
     /// The group confirmed `index` for the question of this context.
     pub fn confirmed(&mut self, context: u64, index: LogIndex) {
-        if let Some(asked) = self.reads.confirmed(context, index) {
-            self.fresh_when_applied.push_back((index, asked));
+        if let Some(confirmed) = self.reads.confirmed(context, index) {
+            self.fresh_when_applied.push_back((index, confirmed.asked));
         }
+    }
+
+    /// Where the contexts of its questions begin.
+    pub fn begin_questions_at(&mut self, context: u64) {
+        self.reads.begin_at(context);
     }
 
     /// Whether the replica does not know yet how much it missed while it was away.

@@ -233,10 +233,7 @@ fn target(routing: &RoutingTable, line: &Line, flight: &Flight, coin: &mut Coin)
         return routing.reader(line.shard, flight.level, line.floor, coin.toss());
     }
     // The node that has the line's requests answers them in order, so it never takes the client back in time.
-    match flight.level {
-        ReadLevel::Strong => routing.leader_node(line.shard),
-        _ => Some(line.node).filter(|n| routing.node(*n).up),
-    }
+    Some(line.node).filter(|n| routing.node(*n).up)
 }
 
 fn head(id: u64, client: u64, flight: &Flight, line: &Line, routing: &RoutingTable, now: Moment) -> RequestHead {

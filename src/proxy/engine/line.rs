@@ -8,6 +8,12 @@
 //! - a read behind unanswered writes goes to the leader and says so, and so do the reads behind it; reads behind an
 //!   unanswered `strong` one are as strong, and writes wait for it: it has no place in the log that would order them.
 //!
+//! The last rule holds for a `strong` read at a follower as it does at the leader. It never misses its client's own writes:
+//! unanswered ones keep it at the leader, answered ones are committed before its index is asked for. It never sees a
+//! later write of its client: that one is not sent before the read is answered. And of several `strong` reads at one
+//! follower none shows less than the one before: a later question has no earlier index, and the refusal of one takes
+//! along those behind it.
+//!
 //! The floor outlives the requests: it is what the client has seen of the shard.
 
 use super::flight::{Flight, FlightKey, Flights, State};

@@ -76,6 +76,8 @@ struct World {
     catalog: Arc<Catalog>,
     leaders: [(usize, u64); 2],
     next_client: u64,
+    /// Whether followers say that they know no leader, so that `strong` reads are the leaders' alone.
+    lone_leaders: bool,
     /// How many bytes a socket takes per turn.
     write_bytes_max: usize,
 }
@@ -105,6 +107,7 @@ impl World {
             catalog,
             leaders: [(0, 1), (1, 1)],
             next_client: 1,
+            lone_leaders: false,
             write_bytes_max: usize::MAX,
         };
         world.engine.learn_catalog(&world.catalog.clone());
@@ -212,7 +215,7 @@ impl World {
                 readable: true,
                 fresh: true,
                 term: Term(term),
-                leader: Some(id(leader)),
+                leader: Some(id(leader)).filter(|_| leader == node || !self.lone_leaders),
                 applied: LogIndex(applied),
                 committed: LogIndex(applied),
                 log_time: LogTime(1 + self.now.since(Moment::default()).as_millis() as u64),
@@ -248,6 +251,13 @@ impl World {
         if output.ends_with(b"+OK\r\n") {
             output.truncate(output.len() - 5);
         }
+    }
+
+    /// From now on the client's reads go to the leaders.
+    fn read_at_leaders(&mut self, client: u32) {
+        self.lone_leaders = true;
+        (0..3).for_each(|node| self.push_status(node));
+        self.level(client, ReadLevel::Strong);
     }
 
     fn send(&mut self, client: u32, words: &[&str]) {

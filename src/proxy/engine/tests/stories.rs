@@ -47,7 +47,7 @@ fn split_commands_run_in_parallel_and_are_merged() {
 fn mget_is_interleaved_and_one_shard_alone_is_passed_through() {
     let mut w = World::new();
     let c = w.client();
-    w.level(c, ReadLevel::Strong);
+    w.read_at_leaders(c);
     let (a, b, a2) = (key_of(0, 1), key_of(1, 1), key_of(0, 2));
     w.send(c, &["MGET", &a, &b, &a2]);
     let (first, second) = (w.take(0), w.take(1));
@@ -65,7 +65,7 @@ fn mget_is_interleaved_and_one_shard_alone_is_passed_through() {
 fn whole_keyspace_commands_go_to_every_shard_and_scan_to_the_cursors() {
     let mut w = World::new();
     let c = w.client();
-    w.level(c, ReadLevel::Strong);
+    w.read_at_leaders(c);
     w.send(c, &["DBSIZE"]);
     let (first, second) = (w.take(0), w.take(1));
     assert_eq!(first.head.slot, None);
@@ -135,7 +135,7 @@ fn a_write_that_was_sent_over_a_broken_connection_has_an_unknown_outcome() {
     let mut w = World::new();
     let c = w.client();
     let a = key_of(0, 1);
-    w.level(c, ReadLevel::Strong);
+    w.read_at_leaders(c);
     w.send(c, &["SET", &a, "1"]);
     w.send(c, &["GET", &a]);
     w.cut(0);
@@ -231,10 +231,10 @@ fn session_reads_go_to_replicas_that_have_what_the_client_saw() {
 }
 
 #[test]
-fn any_reads_are_spread_over_all_replicas_and_strong_ones_are_not() {
+fn reads_of_every_level_are_spread_over_all_replicas() {
     let mut w = World::new();
     let c = w.client();
-    for (level, expected) in [(ReadLevel::Any, 200..=400), (ReadLevel::Strong, 900..=900)] {
+    for level in [ReadLevel::Any, ReadLevel::Session, ReadLevel::Strong] {
         w.level(c, level);
         let mut readers = [0; 3];
         for _ in 0..900 {
@@ -245,8 +245,44 @@ fn any_reads_are_spread_over_all_replicas_and_strong_ones_are_not() {
             assert_eq!(got.head.level, level);
             w.reply(node, &got, 10, "$-1\r\n");
         }
-        assert!(expected.contains(&readers[0]), "{level:?}: {readers:?}");
+        assert!(readers.iter().all(|count| (200..=400).contains(count)), "{level:?}: {readers:?}");
     }
+}
+
+#[test]
+fn a_strong_read_that_a_follower_hands_back_goes_to_the_leader_before_all_behind_it() {
+    let mut w = World::new();
+    let c = w.client();
+    let a = key_of(0, 1);
+    w.level(c, ReadLevel::Strong);
+    let follower = loop {
+        w.send(c, &["GET", &a]);
+        let node = w.only();
+        if node != 0 {
+            break node;
+        }
+        let got = w.take(0);
+        w.reply(0, &got, 10, "$-1\r\n");
+        assert_eq!(w.read(c), "$-1\r\n");
+    };
+    w.send(c, &["GET", &a]);
+    w.send(c, &["SET", &a, "1"]);
+    let (first, second) = (w.take(follower), w.take(follower));
+    assert_eq!((first.head.level, second.head.level), (ReadLevel::Strong, ReadLevel::Strong));
+    w.refuse(follower, &first, RefusalReason::Behind, Some(ReplicaId(4)));
+    assert!(w.nodes.iter().all(|n| n.got.is_empty()), "the second is not back yet, and must not be overtaken");
+    w.refuse(follower, &second, RefusalReason::Superseded, None);
+    for _ in 0..2 {
+        let got = w.take(0);
+        assert_eq!((got.head.level, got.head.generation), (ReadLevel::Strong, 1));
+        assert!(w.nodes[0].got.iter().all(|g| !g.head.write), "the write would be seen by the reads before it");
+        w.reply(0, &got, 11, "$-1\r\n");
+    }
+    let set = w.take(0);
+    assert!(set.head.write);
+    w.reply(0, &set, 12, "+OK\r\n");
+    assert_eq!(w.read(c), "$-1\r\n$-1\r\n+OK\r\n");
+    w.nothing_left();
 }
 
 #[test]
@@ -415,7 +451,7 @@ fn a_new_address_moves_the_connection_and_keeps_the_clients() {
     let mut w = World::new();
     let c = w.client();
     let a = key_of(0, 1);
-    w.level(c, ReadLevel::Strong);
+    w.read_at_leaders(c);
     w.send(c, &["GET", &a]);
     let mut catalog = (*w.catalog).clone();
     catalog.revision = Revision(2);
@@ -471,7 +507,7 @@ fn what_follows_a_strong_read_neither_overtakes_it_nor_shows_less() {
     let mut w = World::new();
     let c = w.client();
     let a = key_of(0, 1);
-    w.level(c, ReadLevel::Strong);
+    w.read_at_leaders(c);
     w.send(c, &["GET", &a]);
     w.send(c, &["CLIENT", "READS", "session"]);
     w.send(c, &["GET", &a]);

@@ -83,7 +83,7 @@ fn story(seed: u64, clients: usize, steps: usize) {
 
 /// A node answers with the unique text of the request, or refuses it.
 fn answer(w: &mut World, node: usize, got: &Got, dice: &mut Dice) {
-    let needs_leader = got.head.write || got.head.level == ReadLevel::Strong;
+    let needs_leader = got.head.write || got.head.after_writes;
     let leads = w.leaders[got.head.shard.0 as usize - 1].0 == node;
     if needs_leader && !leads {
         // As a node does (R1): all later frames of the generation are refused too.
