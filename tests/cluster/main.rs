@@ -11,5 +11,6 @@ mod dev;
 mod failover;
 mod files;
 mod memory;
+mod reads;
 mod values;
 mod verify;
