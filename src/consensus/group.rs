@@ -3,12 +3,15 @@
 use std::collections::VecDeque;
 
 use bytes::Bytes;
-use raft::eraftpb::{ConfChange, ConfChangeType, ConfChangeV2, ConfState, Entry, EntryType, MessageType};
+use raft::eraftpb::{
+    ConfChange, ConfChangeSingle, ConfChangeTransition, ConfChangeType, ConfChangeV2, ConfState, Entry, EntryType,
+    MessageType,
+};
 use raft::{RawNode, StateRole};
 
 use super::codec::entry_type;
 use super::log_window::{LogEntry, LogWindow};
-use super::{HardState, MemberChange, Members, Message, SnapshotPoint};
+use super::{HardState, MemberChange, Members, Message, Progress, Situation, SnapshotPoint, Step, next_step};
 use crate::topology::{LogIndex, ReplicaId, Term};
 
 /// What a leader keeps of entries that every member has: a little, for whoever still asks by mistake.
@@ -263,14 +266,7 @@ impl Group {
         if self.member_change_at.is_some() || self.raw.raft.has_pending_conf() {
             return Err(ProposeError::Full);
         }
-        let (kind, id) = match change {
-            MemberChange::AddLearner(id) => (ConfChangeType::AddLearnerNode, id),
-            MemberChange::AddVoter(id) => (ConfChangeType::AddNode, id),
-            MemberChange::Remove(id) => (ConfChangeType::RemoveNode, id),
-        };
-        let mut conf = ConfChange::default();
-        conf.set_change_type(kind);
-        conf.node_id = id.0;
+        let conf = conf_change(change);
         let index = self.last_index().next();
         self.raw.propose_conf_change(Vec::new(), conf).map_err(|_| ProposeError::Full)?;
         self.member_change_at = Some(index);
@@ -431,6 +427,12 @@ impl Group {
         &self.applied().members
     }
 
+    /// Whether this replica is one of the voters at the applied point. A newcomer without a state is not.
+    pub fn votes(&self) -> bool {
+        let me = ReplicaId(self.raw.raft.id);
+        self.members().voters.contains(&me) || self.members().voters_outgoing.contains(&me)
+    }
+
     /// The entry at `index`, as long as it is in memory.
     pub fn entry(&self, index: LogIndex) -> Option<(Term, Bytes)> {
         self.raw.store().entry(index)
@@ -446,8 +448,26 @@ impl Group {
         if self.raw.raft.state != StateRole::Leader {
             return Vec::new();
         }
+        self.progress().into_iter().map(|p| (p.id, p.matched, p.active)).collect()
+    }
+
+    fn progress(&self) -> Vec<Progress> {
         let progress = self.raw.raft.prs().iter();
-        progress.map(|(id, p)| (ReplicaId(*id), LogIndex(p.matched), p.recent_active)).collect()
+        progress
+            .map(|(id, p)| Progress { id: ReplicaId(*id), matched: LogIndex(p.matched), active: p.recent_active })
+            .collect()
+    }
+
+    /// The next step of this leader towards these voters; none on others, while a change is under way, and when nothing
+    /// is left to do or safe to do.
+    pub fn next_step(&self, wanted: &[ReplicaId]) -> Option<Step> {
+        if !self.leads() || !self.leads_surely() || self.member_change_at.is_some() || self.raw.raft.has_pending_conf()
+        {
+            return None;
+        }
+        let progress = self.progress();
+        let (me, members, committed) = (ReplicaId(self.raw.raft.id), self.members(), self.committed());
+        next_step(&Situation { me, members, progress: &progress, committed }, wanted)
     }
 
     /// The last entry that every member is known to have; none on others than the leader.
@@ -526,6 +546,32 @@ pub enum RestoreError {
     /// The library refused it.
     #[error("{0}")]
     Rejected(String),
+}
+
+/// One change is a simple step, two at once are a joint one, and none at all ends it.
+fn conf_change(change: MemberChange) -> ConfChangeV2 {
+    let single = |kind, id: ReplicaId| {
+        let mut single = ConfChangeSingle::default();
+        single.set_change_type(kind);
+        single.node_id = id.0;
+        single
+    };
+    let singles = match change {
+        MemberChange::AddLearner(id) => vec![single(ConfChangeType::AddLearnerNode, id)],
+        MemberChange::AddVoter(id) => vec![single(ConfChangeType::AddNode, id)],
+        MemberChange::Remove(id) => vec![single(ConfChangeType::RemoveNode, id)],
+        MemberChange::Exchange { add, remove } => {
+            vec![single(ConfChangeType::AddNode, add), single(ConfChangeType::RemoveNode, remove)]
+        }
+        MemberChange::LeaveJoint => Vec::new(),
+    };
+    let is_joint = singles.len() > 1;
+    let mut conf = ConfChangeV2::default();
+    conf.set_changes(singles.into());
+    if is_joint {
+        conf.set_transition(ConfChangeTransition::Explicit);
+    }
+    conf
 }
 
 fn to_entry(entry: LogEntry) -> Result<Entry, RestoreError> {

@@ -19,12 +19,14 @@
 mod codec;
 mod group;
 mod log_window;
+mod membership;
 
 pub use codec::{CodecError, decode_message, encode_message};
 pub use group::{
     Committed, Effects, Group, GroupOptions, Held, ProposeError, ReadAnswer, Reign, RestoreError, Restored,
 };
 pub use log_window::LogEntry;
+pub use membership::{Progress, Situation, Step, next_step};
 
 use crate::topology::{LogIndex, ReplicaId, Term};
 
@@ -81,8 +83,13 @@ impl Members {
         conf
     }
 
+    /// In the order of ids, so that all replicas see the same order: the library's own is that of a hash set.
     fn of_conf_state(conf: &raft::eraftpb::ConfState) -> Self {
-        let ids = |numbers: &[u64]| numbers.iter().copied().map(ReplicaId).collect::<Vec<_>>();
+        let ids = |numbers: &[u64]| {
+            let mut ids: Vec<_> = numbers.iter().copied().map(ReplicaId).collect();
+            ids.sort_unstable();
+            ids
+        };
         Self {
             voters: ids(conf.get_voters()),
             learners: ids(conf.get_learners()),
@@ -152,6 +159,28 @@ pub enum MemberChange {
     AddVoter(ReplicaId),
     /// A member leaves.
     Remove(ReplicaId),
+    /// A learner that has caught up votes in the place of a voter: by joint consensus, which is then left by
+    /// [`MemberChange::LeaveJoint`].
+    Exchange {
+        /// The learner.
+        add: ReplicaId,
+        /// The voter.
+        remove: ReplicaId,
+    },
+    /// Ends a joint change: the voters before it count no more.
+    LeaveJoint,
+}
+
+impl std::fmt::Display for MemberChange {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::AddLearner(id) => write!(f, "replica {id} joins as a learner"),
+            Self::AddVoter(id) => write!(f, "replica {id} votes"),
+            Self::Remove(id) => write!(f, "replica {id} leaves"),
+            Self::Exchange { add, remove } => write!(f, "replica {add} votes in the place of {remove}"),
+            Self::LeaveJoint => write!(f, "the joint change ends"),
+        }
+    }
 }
 
 /// Whether a message carries a snapshot point, so that the caller must send the state along.

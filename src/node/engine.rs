@@ -284,6 +284,8 @@ impl Engine {
         let shard = ShardId(u64::from_le_bytes(*shard));
         match (decode_message(Bytes::copy_from_slice(bytes)), self.replicas.get_mut(&shard)) {
             // A snapshot comes with its state, on a connection of its own.
+            // What was meant for an earlier replica of this node must not be answered by the one that replaces it.
+            (Ok(message), Some(replica)) if ReplicaId(message.to) != replica.id => {}
             (Ok(message), Some(replica)) if replica.failed.is_none() && snapshot_point(&message).is_none() => {
                 replica.group.step(message);
                 self.mark(shard);
@@ -358,7 +360,6 @@ impl Engine {
         self.hurry_elections();
         let ticks = self.ticks;
         let due = |every: u64| ticks.is_multiple_of(every);
-        let mut changes = Vec::new();
         for replica in self.replicas.values_mut() {
             let (scratch, spans) = (&mut self.scratch, &mut self.spans);
             let mut turn = Turn { now, wall, answers, scratch, spans, seed: 0 };
@@ -380,19 +381,14 @@ impl Engine {
             if due(PROBE_TICKS) || replica.starts() {
                 replica.probe();
             }
-            if due(MEMBERS_TICKS) && replica.shard == ShardId::CATALOG {
-                let change = self.catalog.as_ref().and_then(|c| replica.next_member_change(c));
-                changes.extend(change.map(|c| (replica.shard, c)));
+            if due(MEMBERS_TICKS)
+                && let Some(catalog) = &self.catalog
+            {
+                replica.reconcile_members(catalog);
             }
             if !replica.dirty {
                 replica.dirty = true;
                 self.dirty.push(replica.shard);
-            }
-        }
-        for (shard, change) in changes {
-            let replica = self.replicas.get_mut(&shard).expect("just seen");
-            if replica.group.propose_members(change).is_ok() {
-                tracing::info!(%shard, "members of the catalog: {change:?}");
             }
         }
     }
@@ -446,6 +442,11 @@ impl Engine {
         if let Some(replica) = self.replicas.get_mut(&shard) {
             replica.snapshotting = false;
         }
+    }
+
+    /// Whether a state with this message is meant for the replica that is here, not for an earlier one of this node.
+    pub fn is_for(&self, shard: ShardId, message: &Message) -> bool {
+        self.replicas.get(&shard).is_some_and(|replica| replica.id == ReplicaId(message.to))
     }
 
     /// Whether a state that stands for `point` is of use to a shard's replica. Returns the replica, if so.

@@ -29,6 +29,7 @@ mod leader_time;
 mod log_thread;
 pub mod machine;
 pub mod marks;
+mod members;
 pub mod memory;
 mod peer_link;
 mod reads;

@@ -24,7 +24,7 @@ use super::machine::{Machine, Outcome};
 use super::marks::Marked;
 use super::memory::{self, InFlight, Memory};
 use super::reads::{Reads, WaitingRead};
-use crate::consensus::{Committed, Group, MemberChange, ProposeError, SnapshotPoint};
+use crate::consensus::{Committed, Group, ProposeError, SnapshotPoint};
 use crate::keyspace::Entry;
 use crate::net::Moment;
 use crate::protocol::control::ControlReply;
@@ -512,40 +512,15 @@ impl Replica {
         }
     }
 
-    /// As leader of the catalog's group: one safe step towards the members that the catalog names.
-    pub fn next_member_change(&self, catalog: &Catalog) -> Option<MemberChange> {
-        if !self.group.leads_surely() {
-            return None;
-        }
-        let wanted = &catalog.shard(self.shard)?.replicas;
-        let members = self.group.members();
-        let matched = self.group.matched();
-        for replica in wanted {
-            if members.voters.contains(&replica.id) {
-                continue;
-            }
-            if !members.learners.contains(&replica.id) {
-                return Some(MemberChange::AddLearner(replica.id));
-            }
-            let caught_up = matched
-                .iter()
-                .any(|(id, index, active)| *id == replica.id && *active && *index >= self.group.committed());
-            if caught_up {
-                return Some(MemberChange::AddVoter(replica.id));
-            }
-        }
-        None
-    }
-
     /// What heartbeats say of this replica.
     pub fn status(&self, now: Moment, wall: LogTime) -> ReplicaStatus {
         let log_time = self.machine.log_time();
         let role = if self.group.leads_surely() {
             Role::Leader
-        } else if self.group.members().learners.contains(&self.id) {
-            Role::Learner
-        } else {
+        } else if self.group.votes() {
             Role::Follower
+        } else {
+            Role::Learner
         };
         ReplicaStatus {
             shard: self.shard,

@@ -136,6 +136,9 @@ async fn stream_in(shared: &Shared, stream: &TcpStream, header: &[u8], mut unrea
     let shard = ShardId(u64::from_le_bytes(*shard));
     let message = decode_message(Bytes::copy_from_slice(message)).map_err(io::Error::other)?;
     let point = snapshot_point(&message).ok_or_else(malformed)?;
+    if !shared.borrow().engine.is_for(shard, &message) {
+        return Err(io::Error::other("it is for another replica than the one that is here"));
+    }
     let (snapshots, id) = wanted(&mut shared.borrow_mut(), shard, &point)?;
     let received = keep_stream(stream, &mut unread, snapshots, shard, id, point).await;
     let node = &mut *shared.borrow_mut();
