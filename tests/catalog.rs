@@ -211,6 +211,71 @@ fn the_first_incarnation_of_a_node_keeps_its_name() {
     assert_eq!(catalog.revision, Revision(2));
 }
 
+/// Three nodes that are known, the first of which comes back with another disk.
+fn replaced(catalog: &mut Catalog, name: &str, old: u128, new: u128) -> CatalogOutcome {
+    let (old, new) = (Incarnation(old), Incarnation(new));
+    let before = catalog.clone();
+    let outcome = catalog.apply(&CatalogCommand::ReplaceNode { name: NodeName::new(name), old, new });
+    if !matches!(outcome, CatalogOutcome::Accepted { .. }) {
+        assert_eq!(*catalog, before, "a refused command changes nothing");
+    }
+    catalog.validate().unwrap();
+    outcome
+}
+
+fn replicas(catalog: &Catalog) -> Vec<Vec<u64>> {
+    catalog.shards.iter().map(|shard| shard.replicas.iter().map(|r| r.id.0).collect()).collect()
+}
+
+#[test]
+fn a_node_that_lost_its_disk_gets_new_replicas_and_its_past_never_returns() {
+    let mut catalog = founded();
+    assert_eq!(replicas(&catalog), [[1, 2, 3], [4, 5, 6], [7, 8, 9]]);
+    let births: Vec<_> = catalog.shards.iter().map(|shard| shard.birth.clone()).collect();
+    assert_eq!(replaced(&mut catalog, "n1", 11, 12), CatalogOutcome::Accepted { version: 1 });
+    assert_eq!(replicas(&catalog), [[10, 2, 3], [11, 5, 6], [7, 8, 9]]);
+    assert_eq!((catalog.revision, catalog.next_replica), (Revision(2), ReplicaId(12)));
+    assert_eq!(catalog.nodes[&NodeName::new("n1")].incarnation, Some(Incarnation(12)));
+    assert!(catalog.shards.iter().map(|shard| shard.birth.clone()).eq(births), "who a shard was formed of stays");
+    let first = |shard: ShardId| catalog.shard(shard).unwrap().replica_on(&NodeName::new("n1")).unwrap().id;
+    assert!(
+        catalog.shards.iter().all(|s| s.birth.iter().all(|b| b.id != first(ShardId(0)) && b.id != first(ShardId(1))))
+    );
+    assert_eq!(Catalog::decode(&catalog.encode()).unwrap(), catalog);
+
+    assert_eq!(replaced(&mut catalog, "n1", 11, 12), CatalogOutcome::Same { version: 1 }, "asked twice");
+    for (old, new, why) in [
+        (12, 11, "incarnation 0000000000000000000000000000000b was replaced by another and may never act again"),
+        (11, 13, "no longer known with incarnation 0000000000000000000000000000000b"),
+    ] {
+        let CatalogOutcome::Refused { reason, .. } = replaced(&mut catalog, "n1", old, new) else { panic!("{why}") };
+        assert!(reason.contains(why), "{reason}");
+    }
+    let command = CatalogCommand::RegisterNode { name: NodeName::new("n1"), incarnation: Incarnation(11) };
+    let CatalogOutcome::Refused { reason, .. } = catalog.apply(&command) else { panic!("the old disk came back") };
+    assert!(reason.contains("may never act again"), "{reason}");
+    // A disk that is lost again before anything was copied to it.
+    assert_eq!(replaced(&mut catalog, "n1", 12, 13), CatalogOutcome::Accepted { version: 1 });
+    assert_eq!(replicas(&catalog), [[12, 2, 3], [13, 5, 6], [7, 8, 9]]);
+    // Nobody was known yet: there is nothing to replace.
+    let CatalogOutcome::Refused { .. } = replaced(&mut catalog, "n2", 0, 1) else { panic!("n2 has no past") };
+    let CatalogOutcome::Refused { .. } = replaced(&mut catalog, "n9", 0, 1) else { panic!("nobody knows n9") };
+}
+
+#[test]
+fn a_node_that_left_and_comes_back_under_its_name_is_another_one() {
+    let mut catalog = founded();
+    let with_fifth = |version| file(version) + "[[node]]\nname = \"n5\"\naddr = \"h5:1\"\n";
+    let register = |incarnation| CatalogCommand::RegisterNode { name: NodeName::new("n5"), incarnation };
+    propose(&mut catalog, &with_fifth(2));
+    assert_eq!(catalog.apply(&register(Incarnation(5))), CatalogOutcome::Accepted { version: 2 });
+    propose(&mut catalog, &file(3));
+    propose(&mut catalog, &with_fifth(4));
+    let CatalogOutcome::Refused { reason, .. } = catalog.apply(&register(Incarnation(5))) else { panic!() };
+    assert!(reason.contains("may never act again"), "{reason}");
+    assert_eq!(catalog.apply(&register(Incarnation(6))), CatalogOutcome::Accepted { version: 4 });
+}
+
 #[test]
 fn commands_and_catalogs_are_read_back_from_their_json() {
     let catalog = founded();
@@ -254,6 +319,11 @@ fn a_damaged_catalog_is_an_error_that_says_what_is_damaged() {
         (r#"{"id":5,"node":"n2"}"#, r#"{"id":5,"node":"n1"}"#, "replica 5 of shard 1 is on node"),
         (r#""n2":{"addr":"h2:7000""#, r#""n2":{"addr":"h2""#, "node n2"),
         (r#""n2":{"#, r#""n 2":{"#, "node \"n 2\""),
+        (
+            r#""next_epoch":2"#,
+            r#""next_epoch":2,"retired":["0000000000000000000000000000000b"]"#,
+            "node n1 has an incarnation that was retired",
+        ),
     ] {
         assert!(json.contains(from), "{from} is not in {json}");
         let error = Catalog::decode(json.replace(from, to).as_bytes()).expect_err(to);

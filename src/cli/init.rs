@@ -14,6 +14,7 @@ use tokio::time::timeout;
 
 use super::args::InitArgs;
 use super::gather::gather;
+use super::membership::MemberInTransit;
 use super::report::StatusReport;
 use super::{print, print_json};
 use crate::control::config_file;
@@ -22,7 +23,7 @@ use crate::net::Entropy;
 use crate::protocol::control::{ControlReply, ControlRequest, Welcome};
 use crate::topology::{Catalog, ClusterId, Incarnation, NodeName, ShardsConfig};
 
-/// How long the shards may take to elect their leaders.
+/// How long the shards may take to elect their leaders, and the catalog to have all its replicas.
 const LEADERS_TIMEOUT: Duration = Duration::from_secs(30);
 const ASK_INTERVAL: Duration = Duration::from_millis(100);
 
@@ -51,7 +52,7 @@ pub async fn run(args: &InitArgs) -> anyhow::Result<()> {
 pub async fn found_if_new(config: &ShardsConfig) -> anyhow::Result<()> {
     for answer in operator().ask_all(&Target::of_config(config), &ControlRequest::Identify).await {
         if let ControlReply::Identity(Welcome { cluster: Some(cluster), .. }) = answer? {
-            return await_leaders(config, cluster).await;
+            return await_leaders(config, cluster, false).await;
         }
     }
     let incarnations = identify(config).await?;
@@ -62,7 +63,7 @@ async fn found(config: &ShardsConfig, incarnations: &BTreeMap<NodeName, Incarnat
     let entropy = Entropy::system();
     let catalog = Catalog::found(ClusterId(entropy.next_u128()), entropy.next(), config, incarnations);
     create(config, &catalog).await?;
-    await_leaders(config, catalog.cluster).await?;
+    await_leaders(config, catalog.cluster, true).await?;
     Ok(catalog.cluster)
 }
 
@@ -96,33 +97,36 @@ async fn create(config: &ShardsConfig, catalog: &Catalog) -> anyhow::Result<()> 
     }
 }
 
-async fn await_leaders(config: &ShardsConfig, cluster: ClusterId) -> anyhow::Result<()> {
+async fn await_leaders(config: &ShardsConfig, cluster: ClusterId, and_voters: bool) -> anyhow::Result<()> {
     let mut missing = Vec::new();
-    match timeout(LEADERS_TIMEOUT, watch_leaders(config, &mut missing)).await {
+    match timeout(LEADERS_TIMEOUT, watch_leaders(config, and_voters, &mut missing)).await {
         Ok(()) => Ok(()),
         Err(_) => bail!(
-            "cluster {cluster} is created, but after {} s these have no leader: {}; `pontoon status` shows more",
+            "cluster {cluster} is there, but after {} s it lacks: {}; `pontoon status` shows more",
             LEADERS_TIMEOUT.as_secs(),
             missing.join(", ")
         ),
     }
 }
 
-/// Waits until all shards have a leader, and tells which still have none whenever that changes.
-async fn watch_leaders(config: &ShardsConfig, missing: &mut Vec<String>) {
+/// Waits until all shards have a leader, a new cluster's also all their voters, and tells what is missing whenever that changes.
+async fn watch_leaders(config: &ShardsConfig, and_voters: bool, missing: &mut Vec<String>) {
     // Without a cluster: some nodes have not heard of it yet.
     let operator = operator();
     loop {
         let report = StatusReport::of(&gather(&operator, config).await);
-        let mut now: Vec<String> = report.leaderless().iter().map(ToString::to_string).collect();
+        let leaderless = report.leaderless();
+        let mut now: Vec<String> = leaderless.iter().map(|name| format!("a leader of {name}")).collect();
         if report.cluster.is_none() {
             now.push("the catalog".to_owned());
         }
+        // It is born on one node: until the others vote too, all that the cluster knows is on one disk.
+        now.extend(report.changes.iter().filter(|_| and_voters).map(MemberInTransit::text));
         if now.is_empty() {
             return;
         }
         if now != *missing {
-            let _ = writeln!(std::io::stderr(), "waiting for a leader of: {}", now.join(", "));
+            let _ = writeln!(std::io::stderr(), "waiting for: {}", now.join(", "));
             *missing = now;
         }
         tokio::time::sleep(ASK_INTERVAL).await;

@@ -15,6 +15,7 @@ mod gather;
 mod init;
 mod locate;
 mod logging;
+mod membership;
 mod node;
 mod proxy;
 mod report;

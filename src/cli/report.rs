@@ -9,9 +9,12 @@ use std::fmt::Write;
 use serde::Serialize;
 
 use super::gather::Gathered;
-use crate::protocol::control::{ReplicaReport, TypeReport};
+use super::membership::{MemberInTransit, is_lost};
+use crate::protocol::control::{NodeReport, ReplicaReport, TypeReport};
 use crate::protocol::frame::Role;
-use crate::topology::{Catalog, ClusterId, Epoch, NodeName, Revision, ShardName, ShardRecord, Slot, Term};
+use crate::topology::{
+    Catalog, ClusterId, Epoch, NodeName, ReplicaRecord, Revision, ShardName, ShardRecord, Slot, Term,
+};
 
 /// `pontoon status --json`.
 #[derive(Debug, Serialize)]
@@ -28,6 +31,8 @@ pub struct StatusReport {
     pub shards: Vec<ShardStatus>,
     /// The catalog's own group.
     pub catalog: Option<ShardStatus>,
+    /// Replicas that become voters, and voters that leave.
+    pub changes: Vec<MemberInTransit>,
 }
 
 /// A node.
@@ -37,7 +42,7 @@ pub struct NodeStatus {
     addr: String,
     zone: Option<String>,
     alive: bool,
-    /// Why it is not alive.
+    /// Why it is not alive, or takes no part.
     problem: Option<String>,
     /// Bytes of memory that count against its limit; unknown while it is not alive.
     memory_bytes: Option<u64>,
@@ -60,6 +65,8 @@ pub struct ShardStatus {
     types: BTreeMap<String, TypeReport>,
     /// Clients that wait for its keys.
     clients_blocked: u64,
+    /// Whether all disks that had its data are gone.
+    lost: bool,
     /// Its replicas.
     pub replicas: Vec<ReplicaView>,
 }
@@ -100,6 +107,9 @@ impl StatusReport {
             nodes: nodes(gathered),
             shards: catalog.map_or(Vec::new(), |c| c.data_shards().iter().map(|s| shard(gathered, c, s)).collect()),
             catalog: catalog.map(|c| shard(gathered, c, c.catalog_shard())),
+            changes: catalog.map_or_else(Vec::new, |c| {
+                c.shards.iter().flat_map(|s| MemberInTransit::of(s, &told(gathered, s))).collect()
+            }),
         }
     }
 
@@ -129,6 +139,13 @@ impl StatusReport {
             rows.extend(self.catalog.iter().chain(&self.shards).map(ShardStatus::row));
             rows_aligned(&rows).into_iter().for_each(&mut line);
         }
+        let lost = self.catalog.iter().chain(&self.shards).filter(|shard| shard.lost);
+        let lost = lost.map(|shard| format!("shard {} is lost: no disk is left that had its data", shard.name));
+        let remarks: Vec<_> = lost.chain(self.changes.iter().map(MemberInTransit::text)).collect();
+        if !remarks.is_empty() {
+            line(String::new());
+            remarks.into_iter().for_each(line);
+        }
         out
     }
 }
@@ -136,6 +153,7 @@ impl StatusReport {
 impl NodeStatus {
     fn row(&self) -> Vec<String> {
         let alive = match &self.problem {
+            Some(problem) if self.alive => format!("yes, but {problem}"),
             Some(problem) => format!("no: {problem}"),
             None => "yes".to_owned(),
         };
@@ -213,24 +231,25 @@ fn nodes(gathered: &Gathered) -> Vec<NodeStatus> {
         addr: answer.target.addr.clone(),
         zone: zone(&answer.target.node),
         alive: answer.report.is_ok(),
-        problem: answer.report.as_ref().err().cloned(),
+        problem: match &answer.report {
+            Ok(report) => stranger(gathered, report),
+            Err(problem) => Some(problem.clone()),
+        },
         memory_bytes: answer.report.as_ref().ok().map(|report| report.memory_bytes),
         memory_limit_bytes: answer.report.as_ref().ok().map(|r| r.memory_limit_bytes).filter(|limit| *limit > 0),
     };
     gathered.answers.iter().map(status).collect()
 }
 
+/// What there is to say of a node whose data directory is not the one that the cluster knows under its name.
+fn stranger(gathered: &Gathered, report: &NodeReport) -> Option<String> {
+    let known = gathered.catalog.as_ref()?.nodes.get(&report.node)?.incarnation?;
+    let is_other = report.incarnation.is_some_and(|incarnation| incarnation != known);
+    is_other.then(|| "its data directory is another one than the cluster knows: it asks for its place".to_owned())
+}
+
 fn shard(gathered: &Gathered, catalog: &Catalog, record: &ShardRecord) -> ShardStatus {
-    let told: Vec<(&NodeName, &ReplicaReport)> = record
-        .replicas
-        .iter()
-        .filter_map(|replica| {
-            let answer = gathered.answers.iter().find(|answer| answer.target.node == replica.node)?;
-            let report = answer.report.as_ref().ok()?;
-            let told = report.replicas.iter().find(|told| told.shard == record.id && told.replica == replica.id)?;
-            Some((&replica.node, told))
-        })
-        .collect();
+    let told = told(gathered, record);
     let committed = told.iter().map(|(_, replica)| replica.committed.max(replica.applied)).max().unwrap_or_default();
     let leader = told.iter().filter(|(_, replica)| replica.role == Role::Leader).max_by_key(|(_, r)| r.term);
     let best = leader.or_else(|| told.iter().max_by_key(|(_, replica)| replica.applied));
@@ -252,9 +271,21 @@ fn shard(gathered: &Gathered, catalog: &Catalog, record: &ShardRecord) -> ShardS
         keys: best.map_or(0, |(_, replica)| replica.keys),
         bytes: best.map_or(0, |(_, replica)| replica.bytes),
         types: best.map_or_else(BTreeMap::new, |(_, replica)| replica.types.clone()),
+        lost: is_lost(record, &told),
         clients_blocked: best.map_or(0, |(_, replica)| replica.clients_blocked),
         replicas: record.replicas.iter().map(|replica| view(&replica.node)).collect(),
     }
+}
+
+/// The replicas of a shard that told about themselves, with their nodes.
+fn told<'a>(gathered: &'a Gathered, record: &'a ShardRecord) -> Vec<(&'a NodeName, &'a ReplicaReport)> {
+    let told = |replica: &'a ReplicaRecord| {
+        let answer = gathered.answers.iter().find(|answer| answer.target.node == replica.node)?;
+        let report = answer.report.as_ref().ok()?;
+        let told = report.replicas.iter().find(|told| told.shard == record.id && told.replica == replica.id)?;
+        Some((&replica.node, told))
+    };
+    record.replicas.iter().filter_map(told).collect()
 }
 
 fn rows_aligned(rows: &[Vec<String>]) -> Vec<String> {
@@ -275,8 +306,7 @@ mod tests {
     use super::*;
     use crate::cli::gather::Answer;
     use crate::control::operator::Target;
-    use crate::protocol::control::NodeReport;
-    use crate::topology::{LogIndex, ReplicaId, ShardsConfig};
+    use crate::topology::{CatalogCommand, Incarnation, LogIndex, ReplicaId, ShardsConfig};
 
     fn catalog() -> Catalog {
         let node = |i: u32| format!("[[node]]\nname = \"n{i}\"\naddr = \"h{i}:1\"\n");
@@ -304,11 +334,14 @@ mod tests {
             clients_blocked: 0,
             slots: 16384,
             readable: true,
+            voters: shard.replicas.iter().map(|r| r.id).collect(),
+            failed: None,
         };
         let (cluster, revision) = (Some(catalog.cluster), catalog.revision);
         let report = NodeReport {
             node: name.clone(),
             cluster,
+            incarnation: Some(Incarnation(u128::from(node.as_bytes()[1]))),
             revision,
             version: 4,
             replicas: vec![replica],
@@ -345,7 +378,7 @@ mod tests {
             {"node": "n2", "role": "leader", "applied": 100, "lag": 1, "alive": true},
             {"node": "n3", "role": null, "applied": null, "lag": null, "alive": false},
         ]);
-        let shard = json!({"name": "a", "leader": "n2", "term": 5, "slots": 16384, "keys": 100, "bytes": 1000, "types": {"string": {"keys": 100, "bytes": 1000}}, "clients_blocked": 0, "replicas": replicas});
+        let shard = json!({"name": "a", "leader": "n2", "term": 5, "slots": 16384, "keys": 100, "bytes": 1000, "types": {"string": {"keys": 100, "bytes": 1000}}, "clients_blocked": 0, "lost": false, "replicas": replicas});
         assert_eq!(report["shards"], json!([shard]));
         assert_eq!(report["catalog"]["leader"], json!(null));
     }
@@ -366,6 +399,53 @@ catalog  0      0     0      none    0     n1 down, n2 down, n3 down
 a        16384  100   1000   n2      5     n1 leader (11), n2 leader (1), n3 down  string (100, 1000)
 ";
         assert_eq!(table, expected);
+    }
+
+    #[test]
+    fn a_node_that_lost_its_disk_is_followed_until_it_votes() {
+        let (mut catalog, n3) = (catalog(), NodeName::new("n3"));
+        let [old, new] = [7, u128::from(b'3')].map(Incarnation);
+        catalog.nodes.get_mut(&n3).unwrap().incarnation = Some(old);
+        let answers = |catalog: &Catalog, applied| {
+            let leader = told(catalog, "n1", Role::Leader, 3, 90, 90);
+            vec![leader, told(catalog, "n3", Role::Learner, 3, applied, applied)]
+        };
+        let mut gathered = Gathered { answers: answers(&catalog, 5), catalog: Some(catalog.clone()) };
+        gathered.answers[1].report.as_mut().unwrap().replicas.clear();
+        let text = StatusReport::of(&gathered).table();
+        assert!(text.contains("yes, but its data directory is another one than the cluster knows"), "{text}");
+        let voters: Vec<_> = catalog.data_shards()[0].replicas.iter().map(|r| r.id).collect();
+        catalog.apply(&CatalogCommand::ReplaceNode { name: n3, old, new });
+        for (applied, what) in [(0, "joins, and waits for the state"), (40, "joins: has 40 of 90 entries")] {
+            let mut gathered = Gathered { answers: answers(&catalog, applied), catalog: Some(catalog.clone()) };
+            gathered.answers[0].report.as_mut().unwrap().replicas[0].voters = voters.clone();
+            let text = StatusReport::of(&gathered).table();
+            let expected =
+                format!("\nshard a: replica 8 on n3 {what}\nshard a: replica 6 leaves when its successor votes\n");
+            assert!(text.ends_with(&expected), "{text}");
+        }
+        let gathered = Gathered { answers: answers(&catalog, 90), catalog: Some(catalog) };
+        assert_eq!(StatusReport::of(&gathered).changes, []);
+    }
+
+    #[test]
+    fn a_shard_is_lost_when_nobody_is_left_who_was_there_when_it_was_formed_or_has_anything() {
+        let mut catalog = catalog();
+        let nodes = ["n1", "n2", "n3"];
+        let lost = |catalog: &Catalog, applied| {
+            let answers = nodes.map(|node| told(catalog, node, Role::Learner, 0, applied, 0)).to_vec();
+            StatusReport::of(&Gathered { catalog: Some(catalog.clone()), answers }).shards[0].lost
+        };
+        for node in nodes {
+            assert!(!lost(&catalog, 0), "one that was there may only start");
+            let name = NodeName::new(node);
+            let (old, new) = (Incarnation(1), Incarnation(u128::from(node.as_bytes()[1])));
+            catalog.nodes.get_mut(&name).unwrap().incarnation = Some(old);
+            catalog.apply(&CatalogCommand::ReplaceNode { name, old, new });
+        }
+        assert!(!lost(&catalog, 1) && lost(&catalog, 0));
+        let answers = vec![told(&catalog, "n1", Role::Learner, 0, 0, 0), dead("n2"), dead("n3")];
+        assert!(!StatusReport::of(&Gathered { catalog: Some(catalog), answers }).shards[0].lost, "n2 may have it");
     }
 
     #[test]

@@ -67,6 +67,12 @@ impl Members {
         self.all().any(|member| member == replica)
     }
 
+    /// All who vote, each once; while a joint change is under way, those before and after it.
+    pub fn all_voters(&self) -> impl Iterator<Item = ReplicaId> + '_ {
+        let before = self.voters_outgoing.iter().filter(|id| !self.voters.contains(id));
+        self.voters.iter().chain(before).copied()
+    }
+
     /// All members; one may come twice while a joint change is under way.
     pub fn all(&self) -> impl Iterator<Item = ReplicaId> + '_ {
         [&self.voters, &self.learners, &self.voters_outgoing, &self.learners_next].into_iter().flatten().copied()

@@ -7,14 +7,16 @@ use std::time::Duration;
 use super::server::{Node, Shared};
 use super::{handshake, peer_link};
 use crate::control::operator::{Operator, Target};
-use crate::protocol::control::{ControlReply, ControlRequest};
+use crate::protocol::control::{ControlReply, ControlRequest, Hello, PeerRole};
 use crate::protocol::frame::{Assembler, Heartbeat, Kind, split_frame, split_numbered};
-use crate::topology::{Catalog, CatalogOutcome, NodeName, ShardId, ShardsConfig};
+use crate::topology::{Catalog, CatalogOutcome, Incarnation, NodeName, ShardId, ShardsConfig};
 
 /// Between two heartbeats to a member of the catalog.
 const HEARTBEAT: Duration = Duration::from_millis(250);
 /// Before something that failed is tried again.
 const RETRY: Duration = Duration::from_millis(100);
+/// Before a node that was refused asks again.
+const REFUSED_RETRY: Duration = Duration::from_secs(1);
 /// Heartbeats without anything learned after which another node is asked.
 const SILENT_HEARTBEATS_MAX: u32 = 2;
 /// The longest catalog.
@@ -23,56 +25,79 @@ const CATALOG_BYTES_MAX: usize = 64 << 20;
 /// Acts on every revision of the catalog.
 pub async fn follow(shared: Shared) {
     let changed = Rc::clone(&shared.borrow().catalog_changed);
+    let mut told = None;
     loop {
-        let waits = act(&shared).await;
-        if waits {
-            let _ = tokio::time::timeout(RETRY, changed.notified()).await;
-        } else {
+        let Some(catalog) = shared.borrow().engine.catalog().cloned() else {
             changed.notified().await;
+            continue;
+        };
+        let again = match act(&shared, &catalog).await {
+            Ok(()) => None,
+            Err(Hindrance::Unheard(error)) => {
+                tracing::debug!("not registered yet: {error}");
+                Some(RETRY)
+            }
+            Err(Hindrance::Refused(reason)) => {
+                if told.as_ref() != Some(&reason) {
+                    tracing::error!("the cluster refuses this node, which asks again: {reason}");
+                }
+                told = Some(reason);
+                Some(REFUSED_RETRY)
+            }
+        };
+        match again {
+            Some(pause) => drop(tokio::time::timeout(pause, changed.notified()).await),
+            None => changed.notified().await,
         }
     }
 }
 
-/// Does what the present revision asks for. `true`: something is left to try again.
-async fn act(shared: &Shared) -> bool {
-    let Some(catalog) = shared.borrow().engine.catalog().cloned() else { return false };
-    let (name, mine) = {
+/// Why a node does not take part.
+enum Hindrance {
+    /// The catalog's leader was not reached.
+    Unheard(String),
+    /// It was, and says no.
+    Refused(String),
+}
+
+/// Does what the present revision asks for.
+async fn act(shared: &Shared, catalog: &Catalog) -> Result<(), Hindrance> {
+    let (name, mine, retired) = {
         let node = shared.borrow();
-        (node.name.clone(), node.home.incarnation())
+        (node.name.clone(), node.home.incarnation(), node.home.check_not_retired(catalog))
     };
+    if let Err(error) = retired {
+        shared.borrow_mut().fail(error.to_string());
+        return Ok(());
+    }
     match catalog.nodes.get(&name).map(|record| record.incarnation) {
-        None => false,
+        None => Ok(()),
         Some(Some(known)) if known == mine => {
             let node = &mut *shared.borrow_mut();
-            take_replicas(node, &catalog);
+            take_replicas(node, catalog);
             let addr = |peer: &NodeName| catalog.addr(peer).map(|a| (peer.clone(), a.to_owned()));
             let peers = node.engine.peer_names().filter_map(addr).collect();
             node.links.fit(peers, shared);
             node.wake.notify_one();
-            false
+            Ok(())
         }
         Some(Some(known)) => {
-            tracing::error!(
-                node = %name, %known, %mine,
-                "this data directory is not the one that the cluster knows under this name: nothing is served from it"
-            );
-            false
+            tracing::debug!(%known, %mine, "an empty data directory asks for the place of the one that was lost");
+            register(catalog, name, mine).await
         }
-        Some(None) => {
-            let operator = Operator { name: name.to_string(), cluster: Some(catalog.cluster) };
-            let request = ControlRequest::Register { name, incarnation: mine };
-            match operator.ask_leader(&Target::of_catalog(&catalog), &request).await {
-                Ok(ControlReply::Decided(CatalogOutcome::Refused { reason, .. })) => {
-                    tracing::error!("the cluster refuses this node: {reason}");
-                    false
-                }
-                Ok(_) => false,
-                Err(error) => {
-                    tracing::debug!("not registered yet: {error}");
-                    true
-                }
-            }
-        }
+        Some(None) => register(catalog, name, mine).await,
+    }
+}
+
+/// Asks for the node's place. The answer is seen in the next revision.
+async fn register(catalog: &Catalog, name: NodeName, incarnation: Incarnation) -> Result<(), Hindrance> {
+    let operator = Operator { name: name.to_string(), cluster: Some(catalog.cluster) };
+    let request = ControlRequest::Register { name, incarnation };
+    match operator.ask_leader(&Target::of_catalog(catalog), &request).await {
+        Ok(ControlReply::Decided(CatalogOutcome::Refused { reason, .. })) => Err(Hindrance::Refused(reason)),
+        Ok(ControlReply::Decided(_)) => Ok(()),
+        Ok(other) => Err(Hindrance::Unheard(format!("an answer to another question: {other:?}"))),
+        Err(error) => Err(Hindrance::Unheard(error.to_string())),
     }
 }
 
@@ -83,10 +108,16 @@ fn take_replicas(node: &mut Node, catalog: &Catalog) {
             continue;
         }
         let born_here = shard.birth.iter().any(|b| b.id == record.id);
+        if !born_here && shard.replicas.len() == 1 {
+            tracing::error!(
+                shard = %shard.name, slots = catalog.slot_count(shard.id),
+                "the shard is lost: its only replica was on the disk that this node lost; it is not formed again empty"
+            );
+        }
         let made = if born_here && shard.id != ShardId::CATALOG {
             node.home.give_birth(catalog, shard, record.id)
         } else {
-            node.home.newcomer(shard.id, record.id)
+            node.home.newcomer(shard, record.id)
         };
         match made {
             Ok(mut replica) => {
@@ -136,7 +167,8 @@ fn members(catalog: &Catalog) -> Vec<Target> {
 
 /// Ends when the other node falls silent, or knows as little as this one: another may know more.
 async fn hear_from(shared: &Shared, target: &Target) -> std::io::Result<()> {
-    let hello = peer_link::hello(shared, Some(target.node.clone()));
+    // As one who only wants to know: a node that lost its disk, or was replaced, learns it in this way.
+    let hello = Hello { role: PeerRole::Operator, ..peer_link::hello(shared, Some(target.node.clone())) };
     let (stream, _, mut unread) = handshake::connect(&target.addr, &hello).await?;
     let mut assembler = Assembler::new(CATALOG_BYTES_MAX);
     let mut out = Vec::new();

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use super::answers::Answers;
 use super::home::HomeError;
+use super::registration;
 use super::server::Node;
 use crate::protocol::control::{ControlReply, ControlRequest, NodeReport, ReplicaReport, TypeReport, Welcome};
-use crate::protocol::frame::{FrameError, Kind, RefusalReason, put_numbered, split_numbered};
+use crate::protocol::frame::{FrameError, Kind, put_numbered, split_numbered};
 use crate::protocol::verification::{MarkDigests, MarkId};
 use crate::topology::{Catalog, CatalogCommand, LogIndex, ShardId, ShardName};
 
@@ -34,7 +34,8 @@ pub fn handle(node: &mut Node, key: usize, payload: &[u8]) -> Result<(), FrameEr
             return Ok(());
         }
         Ok(ControlRequest::Register { name, incarnation }) => {
-            propose(node, key, id, &CatalogCommand::RegisterNode { name, incarnation });
+            let ticket = node.connections.ticket(key, id, 0, 0, ShardId::CATALOG);
+            registration::take(node, ticket, name, incarnation);
             return Ok(());
         }
         Ok(ControlRequest::Mark { shard, id: mark }) => {
@@ -101,15 +102,7 @@ fn digests(node: &Node, shard: ShardId, mark: MarkId, index: LogIndex) -> Digest
 
 fn propose(node: &mut Node, key: usize, id: u64, command: &CatalogCommand) {
     let ticket = node.connections.ticket(key, id, 0, 0, ShardId::CATALOG);
-    let (now, wall) = (node.clock.now(), node.clock.wall());
-    match node.engine.replica(ShardId::CATALOG) {
-        Some(_) => node.engine.catalog_command(command, ticket, now, wall, &mut node.connections),
-        None => {
-            // The leader is one of the catalog's members, and this node is not: the first member knows more.
-            let member = node.engine.catalog().and_then(|c| c.catalog_shard().replicas.first().map(|r| r.id));
-            node.connections.refuse(ticket, RefusalReason::NoReplica, member);
-        }
-    }
+    registration::propose(node, ticket, command);
 }
 
 /// Forms the catalog of a new cluster on this node: one atomic act, durable when it returns.
@@ -148,11 +141,14 @@ fn report(node: &Node) -> NodeReport {
             clients_blocked: replica.machine.keyspace().map_or(0, |keyspace| keyspace.blocking_usage().waiters),
             slots: replica.machine.slots(),
             readable: status.readable,
+            voters: replica.group.members().all_voters().collect(),
+            failed: replica.failed.clone(),
         }
     });
     NodeReport {
         node: node.name.clone(),
         cluster: node.home.cluster(),
+        incarnation: Some(node.home.incarnation()),
         revision: node.engine.revision(),
         version: catalog.map_or(0, |c| c.version),
         replicas: replicas.collect(),

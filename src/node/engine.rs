@@ -41,7 +41,7 @@ const HAND_BACK_TICKS: u64 = 4;
 /// Ticks between two questions for freshness.
 const PROBE_TICKS: u64 = 40;
 /// Ticks between two steps of a membership change.
-const MEMBERS_TICKS: u64 = 8;
+const MEMBERS_TICKS: u64 = 4;
 /// Ticks between the elections of two replicas that saw their leader's node go away.
 const STAGGER_TICKS: usize = 2;
 /// Ticks until an election that was brought forward is tried again, while the leader's node stays away.

@@ -15,7 +15,8 @@ use crate::consensus::{Group, GroupOptions, HardState, LogEntry, RestoreError, R
 use crate::keyspace::Keyspace;
 use crate::net::Entropy;
 use crate::storage::{
-    DataDir, Disk, LogOptions, RecoveredGroup, SegmentLog, SnapshotReader, SnapshotWriter, StorageError, snapshot,
+    DataDir, Disk, Identity, LogOptions, RecoveredGroup, SegmentLog, SnapshotReader, SnapshotWriter, StorageError,
+    snapshot,
 };
 use crate::topology::{
     Catalog, ClusterId, Incarnation, LogIndex, NodeName, ReplicaId, ShardId, ShardRecord, Slot, Term,
@@ -58,6 +59,31 @@ pub enum HomeError {
     /// The log was lost.
     #[error("the log in {0} is gone, but this node had replicas; it must start with an empty directory")]
     LogLost(PathBuf),
+    /// Another directory acts under the node's name since.
+    #[error(
+        "{dir}: the cluster has replaced this data directory (incarnation {incarnation}) by another one of node `{node}`, \
+         and it may never act again: empty it, and the node starts with new replicas"
+    )]
+    Retired {
+        /// The data directory.
+        dir: PathBuf,
+        /// The node.
+        node: NodeName,
+        /// The directory's incarnation.
+        incarnation: Incarnation,
+    },
+    /// The state on disk is that of another replica of the shard.
+    #[error("{}: the state of replica {found} of shard {shard}, and the one of this node is {expected}", path.display())]
+    OtherReplica {
+        /// The snapshot.
+        path: PathBuf,
+        /// The group.
+        shard: ShardId,
+        /// Whose state it is.
+        found: ReplicaId,
+        /// Whose it should be.
+        expected: ReplicaId,
+    },
     /// `pontoon init` twice, or on the wrong node.
     #[error("{0}")]
     Init(String),
@@ -141,6 +167,19 @@ impl Home {
         Ok(self.dir.read_document(CATALOG_DOCUMENT)?)
     }
 
+    /// Refuses a directory that was replaced by another one under its name.
+    ///
+    /// # Errors
+    /// It was.
+    pub fn check_not_retired(&self, catalog: &Catalog) -> Result<(), HomeError> {
+        let Identity { node, incarnation, .. } = self.dir.identity();
+        if !catalog.is_retired(*incarnation) {
+            return Ok(());
+        }
+        let (dir, node) = (self.dir.path().to_path_buf(), node.clone());
+        Err(HomeError::Retired { dir, node, incarnation: *incarnation })
+    }
+
     /// Keeps a copy of the catalog; the first one decides which cluster the node belongs to.
     ///
     /// # Errors
@@ -157,20 +196,21 @@ impl Home {
     pub fn restore_all(&mut self, catalog: Option<&Catalog>) -> Result<Vec<Replica>, HomeError> {
         let name = self.dir.identity().node.clone();
         let mut found = Vec::new();
-        let known = catalog.into_iter().flat_map(|c| c.replicas_on(&name)).map(|(s, r)| (s.id, r.id));
+        let known = catalog.into_iter().flat_map(|c| c.replicas_on(&name)).map(|(s, r)| (s.id, r.id, s.place(r.id)));
         let mut known: Vec<_> = known.collect();
-        known.extend(self.dir.identity().bootstrapped.iter().copied().filter(|(s, _)| *s == ShardId::CATALOG));
-        known.sort_unstable();
-        known.dedup();
-        for (shard, replica) in known {
-            if let Some(replica) = self.restore(shard, replica)? {
+        let own = self.dir.identity().bootstrapped.iter().find(|(shard, _)| *shard == ShardId::CATALOG);
+        if let Some((shard, id)) = own.filter(|(shard, _)| known.iter().all(|(other, ..)| other != shard)) {
+            known.push((*shard, *id, 0));
+        }
+        for (shard, replica, place) in known {
+            if let Some(replica) = self.restore(shard, replica, place)? {
                 found.push(replica);
             }
         }
         Ok(found)
     }
 
-    fn restore(&mut self, shard: ShardId, id: ReplicaId) -> Result<Option<Replica>, HomeError> {
+    fn restore(&mut self, shard: ShardId, id: ReplicaId, place: usize) -> Result<Option<Replica>, HomeError> {
         let snapshots = self.snapshots();
         let Some((description, machine, bytes)) = snapshots.read(shard)? else {
             if self.dir.is_bootstrapped(shard, id) {
@@ -178,15 +218,18 @@ impl Home {
             }
             return Ok(None);
         };
+        if description.replica != id {
+            let (path, found) = (self.dir.snapshot_dir(), description.replica);
+            return Err(HomeError::OtherReplica { path, shard, found, expected: id });
+        }
         let logged = self.unclaimed.remove(&shard.0).unwrap_or_default();
-        let replica = self.revive(shard, id, description.point, machine, logged, bytes)?;
+        let replica = self.revive((shard, id, place), description.point, machine, logged, bytes)?;
         Ok(Some(replica))
     }
 
     fn revive(
         &self,
-        shard: ShardId,
-        id: ReplicaId,
+        (shard, id, place): (ShardId, ReplicaId, usize),
         start: SnapshotPoint,
         machine: Machine,
         logged: RecoveredGroup,
@@ -195,8 +238,7 @@ impl Home {
         let hard_state = logged.state.as_deref().and_then(HardState::decode).unwrap_or_default();
         let entries = entries_after(&start, logged);
         let log_starts_afresh = entries.is_none();
-        let position = start.members.voters.iter().position(|v| *v == id).unwrap_or(start.members.voters.len());
-        let options = self.group_options(position);
+        let options = self.group_options(place);
         let restored = Restored { start, hard_state, entries: entries.unwrap_or_default() };
         let group = Group::restore(id, options, restored).map_err(|error| HomeError::Restore { shard, error })?;
         let mut replica = Replica::new(shard, id, group, machine, snapshot_bytes);
@@ -216,7 +258,8 @@ impl Home {
         for range in &shard.birth_slots {
             (range.first..=range.last).filter_map(Slot::new).for_each(|slot| keyspace.own(slot, range.epoch));
         }
-        self.bear(shard.id, id, SnapshotPoint::birth(shard.birth.iter().map(|r| r.id)), Machine::Data(keyspace.into()))
+        let point = SnapshotPoint::birth(shard.birth.iter().map(|r| r.id));
+        self.bear((shard.id, id, shard.place(id)), point, Machine::Data(keyspace.into()))
     }
 
     /// Forms the catalog's group of a new cluster here.
@@ -241,7 +284,7 @@ impl Home {
         }
         // The mark decides; a node that belonged to a cluster before there is one could never create it.
         let cluster = catalog.cluster;
-        let replica = self.bear(ShardId::CATALOG, first.id, point, Machine::Catalog(Arc::new(catalog)))?;
+        let replica = self.bear((ShardId::CATALOG, first.id, 0), point, Machine::Catalog(Arc::new(catalog)))?;
         self.dir.join_cluster(cluster)?;
         Ok(replica)
     }
@@ -249,8 +292,7 @@ impl Home {
     /// The state first, then the mark: a crash between them leaves a replica that is simply there.
     fn bear(
         &mut self,
-        shard: ShardId,
-        id: ReplicaId,
+        (shard, id, place): (ShardId, ReplicaId, usize),
         point: SnapshotPoint,
         machine: Machine,
     ) -> Result<Replica, HomeError> {
@@ -258,25 +300,26 @@ impl Home {
             self.snapshots().write(shard, id, &point, state.pieces())?;
         }
         self.dir.mark_bootstrapped(shard, id)?;
-        self.revive(shard, id, point, machine, RecoveredGroup::default(), 0)
+        self.revive((shard, id, place), point, machine, RecoveredGroup::default(), 0)
     }
 
     /// A replica that joins a shard: it has nothing until the leader sends it the state.
     ///
     /// # Errors
     /// What the log has of it is damaged.
-    pub fn newcomer(&mut self, shard: ShardId, id: ReplicaId) -> Result<Replica, HomeError> {
+    pub fn newcomer(&mut self, shard: &ShardRecord, id: ReplicaId) -> Result<Replica, HomeError> {
         // Its term and vote may be there from before a restart.
-        let logged = self.unclaimed.remove(&shard.0).unwrap_or_default();
-        self.revive(shard, id, SnapshotPoint::default(), Machine::Empty, logged, 0)
+        let logged = self.unclaimed.remove(&shard.id.0).unwrap_or_default();
+        self.revive((shard.id, id, shard.place(id)), SnapshotPoint::default(), Machine::Empty, logged, 0)
     }
 
-    fn group_options(&self, position: usize) -> GroupOptions {
+    /// `place` sets the elections of a group's replicas apart; a replica has the place of the one that it replaces.
+    fn group_options(&self, place: usize) -> GroupOptions {
         let ticks = |ms: u128| (ms / TICK.as_millis()) as usize;
         GroupOptions {
             heartbeat_ticks: ticks(50),
             lease_ticks: ticks(450),
-            election_ticks: ticks(600) + position * ticks(100),
+            election_ticks: ticks(600) + place * ticks(100),
             append_bytes_max: 1 << 20,
             appends_in_flight_max: 256,
             uncommitted_bytes_max: 256 << 20,

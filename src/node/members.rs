@@ -24,11 +24,10 @@ impl Replica {
                 tracing::info!(shard = %record.name, replica = %to, "gets the leadership, as this replica is to leave");
                 self.group.transfer(to);
             }
-            Some(Step::Change(change)) => {
-                if self.group.propose_members(change).is_ok() {
-                    tracing::info!(shard = %record.name, "members: {change}");
-                }
-            }
+            Some(Step::Change(change)) => match self.group.propose_members(change) {
+                Ok(index) => tracing::info!(shard = %record.name, %index, "members: {change}"),
+                Err(error) => tracing::debug!(shard = %record.name, "members: {change}: {error}"),
+            },
         }
     }
 }

@@ -33,6 +33,7 @@ mod members;
 pub mod memory;
 mod peer_link;
 mod reads;
+mod registration;
 pub mod replica;
 mod resp;
 mod run;

@@ -20,6 +20,7 @@ use super::home::{Home, HomeError};
 use super::log_thread::{self, Written};
 use super::marks::Marks;
 use super::peer_link::Links;
+use super::registration::Claims;
 use super::server::{self, Node, Shared};
 use crate::control::admin;
 use crate::control::reload::Reload;
@@ -198,6 +199,9 @@ async fn open(options: &NodeOptions) -> Result<(Shared, TcpListener, Option<TcpL
         None => None,
     };
     let catalog = home.catalog()?;
+    if let Some(catalog) = catalog.as_ref() {
+        home.check_not_retired(catalog)?;
+    }
     let replicas = home.restore_all(catalog.as_ref())?;
     let mut engine = Engine::new(name.clone(), options.engine, entropy.next());
     if let Some(catalog) = catalog {
@@ -222,6 +226,7 @@ async fn open(options: &NodeOptions) -> Result<(Shared, TcpListener, Option<TcpL
         clients: 0,
         wake: Rc::new(Notify::new()),
         marks: Marks::default(),
+        claims: Claims::default(),
         fatal: None,
         ended: Rc::new(Notify::new()),
         catalog_changed: Rc::new(Notify::new()),

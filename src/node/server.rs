@@ -21,6 +21,7 @@ use super::home::Home;
 use super::log_thread::Written;
 use super::marks::{self, Marks};
 use super::peer_link::Links;
+use super::registration::{self, Claims};
 use super::resp::{self, RespReader};
 use super::{gate, handshake, transfer};
 use crate::frontend::Desk;
@@ -66,6 +67,8 @@ pub struct Node {
     pub wake: Rc<Notify>,
     /// States that operators compare.
     pub marks: Marks,
+    /// Data directories that ask for the places of others.
+    pub claims: Claims,
     /// Set when the node must end: why.
     pub fatal: Option<String>,
     /// Wakes whoever waits for `fatal`.
@@ -92,6 +95,7 @@ impl Node {
         self.submit();
         self.handle_events(shared, now);
         marks::work(self, shared);
+        registration::work(self, shared);
         self.links.flush(&mut self.engine, shared);
         self.flush(shared);
     }

@@ -20,7 +20,7 @@ use crate::topology::{
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum PeerRole {
-    /// A command that somebody typed; sends `Control` only.
+    /// A command that somebody typed, or a node that only wants to hear the catalog; sends `Control` and heartbeats.
     Operator,
     /// A proxy; sends requests and heartbeats.
     Proxy,
@@ -77,7 +77,8 @@ pub enum ControlRequest {
         /// Where it comes from, for logs.
         origin: String,
     },
-    /// Record a node's incarnation in the catalog. Answered with [`ControlReply::Decided`].
+    /// Record a node's incarnation in the catalog, in the place of an earlier one if that is gone: the leader asks at the
+    /// node's address. Answered with [`ControlReply::Decided`].
     Register {
         /// The node's name.
         name: NodeName,
@@ -161,6 +162,9 @@ pub struct NodeReport {
     pub node: NodeName,
     /// Its cluster.
     pub cluster: Option<ClusterId>,
+    /// The incarnation of its data directory.
+    #[serde(default)]
+    pub incarnation: Option<Incarnation>,
     /// The revision of its copy of the catalog.
     pub revision: Revision,
     /// The version of the `shards.toml` in that copy.
@@ -217,6 +221,12 @@ pub struct ReplicaReport {
     pub slots: u32,
     /// Whether it can serve reads now.
     pub readable: bool,
+    /// Who votes in the group, as far as it knows; while one voter takes the place of another, both do.
+    #[serde(default)]
+    pub voters: Vec<ReplicaId>,
+    /// Why the replica stopped for good, if it did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failed: Option<String>,
 }
 
 #[cfg(test)]

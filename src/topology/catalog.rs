@@ -93,6 +93,9 @@ pub struct Catalog {
     pub next_replica: ReplicaId,
     /// The next slot epoch.
     pub next_epoch: Epoch,
+    /// Incarnations that acted under some name once and never may again: their disks were replaced, or their nodes removed.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub retired: BTreeSet<Incarnation>,
 }
 
 impl Serialize for Catalog {
@@ -118,6 +121,11 @@ impl ShardRecord {
     /// The replica with this id.
     pub fn replica(&self, id: ReplicaId) -> Option<&ReplicaRecord> {
         self.replicas.iter().find(|r| r.id == id)
+    }
+
+    /// The place of a replica among the shard's, which no other of them has.
+    pub fn place(&self, id: ReplicaId) -> usize {
+        self.replicas.iter().position(|r| r.id == id).unwrap_or(self.replicas.len())
     }
 
     /// The replica on this node.
@@ -224,6 +232,9 @@ impl Catalog {
             }
             if let Err(reason) = record.addr.parse::<HostPort>() {
                 return damaged(format!("node {name}: {reason}"));
+            }
+            if record.incarnation.is_some_and(|incarnation| self.retired.contains(&incarnation)) {
+                return damaged(format!("node {name} has an incarnation that was retired"));
             }
         }
         Ok(())

@@ -24,12 +24,22 @@ pub enum CatalogCommand {
         /// Where it comes from, for logs.
         origin: String,
     },
-    /// Record the incarnation of a node's data directory.
+    /// Record the incarnation of a node's data directory, the first under its name.
     RegisterNode {
         /// The node's name.
         name: NodeName,
         /// Its incarnation.
         incarnation: Incarnation,
+    },
+    /// A node lost its disk: another incarnation acts under its name from here on, with a new replica of each shard.
+    /// Whether the old one is really gone is for the proposer to find out.
+    ReplaceNode {
+        /// The node's name.
+        name: NodeName,
+        /// The incarnation that is gone.
+        old: Incarnation,
+        /// The incarnation of the empty directory.
+        new: Incarnation,
     },
 }
 
@@ -89,37 +99,13 @@ impl Catalog {
         match command {
             CatalogCommand::ProposeConfig { text, origin } => self.apply_config(text, origin),
             CatalogCommand::RegisterNode { name, incarnation } => self.apply_register(name, *incarnation),
+            CatalogCommand::ReplaceNode { name, old, new } => self.apply_replace(name, *old, *new),
         }
     }
 
     /// What [`apply`](Self::apply) would answer, without a change: spares the log a proposal that would be refused.
     pub fn foresee(&self, command: &CatalogCommand) -> CatalogOutcome {
         self.clone().apply(command)
-    }
-
-    fn apply_register(&mut self, name: &NodeName, incarnation: Incarnation) -> CatalogOutcome {
-        let version = self.version;
-        let Some(record) = self.nodes.get_mut(name) else {
-            return CatalogOutcome::Refused {
-                version,
-                reason: format!("the accepted shards.toml has no node `{name}`"),
-            };
-        };
-        match record.incarnation {
-            Some(known) if known == incarnation => CatalogOutcome::Same { version },
-            Some(known) => {
-                let reason = format!(
-                    "node `{name}` is known with incarnation {known}, and {incarnation} asks for its place: its data \
-                     directory is another one, and replacing a node's disk moves replicas, {NOT_YET}"
-                );
-                CatalogOutcome::Refused { version, reason }
-            }
-            None => {
-                record.incarnation = Some(incarnation);
-                self.revision = self.revision.next();
-                CatalogOutcome::Accepted { version }
-            }
-        }
     }
 
     fn apply_config(&mut self, text: &str, origin: &str) -> CatalogOutcome {
@@ -210,6 +196,9 @@ impl Catalog {
 
     /// Makes the catalog what the file says. New shards start empty, whatever they weigh.
     fn accept(&mut self, wanted: &ShardsConfig) {
+        let removed = self.nodes.iter().filter(|(name, _)| wanted.node(name).is_none());
+        // Should the name come back, it must not meet its past.
+        self.retired.extend(removed.filter_map(|(_, record)| record.incarnation));
         self.nodes.retain(|name, _| wanted.node(name).is_some());
         for node in &wanted.nodes {
             let incarnation = self.nodes.get(&node.name).and_then(|record| record.incarnation);

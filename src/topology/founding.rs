@@ -1,6 +1,6 @@
 //! The first catalog of a cluster: what `pontoon init` makes of a `shards.toml`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::assignment::apportion;
 use super::config::CATALOG_NAME;
@@ -32,6 +32,7 @@ impl Catalog {
             next_shard: ShardId::CATALOG,
             next_replica: ReplicaId(1),
             next_epoch: Epoch(1),
+            retired: BTreeSet::new(),
         };
         for node in &config.nodes {
             let incarnation = incarnations.get(&node.name).copied();

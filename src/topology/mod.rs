@@ -7,6 +7,7 @@ pub mod config;
 pub mod decision;
 mod founding;
 pub mod ids;
+mod registration;
 pub mod slot;
 pub mod slot_table;
 

@@ -8,7 +8,7 @@ use crate::harness::{Cluster, Process, until};
 
 const ALL: &[usize] = &[1, 2, 3];
 
-fn check_all(cluster: &Cluster, written: &BTreeMap<String, Vec<u32>>) {
+pub fn check_all(cluster: &Cluster, written: &BTreeMap<String, Vec<u32>>) {
     let mut connection = cluster.connect();
     // A session that wrote nothing may see a follower that is a heartbeat behind.
     redis::cmd("CLIENT").arg("READS").arg("strong").query::<String>(&mut connection).unwrap();
@@ -23,7 +23,7 @@ fn check_all(cluster: &Cluster, written: &BTreeMap<String, Vec<u32>>) {
 }
 
 /// Lets four writers write while `faults` happen.
-fn under_load(cluster: &mut Cluster, faults: impl FnOnce(&mut Cluster)) -> BTreeMap<String, Vec<u32>> {
+pub fn under_load(cluster: &mut Cluster, faults: impl FnOnce(&mut Cluster)) -> BTreeMap<String, Vec<u32>> {
     let stop = AtomicBool::new(false);
     let mut written = BTreeMap::new();
     let address = cluster.proxies[0].address.clone();
@@ -38,8 +38,10 @@ fn under_load(cluster: &mut Cluster, faults: impl FnOnce(&mut Cluster)) -> BTree
                 })
             })
             .collect();
+        // Also when they end in a panic: the scope waits for the writers.
+        let stopped = Stop(&stop);
         faults(cluster);
-        stop.store(true, Ordering::Relaxed);
+        drop(stopped);
         for writer in writers {
             let (prefix, (acknowledged, unknown)) = writer.join().unwrap();
             assert!(acknowledged.len() > 10, "{prefix}: hardly any write was acknowledged");
@@ -48,6 +50,15 @@ fn under_load(cluster: &mut Cluster, faults: impl FnOnce(&mut Cluster)) -> BTree
         }
     });
     written
+}
+
+/// Tells writers to stop when it goes.
+struct Stop<'a>(&'a AtomicBool);
+
+impl Drop for Stop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 /// Writes `prefix:0`, `prefix:1`, ... until told to stop. Returns the acknowledged ones, and how many ended as unknown.

@@ -12,5 +12,6 @@ mod failover;
 mod files;
 mod memory;
 mod reads;
+mod rebuild;
 mod values;
 mod verify;

@@ -141,10 +141,13 @@ fn report(name: &NodeName, catalog: Option<&Catalog>) -> NodeReport {
             clients_blocked: 0,
             slots: 0,
             readable: true,
+            voters: shard.replicas.iter().map(|replica| replica.id).collect(),
+            failed: None,
         };
     NodeReport {
         node: name.clone(),
         cluster: catalog.map(|catalog| catalog.cluster),
+        incarnation: None,
         revision: catalog.map(|catalog| catalog.revision).unwrap_or_default(),
         version: catalog.map_or(0, |catalog| catalog.version),
         replicas: catalog.map_or(Vec::new(), |catalog| catalog.replicas_on(name).map(replica).collect()),

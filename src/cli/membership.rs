@@ -1,0 +1,77 @@
+//! Replicas that come and go, as `status` tells them: who is in the catalog and does not vote yet, who votes and is in the
+//! catalog no more, and which shards have nobody left who could have their data.
+
+use serde::Serialize;
+
+use crate::protocol::control::ReplicaReport;
+use crate::protocol::frame::Role;
+use crate::topology::{NodeName, ReplicaId, ShardName, ShardRecord};
+
+/// What a replica is about to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Direction {
+    /// Become a voter.
+    Joins,
+    /// Be a voter no more.
+    Leaves,
+}
+
+/// A replica that is between the members that a shard has and those that it should have.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct MemberInTransit {
+    shard: ShardName,
+    replica: ReplicaId,
+    direction: Direction,
+    /// Its node; unknown of one that leaves.
+    node: Option<NodeName>,
+    /// The last position that it has, of one that joins and has told.
+    applied: Option<u64>,
+    /// The last position that the leader has.
+    committed: u64,
+}
+
+impl MemberInTransit {
+    /// All of a shard, as far as its leader told. `told`: the replicas that told something, with their nodes.
+    pub fn of(record: &ShardRecord, told: &[(&NodeName, &ReplicaReport)]) -> Vec<Self> {
+        let leader = told.iter().filter(|(_, r)| r.role == Role::Leader).max_by_key(|(_, r)| r.term);
+        let Some((_, leader)) = leader else { return Vec::new() };
+        let transit = |replica, direction, node: Option<&NodeName>, applied| Self {
+            shard: record.name.clone(),
+            replica,
+            direction,
+            node: node.cloned(),
+            applied,
+            committed: leader.committed.get(),
+        };
+        let joins = record.replicas.iter().filter(|r| !leader.voters.contains(&r.id)).map(|r| {
+            let applied = told.iter().find(|(_, told)| told.replica == r.id).map(|(_, told)| told.applied.get());
+            transit(r.id, Direction::Joins, Some(&r.node), applied)
+        });
+        let leaves = leader.voters.iter().filter(|id| record.replica(**id).is_none());
+        joins.chain(leaves.map(|id| transit(*id, Direction::Leaves, None, None))).collect()
+    }
+
+    /// For people.
+    pub fn text(&self) -> String {
+        let Self { shard, replica, node, committed, .. } = self;
+        let node = node.as_ref().map(|node| format!(" on {node}")).unwrap_or_default();
+        let what = match (self.direction, self.applied) {
+            (Direction::Leaves, _) => "leaves when its successor votes".to_owned(),
+            (Direction::Joins, None) => "joins when its node is there".to_owned(),
+            (Direction::Joins, Some(0)) => "joins, and waits for the state".to_owned(),
+            (Direction::Joins, Some(applied)) => format!("joins: has {applied} of {committed} entries"),
+        };
+        format!("shard {shard}: replica {replica}{node} {what}")
+    }
+}
+
+/// Whether no replica is left that could have the shard's data: every one came after the shard was formed, told about
+/// itself, and has nothing.
+pub fn is_lost(record: &ShardRecord, told: &[(&NodeName, &ReplicaReport)]) -> bool {
+    record.replicas.iter().all(|replica| {
+        let formed = record.birth.iter().any(|first| first.id == replica.id);
+        let empty = |(_, told): &(&NodeName, &ReplicaReport)| told.replica == replica.id && told.applied.get() == 0;
+        !formed && told.iter().any(empty)
+    })
+}
