@@ -123,6 +123,22 @@ pub struct NodeArgs {
     /// Memory of the node's data, like 512mb or 4gb, above which writes that add are refused; 0: no limit
     #[arg(long, env = "PONTOON_MAX_MEMORY", value_name = "BYTES", default_value = "0", value_parser = bytes)]
     pub max_memory: u64,
+    #[command(flatten)]
+    pub reads: NodeReadArgs,
+}
+
+/// How a node's replicas are read.
+#[derive(Clone, Copy, Debug, Args)]
+#[command(next_help_heading = "Reads")]
+pub struct NodeReadArgs {
+    /// How far reads of level `any` may be behind, in milliseconds; a replica that cannot keep it refuses them. Small
+    /// values cost more: each replica asks its leader five times in it, at most once a second and 40 times a second
+    #[arg(long, env = "PONTOON_MAX_STALENESS_MS", default_value_t = 5_000, value_parser = clap::value_parser!(u64).range(200..=600_000))]
+    pub max_staleness_ms: u64,
+    /// Where a shard has lost its majority, answer reads of level `any` all the same, however old the data: after two
+    /// seconds without a leader, once --max-staleness-ms cannot be kept any more
+    #[arg(long, env = "PONTOON_ORPHAN_READS")]
+    pub orphan_reads: bool,
 }
 
 /// `pontoon proxy`: one stateless proxy.

@@ -1,6 +1,7 @@
 //! `pontoon node`: one node, until it is told to stop or cannot keep its promises.
 
 use std::io::Write;
+use std::time::Duration;
 
 use anyhow::Result;
 
@@ -8,6 +9,7 @@ use super::args::NodeArgs;
 use super::signals;
 use crate::control::config_file;
 use crate::node::engine::EngineOptions;
+use crate::node::replica::ReadOptions;
 use crate::node::{self, NodeOptions};
 
 pub async fn run(args: &NodeArgs) -> Result<()> {
@@ -17,6 +19,10 @@ pub async fn run(args: &NodeArgs) -> Result<()> {
         snapshot_entries: args.snapshot_entries.unwrap_or(defaults.snapshot_entries),
         snapshot_bytes: args.snapshot_bytes.unwrap_or(defaults.snapshot_bytes),
         memory_bytes_max: args.max_memory,
+        reads: ReadOptions {
+            max_staleness: Duration::from_millis(args.reads.max_staleness_ms),
+            orphan_reads: args.reads.orphan_reads,
+        },
         ..defaults
     };
     let mut handle = node::start(NodeOptions {

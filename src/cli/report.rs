@@ -82,6 +82,8 @@ pub struct ReplicaView {
     lag: Option<u64>,
     /// Whether its node told about it.
     pub alive: bool,
+    /// Whether it has no leader and answers reads of level `any` all the same, however old its state.
+    pub orphan: bool,
 }
 
 /// `pontoon where --json`.
@@ -185,6 +187,7 @@ impl ShardStatus {
 impl ReplicaView {
     fn text(&self) -> String {
         match (self.role, self.lag) {
+            (Some(_), Some(lag)) if self.orphan => format!("{} orphan ({lag})", self.node),
             (Some(role), Some(lag)) => format!("{} {} ({lag})", self.node, role.name()),
             _ => format!("{} down", self.node),
         }
@@ -261,6 +264,7 @@ fn shard(gathered: &Gathered, catalog: &Catalog, record: &ShardRecord) -> ShardS
             applied: replica.map(|replica| replica.applied.get()),
             lag: replica.map(|replica| committed.get() - replica.applied.get()),
             alive: replica.is_some(),
+            orphan: replica.is_some_and(|replica| replica.orphan),
         }
     };
     ShardStatus {
@@ -336,6 +340,7 @@ mod tests {
             readable: true,
             voters: shard.replicas.iter().map(|r| r.id).collect(),
             failed: None,
+            orphan: false,
         };
         let (cluster, revision) = (Some(catalog.cluster), catalog.revision);
         let report = NodeReport {
@@ -374,9 +379,9 @@ mod tests {
         let n3 = json!({"name": "n3", "addr": "h3:1", "zone": null, "alive": false, "problem": "connection refused", "memory_bytes": null, "memory_limit_bytes": null});
         assert_eq!(report["nodes"][2], n3);
         let replicas = json!([
-            {"node": "n1", "role": "leader", "applied": 90, "lag": 11, "alive": true},
-            {"node": "n2", "role": "leader", "applied": 100, "lag": 1, "alive": true},
-            {"node": "n3", "role": null, "applied": null, "lag": null, "alive": false},
+            {"node": "n1", "role": "leader", "applied": 90, "lag": 11, "alive": true, "orphan": false},
+            {"node": "n2", "role": "leader", "applied": 100, "lag": 1, "alive": true, "orphan": false},
+            {"node": "n3", "role": null, "applied": null, "lag": null, "alive": false, "orphan": false},
         ]);
         let shard = json!({"name": "a", "leader": "n2", "term": 5, "slots": 16384, "keys": 100, "bytes": 1000, "types": {"string": {"keys": 100, "bytes": 1000}}, "clients_blocked": 0, "lost": false, "replicas": replicas});
         assert_eq!(report["shards"], json!([shard]));
@@ -464,6 +469,15 @@ a        16384  100   1000   n2      5     n1 leader (11), n2 leader (1), n3 dow
         let report = StatusReport::of(&Gathered { catalog: Some(catalog), answers });
         assert_eq!(report.leaderless(), [&ShardName::new("catalog"), &ShardName::new("a")]);
         assert_eq!((report.shards[0].keys, report.shards[0].term), (8, Term(6)));
+    }
+
+    #[test]
+    fn a_replica_that_is_read_without_a_leader_is_shown_as_an_orphan() {
+        let mut gathered = gathered();
+        gathered.answers[0] = told(gathered.catalog.as_ref().unwrap(), "n1", Role::Follower, 7, 90, 90);
+        gathered.answers[0].report.as_mut().unwrap().replicas[0].orphan = true;
+        let report = StatusReport::of(&gathered);
+        assert_eq!(report.shards[0].replicas[0].text(), "n1 orphan (11)");
     }
 
     #[test]

@@ -76,6 +76,8 @@ pub struct ReplicaRoute {
     pub readable: bool,
     /// Whether it can answer level `any`.
     pub fresh: bool,
+    /// Whether it answers that level though it may be of any age.
+    pub orphan: bool,
     /// Whom it follows.
     pub follows: Option<ReplicaId>,
     /// The highest index that it is known to have applied.
@@ -283,6 +285,7 @@ impl RoutingTable {
                         role: Role::Follower,
                         readable: false,
                         fresh: false,
+                        orphan: false,
                         follows: None,
                         applied: LogIndex(0),
                         committed: LogIndex(0),
@@ -314,8 +317,8 @@ impl RoutingTable {
         }
     }
 
-    /// Merges what a node says of its replicas. Returns whether the leader of a shard changed or a replica became
-    /// readable, which is when waiting requests may go on.
+    /// Merges what a node says of its replicas. Returns whether the leader of a shard changed or what a replica may be
+    /// read for, which is when waiting requests may go on.
     pub fn merge_status(&mut self, node: NodeIndex, status: &NodeStatus) -> bool {
         let mut changed = false;
         for heard in &status.replicas {
@@ -367,7 +370,9 @@ impl RoutingTable {
             ReadLevel::Session => r.applied >= floor && is_near(r),
             ReadLevel::Any => r.fresh,
         };
-        self.pick(route, keeps, coin).or_else(|| self.leader_node(shard))
+        let kept = self.pick(route, keeps, coin).or_else(|| self.leader_node(shard));
+        // Where nobody can keep the promise, those come last that do not give it.
+        kept.or_else(|| self.pick(route, |r| level == ReadLevel::Any && r.orphan, coin))
     }
 
     fn pick(&self, route: &ShardRoute, keeps: impl Fn(&ReplicaRoute) -> bool, coin: u64) -> Option<NodeIndex> {
@@ -417,15 +422,16 @@ impl ShardRoute {
         let Some(replica) = self.replicas.iter_mut().find(|r| r.id == heard.replica && r.node == node) else {
             return false;
         };
-        let was_readable = replica.readable;
+        let before = (replica.readable, replica.fresh, replica.orphan, replica.follows);
         replica.role = heard.role;
         replica.readable = heard.readable;
         replica.fresh = heard.fresh;
+        replica.orphan = heard.orphan;
         replica.follows = heard.leader;
         // A replica whose disk was replaced comes back under another id, so an applied index only grows.
         replica.applied = replica.applied.max(heard.applied);
         replica.committed = replica.committed.max(heard.committed);
-        heard.readable && !was_readable
+        before != (replica.readable, replica.fresh, replica.orphan, replica.follows)
     }
 }
 
@@ -481,6 +487,7 @@ nodes = ['n1', 'n2', 'n3']
             role,
             readable: true,
             fresh: true,
+            orphan: false,
             term: Term(term),
             leader: Some(ReplicaId(leader)).filter(|l| l.0 > 0),
             applied: LogIndex(applied),
@@ -586,6 +593,24 @@ nodes = ['n1', 'n2', 'n3']
         (loading.replicas[0].readable, loading.replicas[0].fresh) = (false, false);
         table.merge_status(NodeIndex(1), &loading);
         assert_eq!(readers(&table, ReadLevel::Any, 0), [2]);
+    }
+
+    #[test]
+    fn orphans_are_read_at_level_any_where_nobody_else_is_fresh() {
+        let mut table = table(None);
+        let orphan = |node| {
+            let mut status = says(node, Role::Follower, 4, 0, 10);
+            (status.replicas[0].fresh, status.replicas[0].orphan) = (false, true);
+            status
+        };
+        table.merge_status(NodeIndex(1), &orphan(1));
+        table.merge_status(NodeIndex(2), &says(2, Role::Follower, 4, 0, 10));
+        assert_eq!(readers(&table, ReadLevel::Any, 0), [2]);
+        table.merge_status(NodeIndex(2), &orphan(2));
+        assert_eq!(readers(&table, ReadLevel::Any, 0), [1, 2]);
+        assert_eq!(readers(&table, ReadLevel::Strong, 0), [] as [u32; 0]);
+        table.merge_status(NodeIndex(0), &says(0, Role::Leader, 5, 4, 10));
+        assert_eq!(readers(&table, ReadLevel::Any, 0), [0]);
     }
 
     #[test]

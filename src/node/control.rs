@@ -143,6 +143,7 @@ fn report(node: &Node) -> NodeReport {
             readable: status.readable,
             voters: replica.group.members().all_voters().collect(),
             failed: replica.failed.clone(),
+            orphan: status.orphan,
         }
     });
     NodeReport {

@@ -18,7 +18,7 @@ use super::answers::{Answers, Ticket};
 use super::machine::{FrozenMachine, Machine};
 use super::marks::Marked;
 use super::memory::Memory;
-use super::replica::{Replica, Turn};
+use super::replica::{ReadOptions, Replica, Turn};
 use crate::consensus::{
     Effects, HardState, Held, Message, SnapshotPoint, decode_message, encode_message, snapshot_point,
 };
@@ -38,8 +38,8 @@ const SWEEP_TICKS: u64 = 4;
 const EXPIRE_TICKS: u64 = 10;
 /// Ticks between two looks for `strong` reads that wait for long at a follower.
 const HAND_BACK_TICKS: u64 = 4;
-/// Ticks between two questions for freshness.
-const PROBE_TICKS: u64 = 40;
+/// The most ticks between two questions for freshness.
+const PROBE_TICKS_MAX: u64 = 40;
 /// Ticks between two steps of a membership change.
 const MEMBERS_TICKS: u64 = 4;
 /// Ticks between the elections of two replicas that saw their leader's node go away.
@@ -63,11 +63,27 @@ pub struct EngineOptions {
     pub snapshot_entries: u64,
     /// Bytes above which writes that add are refused; zero: no limit. See [`Memory`].
     pub memory_bytes_max: u64,
+    /// How replicas are read.
+    pub reads: ReadOptions,
+}
+
+impl EngineOptions {
+    /// Ticks between two questions for freshness: several fit the time for which an answer counts.
+    fn probe_ticks(&self) -> u64 {
+        let ticks = self.reads.max_staleness.as_millis() / 5 / TICK.as_millis();
+        (ticks as u64).clamp(1, PROBE_TICKS_MAX)
+    }
 }
 
 impl Default for EngineOptions {
     fn default() -> Self {
-        Self { window_bytes_max: 32 << 20, snapshot_bytes: 64 << 20, snapshot_entries: u64::MAX, memory_bytes_max: 0 }
+        Self {
+            window_bytes_max: 32 << 20,
+            snapshot_bytes: 64 << 20,
+            snapshot_entries: u64::MAX,
+            memory_bytes_max: 0,
+            reads: ReadOptions::default(),
+        }
     }
 }
 
@@ -175,6 +191,7 @@ impl Engine {
     pub fn add_replica(&mut self, mut replica: Replica) {
         let shard = replica.shard;
         replica.memory = self.memory.clone();
+        replica.reading = self.options.reads;
         replica.begin_questions_at(self.next_random());
         replica.account();
         if replica.log_starts_afresh {
@@ -358,7 +375,7 @@ impl Engine {
     pub fn tick(&mut self, now: Moment, wall: LogTime, answers: &mut dyn Answers) {
         self.ticks += 1;
         self.hurry_elections();
-        let ticks = self.ticks;
+        let (ticks, probe_ticks) = (self.ticks, self.options.probe_ticks());
         let due = |every: u64| ticks.is_multiple_of(every);
         for replica in self.replicas.values_mut() {
             let (scratch, spans) = (&mut self.scratch, &mut self.spans);
@@ -368,6 +385,7 @@ impl Engine {
                 continue;
             }
             replica.group.tick();
+            replica.note_leader(now);
             if due(SWEEP_TICKS) {
                 replica.sweep(&turn);
             }
@@ -378,7 +396,7 @@ impl Engine {
             if due(HAND_BACK_TICKS) {
                 replica.hand_back_reads(&mut turn);
             }
-            if due(PROBE_TICKS) || replica.starts() {
+            if due(probe_ticks) || replica.starts() {
                 replica.probe();
             }
             if due(MEMBERS_TICKS)

@@ -47,8 +47,9 @@ struct PublishedReplica {
     leads: bool,
     readable: bool,
     has_leader: bool,
+    orphan: bool,
     gauges: [(&'static str, &'static str, u64); 14],
-    counters: [(&'static str, &'static str, u64); 6],
+    counters: [(&'static str, &'static str, u64); 7],
     held: Holdings,
 }
 
@@ -67,6 +68,7 @@ impl Figures {
                 readable: status.readable,
                 held: usage.by_type,
                 has_leader: status.leader.is_some(),
+                orphan: status.orphan,
                 gauges: [
                     ("term", "Raft term", status.term.0),
                     ("committed_index", "Highest log index known to be committed", status.committed.0),
@@ -99,6 +101,11 @@ impl Figures {
                     ("reads", "Reads answered", replica.counts.reads),
                     ("writes", "Writes answered", replica.counts.writes),
                     ("refusals", "Requests refused", replica.counts.refusals),
+                    (
+                        "orphan_reads",
+                        "Reads at level any that were answered from a state of unknown age, without a leader",
+                        replica.counts.orphan_reads,
+                    ),
                     (
                         "writes_out_of_memory",
                         "Writes answered with an error because the node's memory was full",
@@ -139,6 +146,7 @@ impl Exposed for Figures {
             let flags = [
                 ("leads", "Whether the replica leads its shard", u64::from(replica.leads)),
                 ("readable", "Whether the replica can be read", u64::from(replica.readable)),
+                ("orphan", "Whether it has no leader and answers level any all the same", u64::from(replica.orphan)),
             ];
             gauges.extend(replica.gauges.iter().chain(&flags).map(|g| (*g, labels.clone())));
             counters.extend(replica.counters.iter().map(|c| (*c, labels.clone())));
@@ -262,8 +270,9 @@ mod tests {
             leads: true,
             readable: true,
             has_leader: true,
+            orphan: false,
             gauges: [("term", "", 1); 14],
-            counters: [("reads", "", 1); 6],
+            counters: [("reads", "", 1); 7],
             held,
         };
         let mut root = Registry::default();

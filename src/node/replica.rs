@@ -36,7 +36,7 @@ use crate::protocol::request::Span;
 use crate::protocol::verification::{MarkId, MarkPlace, Verdict};
 use crate::topology::{Catalog, CatalogCommand, LogIndex, LogTime, ReplicaId, Revision, ShardId, Slot, Term};
 
-pub use reading::MAX_STALENESS;
+pub use reading::{MAX_STALENESS, ReadOptions};
 
 /// Writes that may wait for their entries in one shard; more are refused as `Busy`.
 const WRITES_WAITING_MAX: usize = 200_000;
@@ -86,6 +86,8 @@ pub struct Counts {
     pub writes: u64,
     /// Requests refused.
     pub refusals: u64,
+    /// Of the reads, those at level `any` that were answered from a state of unknown age: no leader was left to ask.
+    pub orphan_reads: u64,
     /// Writes answered with an error because the node's memory was full.
     pub out_of_memory: u64,
 }
@@ -145,6 +147,10 @@ pub struct Replica {
     /// When the index was asked for that proves how fresh the state is, and that index.
     fresh: Option<Moment>,
     fresh_when_applied: VecDeque<(LogIndex, Moment)>,
+    /// How it is read.
+    pub reading: ReadOptions,
+    /// Since when no leader has been known.
+    leaderless: Option<Moment>,
     /// Whether one of the proposals is a tick.
     tick_proposed: bool,
     /// The requests of blocked clients that this replica holds as leader.
@@ -184,6 +190,8 @@ impl Replica {
             leading: None,
             fresh: None,
             fresh_when_applied: VecDeque::new(),
+            reading: ReadOptions::default(),
+            leaderless: None,
             tick_proposed: false,
             blocked: Blocked::default(),
         }
@@ -528,6 +536,7 @@ impl Replica {
             role,
             readable: self.failed.is_none() && self.machine.is_readable(),
             fresh: self.is_fresh_for_long(now),
+            orphan: self.is_orphan(now),
             term: self.group.term(),
             leader: self.group.leader(),
             applied: self.applied(),

@@ -227,6 +227,9 @@ pub struct ReplicaReport {
     /// Why the replica stopped for good, if it did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failed: Option<String>,
+    /// Whether it has no leader and answers reads of level `any` all the same.
+    #[serde(default)]
+    pub orphan: bool,
 }
 
 #[cfg(test)]

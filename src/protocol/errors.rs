@@ -134,6 +134,12 @@ pub const OUTCOME_UNKNOWN: &str = "TIMEOUT the outcome of this write is unknown:
     answer in time; it may or may not have been applied";
 /// A read was sent and its answer did not come in time.
 pub const READ_TIMED_OUT: &str = "TIMEOUT this read was not answered in time";
+/// A read of level `any` that no replica could answer.
+pub const NOT_FRESH: &str = "UNAVAILABLE this read was not answered in time: its shard has no reachable leader, and no \
+    reachable replica is sure to be as fresh as its node's --max-staleness-ms demands";
+/// A read that needed a leader.
+pub const NO_LEADER_TO_READ: &str = "UNAVAILABLE this read was not answered in time: its shard had no reachable leader \
+    that could confirm what is newest";
 /// A request waited for a leader or for room and was never sent.
 pub const NOT_SENT: &str = "UNAVAILABLE this request was not sent: its shard had no reachable leader in time; nothing \
     was changed";

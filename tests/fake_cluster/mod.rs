@@ -143,6 +143,7 @@ fn report(name: &NodeName, catalog: Option<&Catalog>) -> NodeReport {
             readable: true,
             voters: shard.replicas.iter().map(|replica| replica.id).collect(),
             failed: None,
+            orphan: false,
         };
     NodeReport {
         node: name.clone(),

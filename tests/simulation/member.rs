@@ -92,7 +92,7 @@ impl Member {
             window_bytes_max: limits.window_bytes,
             snapshot_bytes: 1 << 20,
             snapshot_entries: limits.snapshot_entries,
-            memory_bytes_max: 0,
+            ..EngineOptions::default()
         };
         let mut engine = Engine::new(self.name.clone(), options, entropy.next());
         engine.adopt_catalog(Arc::clone(catalog));

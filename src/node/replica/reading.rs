@@ -19,12 +19,29 @@ use crate::protocol::frame::{ReadLevel, RefusalReason, RequestHead};
 use crate::protocol::request::{Args, parse_array};
 use crate::topology::{LogIndex, LogTime};
 
-/// How far `any` reads may be behind (DESIGN.md, P3).
+/// How far `any` reads may be behind (DESIGN.md, P3), unless the node is told otherwise.
 pub const MAX_STALENESS: Duration = Duration::from_secs(5);
+/// How long a replica is without a leader before it counts as orphaned: an election takes less.
+const ORPHANED_AFTER: Duration = Duration::from_secs(2);
 /// Reads that may wait in one shard; more are refused as `Busy`.
 const READS_WAITING_MAX: usize = 200_000;
 /// How long a `strong` read may wait at a follower: one that is cut off does not know it, and the leader could answer.
 const FOLLOWER_PATIENCE: Duration = Duration::from_millis(400);
+
+/// How a node's replicas are read.
+#[derive(Clone, Copy, Debug)]
+pub struct ReadOptions {
+    /// How far `any` reads may be behind.
+    pub max_staleness: Duration,
+    /// Whether they go on, however old the state, where no leader is left to ask.
+    pub orphan_reads: bool,
+}
+
+impl Default for ReadOptions {
+    fn default() -> Self {
+        Self { max_staleness: MAX_STALENESS, orphan_reads: false }
+    }
+}
 
 impl Replica {
     pub(super) fn read(
@@ -50,7 +67,11 @@ impl Replica {
             ReadLevel::Session if self.applied() >= head.floor && (leads || !self.starts()) => false,
             // What an earlier leader acknowledged is in a leader's log, and about to be applied.
             ReadLevel::Session if leads => true,
-            ReadLevel::Any if self.fresh.is_some_and(|asked| turn.now.since(asked) <= MAX_STALENESS) => false,
+            ReadLevel::Any if self.is_fresh(turn.now) => false,
+            ReadLevel::Any if self.is_orphan(turn.now) => {
+                self.counts.orphan_reads += 1;
+                false
+            }
             ReadLevel::Session | ReadLevel::Any => return self.refuse(ticket, RefusalReason::Behind, turn),
         };
         if !wait {
@@ -185,6 +206,25 @@ impl Replica {
 
     /// Whether the replica can go on answering `any` for as long as what is told of it is believed.
     pub(super) fn is_fresh_for_long(&self, now: Moment) -> bool {
-        self.fresh.is_some_and(|asked| now.since(asked) <= MAX_STALENESS / 2)
+        self.fresh.is_some_and(|asked| now.since(asked) <= self.reading.max_staleness / 2)
+    }
+
+    fn is_fresh(&self, now: Moment) -> bool {
+        self.fresh.is_some_and(|asked| now.since(asked) <= self.reading.max_staleness)
+    }
+
+    /// Whether `any` is answered here though nobody can say how old the state is.
+    pub fn is_orphan(&self, now: Moment) -> bool {
+        self.reading.orphan_reads
+            && !self.is_fresh(now)
+            && self.leaderless.is_some_and(|since| now.since(since) >= ORPHANED_AFTER)
+    }
+
+    /// Notes since when there has been no leader.
+    pub fn note_leader(&mut self, now: Moment) {
+        self.leaderless = match self.group.leader() {
+            Some(_) => None,
+            None => self.leaderless.or(Some(now)),
+        };
     }
 }

@@ -68,6 +68,8 @@ pub struct ReplicaStatus {
     pub readable: bool,
     /// Whether it can answer reads of level `any` now.
     pub fresh: bool,
+    /// Whether it answers them though it knows no leader and may be of any age.
+    pub orphan: bool,
     /// Its term.
     pub term: Term,
     /// The leader as it knows it.
@@ -109,7 +111,10 @@ impl NodeStatus {
                 let numbers =
                     [r.shard.0, r.replica.0, r.term.0, leader, r.applied.0, r.committed.0, r.log_time.0, r.ownership.0];
                 numbers.iter().for_each(|n| out.extend_from_slice(&n.to_le_bytes()));
-                out.extend_from_slice(&[r.role as u8, u8::from(r.readable) | u8::from(r.fresh) << 1]);
+                out.extend_from_slice(&[
+                    r.role as u8,
+                    u8::from(r.readable) | u8::from(r.fresh) << 1 | u8::from(r.orphan) << 2,
+                ]);
             }
         });
     }
@@ -142,6 +147,7 @@ impl NodeStatus {
                 },
                 readable: r[65] & 1 != 0,
                 fresh: r[65] & 2 != 0,
+                orphan: r[65] & 4 != 0,
             })
         });
         let replicas = replicas.collect::<Result<_, _>>()?;
@@ -164,6 +170,7 @@ mod tests {
                 role: Role::Learner,
                 readable: false,
                 fresh: true,
+                orphan: true,
                 term: Term(3),
                 leader: None,
                 applied: LogIndex(4),

@@ -7,7 +7,7 @@ use super::flight::{Flight, FlightKey, Purpose, State};
 use super::scatter::{PartReply, merge_replies};
 use crate::control::routing::NodeIndex;
 use crate::protocol::errors;
-use crate::protocol::frame::ReplyHead;
+use crate::protocol::frame::{ReadLevel, ReplyHead};
 use crate::protocol::reply_scan::{integer, is_error, is_null};
 use crate::proxy::metrics::{CommandClass, Outcome};
 use crate::proxy::outbox::{COPY_BYTES_MAX, Outbox};
@@ -184,10 +184,12 @@ fn put_reply(output: &mut Outbox, body: &[u8], large: Option<Bytes>) {
 }
 
 /// What a client reads whose request was given up.
-pub(super) const fn failure_text(outcome: Outcome, write: bool) -> &'static str {
+pub(super) fn failure_text(outcome: Outcome, flight: &Flight, has_leader: bool) -> &'static str {
     match outcome {
         Outcome::Unknown => errors::OUTCOME_UNKNOWN,
-        _ if write => errors::NOT_SENT,
-        _ => errors::READ_TIMED_OUT,
+        _ if flight.write => errors::NOT_SENT,
+        _ if has_leader || flight.state == State::Handed => errors::READ_TIMED_OUT,
+        _ if flight.level == ReadLevel::Any => errors::NOT_FRESH,
+        _ => errors::NO_LEADER_TO_READ,
     }
 }

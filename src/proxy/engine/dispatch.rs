@@ -166,9 +166,11 @@ impl Engine {
 
     /// Takes a request out of its line and answers it with an error.
     pub(super) fn give_up(&mut self, key: FlightKey, outcome: Outcome) {
+        let flight = &self.flights[key];
+        let text = failure_text(outcome, flight, self.routing.leader_node(flight.shard).is_some());
         self.leave_line(key);
         let mut reply = Vec::new();
-        ReplyWriter::new(&mut reply, false).error(failure_text(outcome, self.flights[key].write));
+        ReplyWriter::new(&mut reply, false).error(text);
         self.count_answer(key, outcome);
         self.finish(key, &reply, None);
     }
@@ -226,8 +228,15 @@ impl Engine {
 
 /// The node that the next request of a line goes to, if there is one now.
 fn target(routing: &RoutingTable, line: &Line, flight: &Flight, coin: &mut Coin) -> Option<NodeIndex> {
-    if flight.write || flight.leader_only || line.handed_writes > 0 {
+    if flight.write || line.handed_writes > 0 {
         return routing.leader_node(line.shard);
+    }
+    if flight.leader_only {
+        let leader = routing.leader_node(line.shard);
+        // Without a leader another one may be fresh again, or be read all the same.
+        if leader.is_some() || flight.level != ReadLevel::Any {
+            return leader;
+        }
     }
     if line.handed == 0 {
         return routing.reader(line.shard, flight.level, line.floor, coin.toss());

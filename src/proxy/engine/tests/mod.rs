@@ -214,6 +214,7 @@ impl World {
                 role: if leader == node { Role::Leader } else { Role::Follower },
                 readable: true,
                 fresh: true,
+                orphan: false,
                 term: Term(term),
                 leader: Some(id(leader)).filter(|_| leader == node || !self.lone_leaders),
                 applied: LogIndex(applied),
