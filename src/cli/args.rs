@@ -135,6 +135,13 @@ pub struct NodeReadArgs {
     /// values cost more: each replica asks its leader five times in it, at most once a second and 40 times a second
     #[arg(long, env = "PONTOON_MAX_STALENESS_MS", default_value_t = 5_000, value_parser = clap::value_parser!(u64).range(200..=600_000))]
     pub max_staleness_ms: u64,
+    /// Let leaders answer reads of level `strong` without asking a majority first, for 0.3 s after one confirmed them. To be
+    /// given to all nodes, and of effect in the shards all of whose nodes have it. It rests on the nodes' monotonic clocks:
+    /// they must run at rates that differ by less than a quarter, and must not stop while other nodes run on (a virtual
+    /// machine that is paused, suspended or moved may answer a stale read when it wakes). Who cannot promise that leaves it
+    /// out. It also makes the death of a leader cost up to a second, since nobody stands for election early
+    #[arg(long, env = "PONTOON_READ_LEASE")]
+    pub read_lease: bool,
     /// Where a shard has lost its majority, answer reads of level `any` all the same, however old the data: after two
     /// seconds without a leader, once --max-staleness-ms cannot be kept any more
     #[arg(long, env = "PONTOON_ORPHAN_READS")]

@@ -21,6 +21,7 @@ pub async fn run(args: &NodeArgs) -> Result<()> {
         memory_bytes_max: args.max_memory,
         reads: ReadOptions {
             max_staleness: Duration::from_millis(args.reads.max_staleness_ms),
+            lease: args.reads.read_lease,
             orphan_reads: args.reads.orphan_reads,
         },
         ..defaults

@@ -35,6 +35,11 @@ pub struct GroupOptions {
     pub uncommitted_bytes_max: u64,
     /// The most bytes of committed entries handed out at once.
     pub committed_bytes_max: u64,
+    /// How long after its start this replica votes for nobody: it may have confirmed a leader just before.
+    pub quiet_ticks: usize,
+    /// Whether leaders may count on this replica's confirmations: it does nothing then that would let another be elected
+    /// before its leader was silent for `lease_ticks`.
+    pub keeps_leases: bool,
     /// Random for each start of the process: with it, no context of a read comes twice in the cluster's life.
     pub boot_nonce: u64,
 }
@@ -124,6 +129,8 @@ pub struct Effects {
 pub struct Group {
     raw: RawNode<LogWindow>,
     lease_ticks: usize,
+    quiet_ticks: usize,
+    keeps_leases: bool,
     boot_nonce: u64,
     unpersisted: VecDeque<u64>,
     /// A snapshot that was accepted, and the part that must be on disk before the library counts it as applied.
@@ -177,10 +184,12 @@ impl Group {
         };
         let logger = slog::Logger::root(slog::Discard, slog::o!());
         let raw = RawNode::new(&config, window, &logger).map_err(|e| RestoreError::Rejected(e.to_string()))?;
-        let GroupOptions { lease_ticks, boot_nonce, .. } = options;
+        let GroupOptions { lease_ticks, quiet_ticks, keeps_leases, boot_nonce, .. } = options;
         Ok(Self {
             raw,
             lease_ticks,
+            quiet_ticks,
+            keeps_leases,
             boot_nonce,
             unpersisted: VecDeque::new(),
             installing: None,
@@ -192,6 +201,7 @@ impl Group {
 
     /// Lets one tick of time pass.
     pub fn tick(&mut self) {
+        self.quiet_ticks = self.quiet_ticks.saturating_sub(1);
         // Until a snapshot is on disk the library looks for the entries before it when it stands for election.
         if self.installing.is_some() {
             return;
@@ -205,7 +215,7 @@ impl Group {
     /// Makes the election time run out after `ticks` more, because the leader is known to be gone.
     pub fn hurry_election(&mut self, ticks: usize) {
         let raft = &mut self.raw.raft;
-        if raft.state == StateRole::Leader {
+        if raft.state == StateRole::Leader || self.quiet_ticks > 0 || self.keeps_leases {
             return;
         }
         let due = raft.randomized_election_timeout().saturating_sub(ticks);
@@ -226,6 +236,11 @@ impl Group {
             MessageType::MsgSnapshot => !self.accepts(&message),
             // To be elected at once: as in `tick`.
             MessageType::MsgTimeoutNow => self.installing.is_some(),
+            MessageType::MsgRequestVote | MessageType::MsgRequestPreVote => self.quiet_ticks > 0,
+            MessageType::MsgRequestVoteResponse
+            | MessageType::MsgRequestPreVoteResponse
+            | MessageType::MsgAppendResponse
+            | MessageType::MsgHeartbeatResponse => self.keeps_leases && self.is_shaken_by(&message),
             _ => false,
         };
         if refused {
@@ -233,6 +248,14 @@ impl Group {
         }
         let _ = self.raw.step(message);
         self.note_transfer();
+    }
+
+    /// Whether a message that is no word of a leader would make this follower forget the leader that it hears: what it
+    /// answers comes from before, and whoever leads in that term says so itself.
+    fn is_shaken_by(&self, message: &Message) -> bool {
+        let raft = &self.raw.raft;
+        let hears = raft.state == StateRole::Follower && raft.leader_id != 0;
+        hears && raft.election_elapsed < self.lease_ticks && message.term > raft.term
     }
 
     /// Proposes entries in one piece. Returns the index of the first and the term of all.
@@ -400,6 +423,11 @@ impl Group {
     /// The leader as this replica knows it.
     pub fn leader(&self) -> Option<ReplicaId> {
         Some(ReplicaId(self.raw.raft.leader_id)).filter(|id| id.0 != 0)
+    }
+
+    /// The shortest time without a leader after which others may be voted for, in ticks.
+    pub const fn lease_ticks(&self) -> usize {
+        self.lease_ticks
     }
 
     /// Its term.

@@ -14,7 +14,7 @@
 //! sent a snapshot, RAFT.md trap 6); only the leader proposes (trap 1); reads use `ReadOnlyOption::Safe` (trap 4) and a
 //! context is never used twice (trap 3).
 //!
-//! Deliberately absent: leases, and any knowledge of what entries mean.
+//! Deliberately absent: clocks, and so leases themselves ([`Reign`] is what they rest on); any knowledge of what entries mean.
 
 mod codec;
 mod group;

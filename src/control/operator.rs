@@ -376,7 +376,8 @@ mod tests {
     }
 
     fn welcome(name: &str) -> (Kind, Vec<u8>) {
-        let welcome = Welcome { cluster: None, node: NodeName::new(name), incarnation: Incarnation(1) };
+        let (node, incarnation) = (NodeName::new(name), Incarnation(1));
+        let welcome = Welcome { cluster: None, node, incarnation, keeps_leases: false };
         (Kind::Welcome, json(&welcome))
     }
 

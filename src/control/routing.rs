@@ -78,6 +78,8 @@ pub struct ReplicaRoute {
     pub fresh: bool,
     /// Whether it answers that level though it may be of any age.
     pub orphan: bool,
+    /// Whether it answers `strong` reads without asking others.
+    pub leases: bool,
     /// Whom it follows.
     pub follows: Option<ReplicaId>,
     /// The highest index that it is known to have applied.
@@ -286,6 +288,7 @@ impl RoutingTable {
                         readable: false,
                         fresh: false,
                         orphan: false,
+                        leases: false,
                         follows: None,
                         applied: LogIndex(0),
                         committed: LogIndex(0),
@@ -361,7 +364,15 @@ impl RoutingTable {
     /// random, those in the own zone first; the leader where no other can. `coin` is any random number.
     pub fn reader(&self, shard: ShardIndex, level: ReadLevel, floor: LogIndex, coin: u64) -> Option<NodeIndex> {
         let route = &self.shards[shard.at()];
-        let newest = route.leader.and_then(|l| route.replica(l)).map_or(LogIndex(0), |r| r.applied);
+        let leader = route.leader.and_then(|l| route.replica(l));
+        // A follower would ask it, and it need not ask anybody.
+        if level == ReadLevel::Strong
+            && leader.is_some_and(|r| r.leases)
+            && let Some(node) = self.leader_node(shard)
+        {
+            return Some(node);
+        }
+        let newest = leader.map_or(LogIndex(0), |r| r.applied);
         let is_near = |r: &ReplicaRoute| newest.0 <= r.applied.0 + LAG_ENTRIES_MAX;
         let keeps = |r: &ReplicaRoute| match level {
             _ if Some(r.id) == route.leader => true,
@@ -427,6 +438,7 @@ impl ShardRoute {
         replica.readable = heard.readable;
         replica.fresh = heard.fresh;
         replica.orphan = heard.orphan;
+        replica.leases = heard.leases;
         replica.follows = heard.leader;
         // A replica whose disk was replaced comes back under another id, so an applied index only grows.
         replica.applied = replica.applied.max(heard.applied);
@@ -488,6 +500,7 @@ nodes = ['n1', 'n2', 'n3']
             readable: true,
             fresh: true,
             orphan: false,
+            leases: false,
             term: Term(term),
             leader: Some(ReplicaId(leader)).filter(|l| l.0 > 0),
             applied: LogIndex(applied),
@@ -582,6 +595,10 @@ nodes = ['n1', 'n2', 'n3']
         assert_eq!(readers(&table, ReadLevel::Any, 0), [0, 1, 2]);
         assert_eq!(readers(&table, ReadLevel::Session, 0), [0, 1], "one that lags far is spared");
         assert_eq!(readers(&table, ReadLevel::Session, 49_500), [0]);
+        let mut leased = says(0, Role::Leader, 3, 4, 50_000);
+        leased.replicas[0].leases = true;
+        table.merge_status(NodeIndex(0), &leased);
+        assert_eq!(readers(&table, ReadLevel::Strong, 0), [0], "a leader with a lease asks nobody");
         table.merge_applied(A, NodeIndex(1), LogIndex(49_500));
         assert_eq!(readers(&table, ReadLevel::Session, 49_500), [0, 1]);
         table.node_mut(NodeIndex(0)).up = false;

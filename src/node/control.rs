@@ -22,6 +22,7 @@ pub fn handle(node: &mut Node, key: usize, payload: &[u8]) -> Result<(), FrameEr
             cluster: node.home.cluster(),
             node: node.name.clone(),
             incarnation: node.home.incarnation(),
+            keeps_leases: node.home.keeps_leases(),
         }),
         Ok(ControlRequest::Status) => ControlReply::Status(report(node)),
         Ok(ControlRequest::Catalog) => ControlReply::Catalog(node.engine.catalog().map(|c| Box::new((**c).clone()))),

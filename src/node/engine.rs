@@ -7,7 +7,9 @@
 //!
 //! Invariant: at most one batch is with the log; the next one gathers meanwhile.
 
-use std::collections::BTreeMap;
+mod peers;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -30,6 +32,9 @@ use crate::protocol::verification::MarkId;
 use crate::storage::WriteBatch;
 use crate::topology::{Catalog, CatalogCommand, LogTime, NodeName, ReplicaId, Revision, ShardId};
 
+use peers::Hurry;
+pub use peers::PeerOutbox;
+
 /// How long a tick is.
 pub const TICK: Duration = Duration::from_millis(25);
 /// Ticks between two sweeps of expired keys.
@@ -42,10 +47,6 @@ const HAND_BACK_TICKS: u64 = 4;
 const PROBE_TICKS_MAX: u64 = 40;
 /// Ticks between two steps of a membership change.
 const MEMBERS_TICKS: u64 = 4;
-/// Ticks between the elections of two replicas that saw their leader's node go away.
-const STAGGER_TICKS: usize = 2;
-/// Ticks until an election that was brought forward is tried again, while the leader's node stays away.
-const HURRY_AGAIN_TICKS: u64 = 6;
 /// How long an operator's request may wait for its entry.
 const CONTROL_PATIENCE: Duration = Duration::from_secs(5);
 /// Bytes that may wait for a peer; a peer that takes none of them is out of reach.
@@ -126,20 +127,6 @@ pub enum Event {
     StatusChanged,
 }
 
-/// What waits to be sent to one node.
-#[derive(Debug, Default)]
-pub struct PeerOutbox {
-    /// Frames.
-    pub frames: Vec<u8>,
-    /// Whether there is a connection. Without one, messages are dropped: Raft sends again.
-    pub connected: bool,
-}
-
-#[derive(Clone, Copy)]
-struct Hurry {
-    next_tick: u64,
-}
-
 /// The replicas of one node.
 pub struct Engine {
     options: EngineOptions,
@@ -150,6 +137,8 @@ pub struct Engine {
     homes: BTreeMap<ReplicaId, NodeName>,
     peers: BTreeMap<NodeName, PeerOutbox>,
     lost_peers: BTreeMap<NodeName, Hurry>,
+    /// The connected nodes that keep leases.
+    lease_keepers: BTreeSet<NodeName>,
     memory: Memory,
     batch: WriteBatch,
     parts: Vec<(ShardId, Held)>,
@@ -174,6 +163,7 @@ impl Engine {
             homes: BTreeMap::new(),
             peers: BTreeMap::new(),
             lost_peers: BTreeMap::new(),
+            lease_keepers: BTreeSet::new(),
             memory: Memory::new(options.memory_bytes_max),
             batch: WriteBatch::default(),
             parts: Vec::new(),
@@ -250,49 +240,6 @@ impl Engine {
         }
         self.catalog = Some(Arc::clone(&catalog));
         self.events.push(Event::CatalogChanged(catalog));
-    }
-
-    /// The nodes that this node's replicas talk to.
-    pub fn peer_names(&self) -> impl Iterator<Item = &NodeName> {
-        self.peers.keys()
-    }
-
-    /// What is to be sent to a node.
-    pub fn peer(&mut self, node: &NodeName) -> Option<&mut PeerOutbox> {
-        self.peers.get_mut(node)
-    }
-
-    /// All that is to be sent.
-    pub fn peers_mut(&mut self) -> impl Iterator<Item = (&NodeName, &mut PeerOutbox)> {
-        self.peers.iter_mut()
-    }
-
-    /// A connection to a node was made.
-    pub fn peer_connected(&mut self, node: &NodeName) {
-        self.lost_peers.remove(node);
-        if let Some(outbox) = self.peers.get_mut(node) {
-            outbox.connected = true;
-            outbox.frames.clear();
-        }
-    }
-
-    /// The connection to a node broke. `refused`: nobody listens there any more, so its leaders are gone for sure and
-    /// their followers need not wait for the election time.
-    pub fn peer_lost(&mut self, node: &NodeName, refused: bool) {
-        let Some(outbox) = self.peers.get_mut(node) else { return };
-        let was_connected = std::mem::take(&mut outbox.connected);
-        outbox.frames = Vec::new();
-        if was_connected {
-            let homes = &self.homes;
-            for replica in self.replicas.values_mut() {
-                let there = replica.group.members().all().find(|id| homes.get(id) == Some(node));
-                there.into_iter().for_each(|id| replica.group.report_unreachable(id));
-            }
-        }
-        if refused && !self.lost_peers.contains_key(node) {
-            self.lost_peers.insert(node.clone(), Hurry { next_tick: self.ticks });
-            self.hurry_elections();
-        }
     }
 
     /// Takes one message of a replica on another node.
@@ -386,6 +333,12 @@ impl Engine {
             }
             replica.group.tick();
             replica.note_leader(now);
+            let keeps = |id| {
+                let home = self.homes.get(id);
+                home.is_some_and(|home| *home == self.node || self.lease_keepers.contains(home))
+            };
+            let all_keep = self.options.reads.lease && replica.group.members().voters.iter().all(keeps);
+            replica.lease.tick(all_keep, now, wall);
             if due(SWEEP_TICKS) {
                 replica.sweep(&turn);
             }
@@ -675,28 +628,6 @@ impl Engine {
     fn follow_catalog_machine(&mut self) {
         let found = self.replicas.get(&ShardId::CATALOG).and_then(|r| r.catalog().cloned());
         found.into_iter().for_each(|catalog| self.adopt_catalog(catalog));
-    }
-
-    /// Brings the election forward where the leader's node is known to be gone: one replica after the other.
-    fn hurry_elections(&mut self) {
-        let ticks = self.ticks;
-        for (node, hurry) in &mut self.lost_peers {
-            if hurry.next_tick > ticks {
-                continue;
-            }
-            hurry.next_tick = ticks + HURRY_AGAIN_TICKS;
-            for replica in self.replicas.values_mut() {
-                let leader = replica.group.leader();
-                if leader.is_some_and(|id| self.homes.get(&id) != Some(node)) {
-                    continue;
-                }
-                let (gone, left): (Vec<ReplicaId>, Vec<ReplicaId>) =
-                    replica.group.members().voters.iter().partition(|id| self.homes.get(id) == Some(node));
-                if let Some(order) = left.iter().position(|id| *id == replica.id).filter(|_| !gone.is_empty()) {
-                    replica.group.hurry_election(1 + order * STAGGER_TICKS);
-                }
-            }
-        }
     }
 
     fn next_random(&mut self) -> u64 {

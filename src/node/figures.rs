@@ -49,7 +49,7 @@ struct PublishedReplica {
     has_leader: bool,
     orphan: bool,
     gauges: [(&'static str, &'static str, u64); 14],
-    counters: [(&'static str, &'static str, u64); 7],
+    counters: [(&'static str, &'static str, u64); 8],
     held: Holdings,
 }
 
@@ -101,6 +101,7 @@ impl Figures {
                     ("reads", "Reads answered", replica.counts.reads),
                     ("writes", "Writes answered", replica.counts.writes),
                     ("refusals", "Requests refused", replica.counts.refusals),
+                    ("lease_reads", "Reads at level strong that were answered by a lease", replica.counts.lease_reads),
                     (
                         "orphan_reads",
                         "Reads at level any that were answered from a state of unknown age, without a leader",
@@ -272,7 +273,7 @@ mod tests {
             has_leader: true,
             orphan: false,
             gauges: [("term", "", 1); 14],
-            counters: [("reads", "", 1); 7],
+            counters: [("reads", "", 1); 8],
             held,
         };
         let mut root = Registry::default();

@@ -48,6 +48,8 @@ pub struct Host<'a> {
     pub cluster: Option<ClusterId>,
     /// The incarnation of its directory.
     pub incarnation: Incarnation,
+    /// Whether leaders may count on its replicas.
+    pub keeps_leases: bool,
     /// What it knows of the others.
     pub catalog: Option<&'a Catalog>,
 }
@@ -76,7 +78,8 @@ pub fn judge(host: Host<'_>, hello: &Hello) -> Result<Welcome, String> {
             return Err(format!("node `{name}` is known by its incarnation {known}, and this one is {theirs}"));
         }
     }
-    Ok(Welcome { cluster: host.cluster, node: me.clone(), incarnation: host.incarnation })
+    let keeps_leases = host.keeps_leases;
+    Ok(Welcome { cluster: host.cluster, node: me.clone(), incarnation: host.incarnation, keeps_leases })
 }
 
 /// What a connection speaks that was let in.

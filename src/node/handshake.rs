@@ -39,8 +39,9 @@ pub async fn accept(shared: &Shared, stream: &Rc<TcpStream>) -> io::Result<Accep
     let judged = {
         let node = shared.borrow();
         let (cluster, incarnation) = (node.home.cluster(), node.home.incarnation());
+        let keeps_leases = node.home.keeps_leases();
         let catalog = node.engine.catalog().map(|c| &**c);
-        gate::judge(gate::Host { name: &node.name, cluster, incarnation, catalog }, &hello)
+        gate::judge(gate::Host { name: &node.name, cluster, incarnation, keeps_leases, catalog }, &hello)
     };
     let mut out = Vec::new();
     match judged {

@@ -23,6 +23,7 @@ use crate::topology::{
 };
 
 const CATALOG_DOCUMENT: &str = "catalog";
+const LEASES_DOCUMENT: &str = "leases";
 
 /// Why a node cannot start or a replica cannot be.
 #[derive(Debug, thiserror::Error)]
@@ -93,6 +94,9 @@ pub enum HomeError {
 pub struct Home {
     dir: DataDir,
     boot_nonce: u64,
+    keeps_leases: bool,
+    /// Whether leaders counted on this node before its start.
+    kept_leases: bool,
     /// What the log holds of groups that have no state yet.
     unclaimed: BTreeMap<u64, RecoveredGroup>,
 }
@@ -141,7 +145,9 @@ impl Home {
         if let Some(cut) = &recovered.cut {
             tracing::info!(file = %cut.path.display(), offset = cut.offset, "the last write before a crash was cut off");
         }
-        Ok((Self { dir, boot_nonce: entropy.next(), unclaimed: recovered.groups }, log))
+        let kept_leases = dir.read_document(LEASES_DOCUMENT)?.unwrap_or(false);
+        let (boot_nonce, unclaimed) = (entropy.next(), recovered.groups);
+        Ok((Self { dir, boot_nonce, keeps_leases: false, kept_leases, unclaimed }, log))
     }
 
     /// The cluster that the node belongs to.
@@ -152,6 +158,34 @@ impl Home {
     /// The incarnation of the directory.
     pub fn incarnation(&self) -> Incarnation {
         self.dir.identity().incarnation
+    }
+
+    /// Lets leaders count on this node's replicas from now on; to be called before any of them is restored. It is on disk
+    /// before anybody is told, so that a start without leases still waits for those that were given before it.
+    ///
+    /// # Errors
+    /// The disk.
+    pub fn keep_leases(&mut self) -> Result<(), HomeError> {
+        self.keeps_leases = true;
+        Ok(self.dir.write_document(LEASES_DOCUMENT, &true)?)
+    }
+
+    /// Whether leaders may count on this node's replicas.
+    pub const fn keeps_leases(&self) -> bool {
+        self.keeps_leases
+    }
+
+    /// Whether leaders may have counted on them before this start, and none does any more.
+    pub const fn kept_leases_once(&self) -> bool {
+        self.kept_leases && !self.keeps_leases
+    }
+
+    /// All leases that were given before this start have run out.
+    ///
+    /// # Errors
+    /// The disk.
+    pub fn forget_leases(&self) -> Result<(), HomeError> {
+        Ok(self.dir.write_document(LEASES_DOCUMENT, &false)?)
     }
 
     /// The snapshots, for another thread.
@@ -235,10 +269,11 @@ impl Home {
         logged: RecoveredGroup,
         snapshot_bytes: u64,
     ) -> Result<Replica, HomeError> {
-        let hard_state = logged.state.as_deref().and_then(HardState::decode).unwrap_or_default();
+        let logged_state = logged.state.as_deref().and_then(HardState::decode);
+        let hard_state = logged_state.unwrap_or_default();
         let entries = entries_after(&start, logged);
         let log_starts_afresh = entries.is_none();
-        let options = self.group_options(place);
+        let options = self.group_options(place, logged_state.is_some());
         let restored = Restored { start, hard_state, entries: entries.unwrap_or_default() };
         let group = Group::restore(id, options, restored).map_err(|error| HomeError::Restore { shard, error })?;
         let mut replica = Replica::new(shard, id, group, machine, snapshot_bytes);
@@ -314,11 +349,17 @@ impl Home {
     }
 
     /// `place` sets the elections of a group's replicas apart; a replica has the place of the one that it replaces.
-    fn group_options(&self, place: usize) -> GroupOptions {
+    /// `took_part`: whether the replica may have voted or heard a leader before this start.
+    fn group_options(&self, place: usize, took_part: bool) -> GroupOptions {
         let ticks = |ms: u128| (ms / TICK.as_millis()) as usize;
+        let lease_ticks = ticks(450);
+        let quiet = took_part && (self.keeps_leases || self.kept_leases);
         GroupOptions {
             heartbeat_ticks: ticks(50),
-            lease_ticks: ticks(450),
+            lease_ticks,
+            // The first tick may come at once.
+            quiet_ticks: if quiet { lease_ticks + 1 } else { 0 },
+            keeps_leases: self.keeps_leases,
             election_ticks: ticks(600) + place * ticks(100),
             append_bytes_max: 1 << 20,
             appends_in_flight_max: 256,

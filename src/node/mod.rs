@@ -26,6 +26,7 @@ pub mod gate;
 mod handshake;
 pub mod home;
 mod leader_time;
+mod lease;
 mod log_thread;
 pub mod machine;
 pub mod marks;

@@ -95,13 +95,13 @@ async fn keep(shared: Shared, node: NodeName, addr: String) {
     loop {
         let hello = hello(&shared, Some(node.clone()));
         match handshake::connect(&addr, &hello).await {
-            Ok((stream, _, _)) => {
+            Ok((stream, welcome, _)) => {
                 backoff = BACKOFF_MIN;
                 if failures >= FAILURES_TOLD {
                     tracing::info!(%node, "connected again");
                 }
                 failures = 0;
-                up(&shared, &node, &stream);
+                up(&shared, &node, &stream, welcome.keeps_leases);
                 handshake::closed(&stream).await;
                 down(&shared, &node, false);
                 continue;
@@ -120,11 +120,12 @@ async fn keep(shared: Shared, node: NodeName, addr: String) {
     }
 }
 
-fn up(shared: &Shared, node: &NodeName, stream: &Rc<TcpStream>) {
+fn up(shared: &Shared, node: &NodeName, stream: &Rc<TcpStream>, keeps_leases: bool) {
     let borrowed = &mut *shared.borrow_mut();
     if let Some(link) = borrowed.links.links.get_mut(node) {
         link.outlet = Some(Outlet::new(Rc::clone(stream)));
         borrowed.engine.peer_connected(node);
+        borrowed.engine.peer_keeps_leases(node, keeps_leases);
     }
     borrowed.wake.notify_one();
 }

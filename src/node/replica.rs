@@ -19,7 +19,9 @@ use bytes::Bytes;
 
 use super::answers::{Answers, Ticket};
 use super::blocked::Blocked;
+use super::engine::TICK;
 use super::leader_time::LeaderTime;
+use super::lease::Lease;
 use super::machine::{Machine, Outcome};
 use super::marks::Marked;
 use super::memory::{self, InFlight, Memory};
@@ -88,6 +90,8 @@ pub struct Counts {
     pub refusals: u64,
     /// Of the reads, those at level `any` that were answered from a state of unknown age: no leader was left to ask.
     pub orphan_reads: u64,
+    /// Of the reads, those at level `strong` that were answered by the leader's lease.
+    pub lease_reads: u64,
     /// Writes answered with an error because the node's memory was full.
     pub out_of_memory: u64,
 }
@@ -149,6 +153,7 @@ pub struct Replica {
     fresh_when_applied: VecDeque<(LogIndex, Moment)>,
     /// How it is read.
     pub reading: ReadOptions,
+    pub(super) lease: Lease,
     /// Since when no leader has been known.
     leaderless: Option<Moment>,
     /// Whether one of the proposals is a tick.
@@ -164,6 +169,7 @@ impl Replica {
             shard,
             id,
             state_index: group.applied().index,
+            lease: Lease::new(TICK * group.lease_ticks() as u32),
             group,
             machine,
             failed: None,
@@ -537,6 +543,7 @@ impl Replica {
             readable: self.failed.is_none() && self.machine.is_readable(),
             fresh: self.is_fresh_for_long(now),
             orphan: self.is_orphan(now),
+            leases: self.lease.is_allowed() && self.group.reign().is_some(),
             term: self.group.term(),
             leader: self.group.leader(),
             applied: self.applied(),
@@ -571,3 +578,6 @@ impl Replica {
         turn.answers.refuse(ticket, reason, self.group.leader());
     }
 }
+
+#[cfg(test)]
+mod tests;

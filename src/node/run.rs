@@ -33,6 +33,9 @@ use crate::topology::{NodeName, ShardsConfig};
 const IN_USE_TRIES_MAX: u32 = 20;
 const IN_USE_PAUSE: Duration = Duration::from_millis(100);
 
+/// No lease lasts for so long.
+const LEASES_OVER: Duration = Duration::from_secs(2);
+
 /// What a node needs to start.
 #[derive(Clone, Debug)]
 pub struct NodeOptions {
@@ -161,6 +164,7 @@ async fn run(
         tokio::spawn(admin::serve(admin, figures));
     }
     spawn_local(server::accept(Rc::clone(&shared), listener));
+    spawn_local(forget_leases(Rc::clone(&shared)));
     spawn_local(cluster::follow(Rc::clone(&shared)));
     spawn_local(cluster::hear(Rc::clone(&shared), options.config.clone()));
     if let Some(path) = options.config_path {
@@ -198,6 +202,9 @@ async fn open(options: &NodeOptions) -> Result<(Shared, TcpListener, Option<TcpL
         })?),
         None => None,
     };
+    if options.engine.reads.lease {
+        home.keep_leases()?;
+    }
     let catalog = home.catalog()?;
     if let Some(catalog) = catalog.as_ref() {
         home.check_not_retired(catalog)?;
@@ -246,6 +253,17 @@ async fn open_home(options: &NodeOptions, entropy: &Entropy) -> Result<(Home, Se
             other => return other,
         }
         tokio::time::sleep(IN_USE_PAUSE).await;
+    }
+}
+
+/// A node that kept leases until its last start and keeps none now goes on as others do, once they have run out.
+async fn forget_leases(shared: Shared) {
+    if !shared.borrow().home.kept_leases_once() {
+        return;
+    }
+    tokio::time::sleep(LEASES_OVER).await;
+    if let Err(error) = shared.borrow().home.forget_leases() {
+        tracing::warn!("the next start will wait for leases that nobody holds: {error}");
     }
 }
 

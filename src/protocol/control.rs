@@ -52,6 +52,9 @@ pub struct Welcome {
     pub node: NodeName,
     /// The node's incarnation.
     pub incarnation: Incarnation,
+    /// Whether leaders may count on its replicas for their leases.
+    #[serde(default)]
+    pub keeps_leases: bool,
 }
 
 /// A question to a node.

@@ -96,7 +96,7 @@ impl FakeCluster {
     fn welcome(&self, name: &NodeName) -> Welcome {
         let cluster = self.0.lock().unwrap().catalog.as_ref().map(|catalog| catalog.cluster);
         let number = name.as_str()[1..].parse().unwrap();
-        Welcome { cluster, node: name.clone(), incarnation: Incarnation(number) }
+        Welcome { cluster, node: name.clone(), incarnation: Incarnation(number), keeps_leases: false }
     }
 
     fn reply(&self, name: &NodeName, request: ControlRequest) -> ControlReply {

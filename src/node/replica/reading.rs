@@ -33,13 +33,15 @@ const FOLLOWER_PATIENCE: Duration = Duration::from_millis(400);
 pub struct ReadOptions {
     /// How far `any` reads may be behind.
     pub max_staleness: Duration,
+    /// Whether leaders answer `strong` reads by a [lease](crate::node::lease), where all nodes of the shard keep it.
+    pub lease: bool,
     /// Whether they go on, however old the state, where no leader is left to ask.
     pub orphan_reads: bool,
 }
 
 impl Default for ReadOptions {
     fn default() -> Self {
-        Self { max_staleness: MAX_STALENESS, orphan_reads: false }
+        Self { max_staleness: MAX_STALENESS, lease: false, orphan_reads: false }
     }
 }
 
@@ -61,6 +63,10 @@ impl Replica {
             // Without a leader there is nobody to ask; the proxy may know of one.
             ReadLevel::Strong if self.group.leader().is_none() => {
                 return self.refuse(ticket, RefusalReason::Behind, turn);
+            }
+            ReadLevel::Strong if self.has_lease(head.floor, turn.now) => {
+                self.counts.lease_reads += 1;
+                false
             }
             ReadLevel::Strong => true,
             // After a start the state may be as old as its snapshot, and a client without a floor would not notice.
@@ -90,6 +96,18 @@ impl Replica {
             ReadLevel::Strong => self.reads.ask(read),
             ReadLevel::Session | ReadLevel::Any => self.reads.wait_for(floor, read),
         }
+    }
+
+    /// Whether a `strong` read may be answered at once: nobody else leads, and nothing is committed that is not applied. Not
+    /// while others wait, whom it would overtake: one may be of the same client.
+    fn has_lease(&mut self, floor: LogIndex, now: Moment) -> bool {
+        if !self.lease.holds(self.group.reign(), now) {
+            return false;
+        }
+        if self.lease.is_half_spent(now) {
+            self.reads.probe();
+        }
+        self.reads.is_empty() && self.applied() >= self.group.committed().max(floor)
     }
 
     /// A leader's clock is what its next entry would say, so that a tick settles every expiry up to it.
@@ -184,6 +202,7 @@ impl Replica {
     pub fn confirmed(&mut self, context: u64, index: LogIndex) {
         if let Some(confirmed) = self.reads.confirmed(context, index) {
             self.fresh_when_applied.push_back((index, confirmed.asked));
+            self.lease.confirmed(confirmed);
         }
     }
 

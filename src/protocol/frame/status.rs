@@ -70,6 +70,8 @@ pub struct ReplicaStatus {
     pub fresh: bool,
     /// Whether it answers them though it knows no leader and may be of any age.
     pub orphan: bool,
+    /// Whether it answers `strong` reads without asking others.
+    pub leases: bool,
     /// Its term.
     pub term: Term,
     /// The leader as it knows it.
@@ -111,10 +113,9 @@ impl NodeStatus {
                 let numbers =
                     [r.shard.0, r.replica.0, r.term.0, leader, r.applied.0, r.committed.0, r.log_time.0, r.ownership.0];
                 numbers.iter().for_each(|n| out.extend_from_slice(&n.to_le_bytes()));
-                out.extend_from_slice(&[
-                    r.role as u8,
-                    u8::from(r.readable) | u8::from(r.fresh) << 1 | u8::from(r.orphan) << 2,
-                ]);
+                let flags = [r.readable, r.fresh, r.orphan, r.leases];
+                let flags = (0..).zip(flags).map(|(bit, set)| u8::from(set) << bit).sum();
+                out.extend_from_slice(&[r.role as u8, flags]);
             }
         });
     }
@@ -148,6 +149,7 @@ impl NodeStatus {
                 readable: r[65] & 1 != 0,
                 fresh: r[65] & 2 != 0,
                 orphan: r[65] & 4 != 0,
+                leases: r[65] & 8 != 0,
             })
         });
         let replicas = replicas.collect::<Result<_, _>>()?;
@@ -171,6 +173,7 @@ mod tests {
                 readable: false,
                 fresh: true,
                 orphan: true,
+                leases: false,
                 term: Term(3),
                 leader: None,
                 applied: LogIndex(4),

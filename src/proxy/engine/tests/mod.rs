@@ -179,7 +179,8 @@ impl World {
             match message.kind {
                 Kind::Hello => {
                     let name = NodeName::new(&format!("n{}", node + 1));
-                    let welcome = Welcome { cluster: Some(ClusterId(7)), node: name, incarnation: Incarnation(1) };
+                    let (cluster, incarnation) = (Some(ClusterId(7)), Incarnation(1));
+                    let welcome = Welcome { cluster, node: name, incarnation, keeps_leases: false };
                     let json = serde_json::to_vec(&welcome).unwrap();
                     self.feed(node, |out| put_message(out, Kind::Welcome, |out| out.extend(json)));
                 }
@@ -215,6 +216,7 @@ impl World {
                 readable: true,
                 fresh: true,
                 orphan: false,
+                leases: false,
                 term: Term(term),
                 leader: Some(id(leader)).filter(|_| leader == node || !self.lone_leaders),
                 applied: LogIndex(applied),

@@ -473,7 +473,8 @@ fn a_node_of_another_cluster_is_not_used() {
     w.cut(0);
     w.tick(100);
     w.engine.node_connected(NodeIndex(0));
-    let welcome = Welcome { cluster: Some(ClusterId(8)), node: NodeName::new("n1"), incarnation: Incarnation(1) };
+    let (cluster, node, incarnation) = (Some(ClusterId(8)), NodeName::new("n1"), Incarnation(1));
+    let welcome = Welcome { cluster, node, incarnation, keeps_leases: false };
     let json = serde_json::to_vec(&welcome).unwrap();
     w.feed(0, |out| put_message(out, Kind::Welcome, |out| out.extend(json)));
     assert!(!w.engine.routing().node(NodeIndex(0)).up);

@@ -1,0 +1,472 @@
+//! Three nodes in memory, their messages carried by hand: what reads promise while links are cut and nodes start again.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{ReadOptions, Replica};
+use crate::consensus::{Group, GroupOptions, HardState, LogEntry, Restored, SnapshotPoint};
+use crate::keyspace::Keyspace;
+use crate::net::Moment;
+use crate::node::answers::{Answers, Ticket};
+use crate::node::engine::{Engine, EngineOptions, TICK};
+use crate::node::machine::Machine;
+use crate::protocol::frame::{ReadLevel, RefusalReason, RequestHead, split_frame};
+use crate::protocol::request::write_array;
+use crate::topology::{
+    Catalog, ClusterId, Epoch, LogIndex, LogTime, NodeName, ReplicaId, ShardId, ShardsConfig, Slot, Term,
+};
+
+const SHARD: ShardId = ShardId(1);
+const LEASE_TICKS: usize = 18;
+
+#[derive(Default)]
+struct Told {
+    replies: BTreeMap<u64, (LogIndex, String)>,
+    refusals: Vec<(u64, RefusalReason)>,
+}
+
+impl Answers for Told {
+    fn reply(&mut self, ticket: Ticket, index: LogIndex, reply: &[u8]) {
+        let reply = String::from_utf8(reply.to_vec()).unwrap();
+        assert!(self.replies.insert(ticket.id, (index, reply)).is_none(), "answered twice");
+    }
+    fn refuse(&mut self, ticket: Ticket, reason: RefusalReason, _leader: Option<ReplicaId>) {
+        self.refusals.push((ticket.id, reason));
+    }
+    fn is_awaited(&self, _ticket: Ticket, _now: Moment) -> bool {
+        true
+    }
+}
+
+struct Trio {
+    engines: Vec<Engine>,
+    catalog: Arc<Catalog>,
+    reads: ReadOptions,
+    /// Whether the followers keep what they announce about leases.
+    honest: bool,
+    now_ms: u64,
+    cut: BTreeSet<(usize, usize)>,
+    told: Told,
+    next_id: u64,
+}
+
+fn name(node: usize) -> NodeName {
+    NodeName::new(&format!("n{}", node + 1))
+}
+
+impl Trio {
+    fn new(reads: ReadOptions, honest: bool) -> Self {
+        let nodes: String = (1..=3).map(|n| format!("[[node]]\nname = 'n{n}'\naddr = 'h:{n}'\n")).collect();
+        let text = format!("version = 1\n{nodes}[[shard]]\nname = 'a'\nnodes = ['n1', 'n2', 'n3']\n");
+        let config = ShardsConfig::parse(&text, "test").unwrap();
+        let catalog = Arc::new(Catalog::found(ClusterId(7), 1, &config, &BTreeMap::new()));
+        let (cut, told) = (BTreeSet::new(), Told::default());
+        let mut trio = Self { engines: Vec::new(), catalog, reads, honest, now_ms: 10_000, cut, told, next_id: 1 };
+        for node in 0..3 {
+            let engine = trio.engine(node, HardState::default(), Vec::new());
+            trio.engines.push(engine);
+        }
+        trio
+    }
+
+    /// With the first node as the leader, and everybody fresh.
+    fn led(reads: ReadOptions, honest: bool) -> Self {
+        let mut trio = Self::new(reads, honest);
+        trio.ticks(60);
+        assert_eq!(trio.leaders(), [0]);
+        trio
+    }
+
+    fn engine(&self, node: usize, hard_state: HardState, entries: Vec<LogEntry>) -> Engine {
+        let record = self.catalog.shard(SHARD).unwrap();
+        let id = record.replica_on(&name(node)).unwrap().id;
+        let lease = self.reads.lease && (self.honest || node == 0);
+        let started = hard_state.term > Term(0);
+        let options = GroupOptions {
+            heartbeat_ticks: 2,
+            lease_ticks: LEASE_TICKS,
+            election_ticks: 24 + 4 * node,
+            append_bytes_max: 1 << 20,
+            appends_in_flight_max: 256,
+            uncommitted_bytes_max: 1 << 20,
+            committed_bytes_max: 1 << 20,
+            quiet_ticks: if lease && started { LEASE_TICKS + 1 } else { 0 },
+            keeps_leases: lease,
+            boot_nonce: self.now_ms * 10 + node as u64,
+        };
+        let restored = Restored { start: SnapshotPoint::birth(record.birth.iter().map(|r| r.id)), hard_state, entries };
+        let group = Group::restore(id, options, restored).unwrap();
+        let mut keyspace = Keyspace::new(1);
+        Slot::all().for_each(|slot| keyspace.own(slot, Epoch(1)));
+        let reads = ReadOptions { lease, ..self.reads };
+        let mut engine = Engine::new(name(node), EngineOptions { reads, ..EngineOptions::default() }, self.now_ms);
+        engine.adopt_catalog(Arc::clone(&self.catalog));
+        engine.add_replica(Replica::new(SHARD, id, group, Machine::Data(keyspace.into()), 0));
+        for other in (0..3).filter(|other| *other != node) {
+            engine.peer_connected(&name(other));
+            engine.peer_keeps_leases(&name(other), self.reads.lease);
+        }
+        engine
+    }
+
+    /// The process ends and starts again with all that was on its disk.
+    fn restart(&mut self, node: usize) {
+        let group = &self.replica(node).group;
+        let hard_state = HardState { term: group.term(), vote: group.leader().unwrap(), commit: group.committed() };
+        let indexes = (6..=group.last_index().0).map(LogIndex);
+        let entry = |index| {
+            let (term, data) = group.entry(index).unwrap();
+            LogEntry { index, term, kind: 0, data }
+        };
+        let entries = indexes.map(entry).collect();
+        self.engines[node] = self.engine(node, hard_state, entries);
+    }
+
+    fn now(&self) -> Moment {
+        Moment::at(Duration::from_millis(self.now_ms))
+    }
+
+    fn wall(&self) -> LogTime {
+        LogTime(1_000_000 + self.now_ms)
+    }
+
+    fn replica(&self, node: usize) -> &Replica {
+        self.engines[node].replica(SHARD).unwrap()
+    }
+
+    fn leaders(&self) -> Vec<usize> {
+        (0..3).filter(|node| self.replica(*node).group.leads_surely()).collect()
+    }
+
+    fn separate(&mut self, one: usize, other: usize) {
+        self.cut.extend([(one, other), (other, one)]);
+    }
+
+    /// Everything is carried until nobody has anything to say.
+    fn exchange(&mut self) {
+        let (now, wall) = (self.now(), self.wall());
+        loop {
+            let mut carried = Vec::new();
+            for (node, engine) in self.engines.iter_mut().enumerate() {
+                engine.turn(now, wall, &mut self.told);
+                while let Some(batch) = engine.take_batch() {
+                    engine.batch_written(batch);
+                    engine.turn(now, wall, &mut self.told);
+                }
+                for (to, outbox) in engine.peers_mut() {
+                    let to = (0..3).find(|n| name(*n) == *to).unwrap();
+                    carried.push((node, to, std::mem::take(&mut outbox.frames)));
+                }
+            }
+            carried.retain(|(from, to, frames)| !frames.is_empty() && !self.cut.contains(&(*from, *to)));
+            if carried.is_empty() {
+                return;
+            }
+            for (_, to, frames) in carried {
+                let mut rest = frames.as_slice();
+                while let Some(frame) = split_frame(rest).unwrap() {
+                    self.engines[to].peer_message(frame.payload);
+                    rest = &rest[frame.consumed..];
+                }
+            }
+        }
+    }
+
+    fn tick(&mut self) {
+        self.now_ms += TICK.as_millis() as u64;
+        let (now, wall) = (self.now(), self.wall());
+        self.engines.iter_mut().for_each(|engine| engine.tick(now, wall, &mut self.told));
+        self.exchange();
+    }
+
+    fn ticks(&mut self, count: usize) {
+        (0..count).for_each(|_| self.tick());
+    }
+
+    /// Hands a request to a node; what it comes to is in `told` under the number that is returned.
+    fn ask(&mut self, node: usize, words: &[&str], set: impl FnOnce(&mut RequestHead)) -> u64 {
+        let id = self.next_id;
+        self.next_id += 1;
+        let mut head = RequestHead {
+            id,
+            shard: SHARD,
+            client: 1,
+            generation: 0,
+            write: false,
+            resp3: false,
+            transaction: false,
+            after_writes: false,
+            level: ReadLevel::Session,
+            slot: Some(Slot::of_key(words[1].as_bytes())),
+            epoch: Epoch(1),
+            remaining_ms: 10_000,
+            floor: LogIndex(0),
+            identity: None,
+            blocking: None,
+        };
+        set(&mut head);
+        let ticket = Ticket {
+            connection: node as u32,
+            connection_generation: 0,
+            id,
+            client: head.client,
+            generation: head.generation,
+            shard: SHARD,
+        };
+        let mut body = Vec::new();
+        write_array(&mut body, words.iter().map(|w| w.as_bytes()));
+        let (now, wall) = (self.now(), self.wall());
+        self.engines[node].request(&head, &body, ticket, now, wall, &mut self.told);
+        id
+    }
+
+    fn read(&mut self, node: usize, level: ReadLevel) -> u64 {
+        self.ask(node, &["GET", "k"], |head| head.level = level)
+    }
+
+    fn write(&mut self, node: usize, value: &str) -> u64 {
+        self.ask(node, &["SET", "k", value], |head| head.write = true)
+    }
+
+    fn reply(&self, id: u64) -> Option<&str> {
+        self.told.replies.get(&id).map(|(_, reply)| reply.as_str())
+    }
+
+    fn refusal(&self, id: u64) -> Option<RefusalReason> {
+        self.told.refusals.iter().find(|(refused, _)| *refused == id).map(|(_, reason)| *reason)
+    }
+
+    /// Whether somebody answers `strong` reads alone while somebody else leads in a later term: what he answers may be stale.
+    fn overlaps(&self) -> bool {
+        let group = |node: usize| &self.replica(node).group;
+        let holds = |node: usize| self.replica(node).lease.holds(group(node).reign(), self.now());
+        let later = |one: usize, other: usize| group(other).leads_surely() && group(other).term() > group(one).term();
+        (0..3).any(|one| holds(one) && (0..3).any(|other| later(one, other)))
+    }
+}
+
+fn second() -> ReadOptions {
+    ReadOptions { max_staleness: Duration::from_secs(1), ..ReadOptions::default() }
+}
+
+fn leases() -> ReadOptions {
+    ReadOptions { lease: true, ..ReadOptions::default() }
+}
+
+#[test]
+fn r2_a_read_behind_writes_is_answered_after_them_and_by_the_leader_alone() {
+    let mut trio = Trio::led(second(), true);
+    let write = trio.write(0, "1");
+    let read = trio.ask(0, &["GET", "k"], |head| head.after_writes = true);
+    assert!(trio.reply(read).is_none());
+    trio.exchange();
+    assert_eq!(trio.reply(read), Some("$1\r\n1\r\n"));
+    assert!(trio.told.replies[&read].0 >= trio.told.replies[&write].0);
+    let elsewhere = trio.ask(1, &["GET", "k"], |head| head.after_writes = true);
+    assert_eq!(trio.refusal(elsewhere), Some(RefusalReason::NotLeader));
+}
+
+#[test]
+fn r3_a_read_is_answered_at_its_floor_or_above_and_says_where() {
+    let mut trio = Trio::led(second(), true);
+    trio.separate(0, 2);
+    let write = trio.write(0, "1");
+    trio.exchange();
+    let floor = trio.told.replies[&write].0;
+    let at_floor = |trio: &mut Trio, node| trio.ask(node, &["GET", "k"], |head| head.floor = floor);
+    let behind = at_floor(&mut trio, 2);
+    assert_eq!(trio.refusal(behind), Some(RefusalReason::Behind));
+    trio.ticks(4);
+    let there = at_floor(&mut trio, 1);
+    assert_eq!(trio.told.replies[&there], (trio.replica(1).applied(), "$1\r\n1\r\n".to_owned()));
+    assert!(trio.told.replies[&there].0 >= floor);
+}
+
+#[test]
+fn r4_any_is_answered_only_as_long_as_an_answered_question_is_young_and_never_at_start() {
+    let mut trio = Trio::new(second(), true);
+    let at_start = trio.read(2, ReadLevel::Any);
+    assert_eq!(trio.refusal(at_start), Some(RefusalReason::Behind));
+    trio.ticks(60);
+    let fresh = trio.read(2, ReadLevel::Any);
+    assert!(trio.reply(fresh).is_some());
+    let cut_at = trio.now_ms;
+    trio.separate(0, 2);
+    trio.separate(1, 2);
+    let last = loop {
+        let read = trio.read(2, ReadLevel::Any);
+        if trio.reply(read).is_none() {
+            assert_eq!(trio.refusal(read), Some(RefusalReason::Behind));
+            break trio.now_ms;
+        }
+        trio.tick();
+    };
+    // Its last question was asked at most a probe's period before the cut.
+    assert!((cut_at + 800..=cut_at + 1025).contains(&last), "{}", last - cut_at);
+    trio.restart(1);
+    let restarted = trio.read(1, ReadLevel::Any);
+    assert_eq!(trio.refusal(restarted), Some(RefusalReason::Behind));
+    trio.ticks(4);
+    let again = trio.read(1, ReadLevel::Any);
+    assert!(trio.reply(again).is_some(), "the leader answered it");
+}
+
+#[test]
+fn r4_a_small_staleness_is_kept_without_a_break() {
+    let reads = ReadOptions { max_staleness: Duration::from_millis(200), ..ReadOptions::default() };
+    let mut trio = Trio::led(reads, true);
+    for _ in 0..100 {
+        trio.tick();
+        let read = trio.read(2, ReadLevel::Any);
+        assert!(trio.reply(read).is_some());
+        assert!(trio.replica(2).status(trio.now(), trio.wall()).fresh, "the proxies are told so");
+    }
+}
+
+#[test]
+fn a_strong_read_at_a_follower_has_all_that_was_acknowledged_before_it() {
+    let mut trio = Trio::led(second(), true);
+    for round in 0..20 {
+        let value = round.to_string();
+        let write = trio.write(0, &value);
+        trio.exchange();
+        assert_eq!(trio.reply(write), Some("+OK\r\n"));
+        let read = trio.read(1 + round % 2, ReadLevel::Strong);
+        assert_eq!(trio.reply(read), None, "nobody was asked yet");
+        trio.exchange();
+        assert_eq!(trio.reply(read), Some(format!("${}\r\n{value}\r\n", value.len()).as_str()));
+    }
+}
+
+#[test]
+fn r1_a_follower_that_is_cut_off_hands_strong_reads_back_with_all_behind_them() {
+    let mut trio = Trio::led(second(), true);
+    trio.separate(0, 2);
+    trio.separate(1, 2);
+    let first = trio.read(2, ReadLevel::Strong);
+    trio.ticks(10);
+    let (later, other) =
+        (trio.read(2, ReadLevel::Strong), trio.ask(2, &["GET", "k"], |h| (h.level, h.client) = (ReadLevel::Strong, 2)));
+    trio.ticks(10);
+    assert_eq!(trio.refusal(first), Some(RefusalReason::Behind));
+    assert_eq!(trio.refusal(later), Some(RefusalReason::Superseded), "it would be answered before the one before it");
+    assert_eq!(trio.refusal(other), None);
+    trio.ticks(20);
+    assert_eq!(trio.refusal(other), Some(RefusalReason::Behind));
+    // By now it has noticed that there is nobody to ask.
+    let last = trio.read(2, ReadLevel::Strong);
+    assert_eq!(trio.refusal(last), Some(RefusalReason::Behind));
+}
+
+#[test]
+fn orphans_answer_any_only_where_that_is_wanted_and_only_without_a_leader() {
+    for orphan_reads in [false, true] {
+        let mut trio = Trio::led(ReadOptions { orphan_reads, ..second() }, true);
+        trio.write(0, "1");
+        trio.ticks(4);
+        trio.separate(0, 2);
+        trio.separate(1, 2);
+        trio.ticks(60);
+        let early = trio.read(2, ReadLevel::Any);
+        assert_eq!(trio.refusal(early), Some(RefusalReason::Behind), "an election may be all there is");
+        trio.ticks(80);
+        let late = trio.read(2, ReadLevel::Any);
+        assert_eq!(trio.reply(late).is_some(), orphan_reads);
+        assert_eq!(trio.replica(2).status(trio.now(), trio.wall()).orphan, orphan_reads);
+        assert_eq!(trio.replica(2).counts.orphan_reads, u64::from(orphan_reads));
+        let session = trio.ask(2, &["GET", "k"], |head| head.floor = LogIndex(1000));
+        assert_eq!(trio.refusal(session), Some(RefusalReason::Behind));
+        trio.cut.clear();
+        trio.ticks(60);
+        assert!(!trio.replica(2).status(trio.now(), trio.wall()).orphan);
+    }
+}
+
+#[test]
+fn a_lease_answers_at_once_and_is_kept_alive_by_reads() {
+    let mut trio = Trio::led(leases(), true);
+    let first = trio.read(0, ReadLevel::Strong);
+    assert_eq!(trio.reply(first).is_some(), trio.replica(0).lease.holds(trio.replica(0).group.reign(), trio.now()));
+    trio.exchange();
+    for _ in 0..100 {
+        trio.tick();
+        let read = trio.read(0, ReadLevel::Strong);
+        assert!(trio.reply(read).is_some());
+        trio.exchange();
+    }
+    assert!(trio.replica(0).status(trio.now(), trio.wall()).leases);
+    let write = trio.write(0, "1");
+    trio.exchange();
+    let read = trio.read(0, ReadLevel::Strong);
+    assert!(trio.reply(write).is_some() && trio.reply(read) == Some("$1\r\n1\r\n"));
+
+    let mut without = Trio::led(second(), true);
+    let read = without.read(0, ReadLevel::Strong);
+    assert!(without.reply(read).is_none(), "leases are off by default");
+    trio.engines[0].peer_lost(&name(2), false);
+    trio.tick();
+    let read = trio.read(0, ReadLevel::Strong);
+    assert!(trio.reply(read).is_none(), "a voter may have come back that keeps none");
+}
+
+#[test]
+fn a_transfer_ends_the_lease_for_the_rest_of_the_term() {
+    let mut trio = Trio::led(leases(), true);
+    let read = trio.read(0, ReadLevel::Strong);
+    trio.exchange();
+    assert!(trio.reply(read).is_some());
+    // The message that lets the other stand is lost, or late.
+    trio.separate(0, 1);
+    let to = trio.replica(1).id;
+    trio.engines[0].replica_mut(SHARD).unwrap().group.transfer(to);
+    trio.exchange();
+    trio.cut.clear();
+    for _ in 0..60 {
+        trio.tick();
+        assert_eq!(trio.leaders(), [0]);
+        let read = trio.read(0, ReadLevel::Strong);
+        assert!(trio.reply(read).is_none());
+        trio.exchange();
+        assert!(trio.reply(read).is_some(), "the followers were asked");
+    }
+}
+
+/// Whether a leader that is cut off, the others being told or started again in some way, believes in its lease for too long.
+fn lease_outlives_its_leader(honest: bool, fault: impl Fn(&mut Trio)) -> bool {
+    (0..30).any(|offset| {
+        let mut trio = Trio::led(leases(), honest);
+        // The third hears the leader no more, and stands again and again.
+        trio.separate(0, 2);
+        trio.ticks(40 + offset);
+        trio.read(0, ReadLevel::Strong);
+        trio.exchange();
+        trio.separate(0, 1);
+        fault(&mut trio);
+        let mut overlapped = false;
+        for _ in 0..60 {
+            trio.tick();
+            overlapped |= trio.overlaps();
+        }
+        assert!(trio.leaders().iter().any(|node| *node != 0), "somebody leads in the end: {:?}", trio.leaders());
+        overlapped
+    })
+}
+
+#[test]
+fn a_lease_ends_before_the_others_elect() {
+    assert!(!lease_outlives_its_leader(true, |_| {}));
+}
+
+#[test]
+fn a_voter_that_starts_again_does_not_vote_while_a_lease_may_rest_on_it() {
+    assert!(!lease_outlives_its_leader(true, |trio| trio.restart(1)));
+    assert!(lease_outlives_its_leader(false, |trio| trio.restart(1)), "or else this test would prove nothing");
+}
+
+#[test]
+fn nobody_stands_early_because_a_node_refuses_connections_while_a_lease_may_rest_on_it() {
+    let refuses = |trio: &mut Trio| (1..3).for_each(|node| trio.engines[node].peer_lost(&name(0), true));
+    assert!(!lease_outlives_its_leader(true, refuses));
+    assert!(lease_outlives_its_leader(false, refuses), "or else this test would prove nothing");
+}
