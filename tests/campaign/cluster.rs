@@ -1,0 +1,289 @@
+//! Three nodes, two shards on all of them, two proxies: each a process on a host of its own.
+//!
+//! Processes are ended by their own handles only. Nothing sleeps for luck: [`until`] waits for a condition.
+
+use std::io::{BufRead, BufReader};
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use super::ground::{self, Host, missing};
+
+/// How long a healed cluster may take for what it promises to do by itself.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+pub const NODES: usize = 3;
+pub const PROXIES: usize = 2;
+const SHARDS: [&str; 2] = ["a", "b"];
+/// A log's first segment, a second one, and some snapshots.
+const MEMORY_DISK_BYTES: usize = 160 << 20;
+const PROGRAM: &str = env!("CARGO_BIN_EXE_pontoon");
+const FAKETIME: &[&str] = &[
+    "/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1",
+    "/usr/lib/aarch64-linux-gnu/faketime/libfaketime.so.1",
+    "/usr/lib64/faketime/libfaketime.so.1",
+];
+
+/// Waits until `look` finds something.
+pub fn until<T>(what: &str, mut look: impl FnMut() -> Result<T, String>) -> Result<T, String> {
+    let began = Instant::now();
+    loop {
+        match look() {
+            Ok(found) => return Ok(found),
+            Err(seen) if began.elapsed() > PATIENCE => return Err(format!("{what}: not after {PATIENCE:?}: {seen}")),
+            Err(_) => std::thread::sleep(Duration::from_millis(30)),
+        }
+    }
+}
+
+/// A process that ends with this handle.
+pub struct Process(Child);
+
+impl Process {
+    /// Starts a command; returns when it says that it listens, or what it complained about.
+    fn start(mut command: Command, log: &Path) -> Result<Self, String> {
+        let open = std::fs::OpenOptions::new().create(true).append(true).open(log);
+        let before = std::fs::metadata(log).map_or(0, |m| m.len());
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(open.unwrap());
+        let mut process = Self(command.spawn().unwrap());
+        let mut lines = BufReader::new(process.0.stdout.take().unwrap()).lines();
+        while let Some(Ok(line)) = lines.next() {
+            if line.contains(" listens on ") {
+                // Whatever else it says must not fill the pipe.
+                std::thread::spawn(move || lines.for_each(drop));
+                return Ok(process);
+            }
+        }
+        let status = process.0.wait().unwrap();
+        let text = std::fs::read(log).unwrap_or_default();
+        Err(format!("{status}: {}", String::from_utf8_lossy(&text[before as usize..])))
+    }
+
+    pub fn id(&self) -> u32 {
+        self.0.id()
+    }
+
+    pub fn signal(&self, signal: libc::c_int) {
+        // SAFETY: no pointers; the child is not yet waited for, so its id is its own.
+        unsafe { libc::kill(self.0.id() as libc::pid_t, signal) };
+    }
+
+    pub fn is_gone(&mut self) -> bool {
+        self.0.try_wait().unwrap().is_some()
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// A host, and the process on it, if it runs.
+pub struct Member {
+    pub name: String,
+    pub host: Host,
+    pub process: Option<Process>,
+}
+
+pub struct Cluster {
+    pub dir: PathBuf,
+    pub nodes: Vec<Member>,
+    pub proxies: Vec<Member>,
+    /// Whether the nodes look at a clock that can be set.
+    pub clocks: bool,
+    /// Whether the nodes' disks are small and in memory.
+    pub memory_disks: bool,
+}
+
+impl Cluster {
+    /// Ready to serve. The calling thread has entered its ground, and outlives the cluster.
+    pub fn start(dir: &Path, clocks: bool, memory_disks: bool) -> Result<Self, String> {
+        let member = |name: String, number: usize| Member { name, host: Host::new(number as u8), process: None };
+        let nodes: Vec<_> = (1..=NODES).map(|n| member(format!("n{n}"), n)).collect();
+        let proxies = (1..=PROXIES).map(|n| member(format!("p{n}"), 100 + n)).collect();
+        let mut text = "version = 1\n".to_owned();
+        for Member { name, host, .. } in &nodes {
+            text += &format!("[[node]]\nname = \"{name}\"\naddr = \"{}:7000\"\n", host.address);
+        }
+        let names: Vec<String> = nodes.iter().map(|n| format!("{:?}", n.name)).collect();
+        SHARDS.iter().for_each(|s| text += &format!("[[shard]]\nname = \"{s}\"\nnodes = [{}]\n", names.join(", ")));
+        std::fs::write(dir.join("shards.toml"), text).unwrap();
+        let mut cluster = Self { dir: dir.to_owned(), nodes, proxies, clocks, memory_disks };
+        for node in 0..NODES {
+            std::fs::create_dir_all(cluster.data(node)).unwrap();
+            if memory_disks {
+                ground::mount_memory(&cluster.data(node), MEMORY_DISK_BYTES);
+            }
+            cluster.set_clock(node, "+0");
+            cluster.start_node(node)?;
+        }
+        let output = cluster.run(&["init"]);
+        if !output.status.success() {
+            return Err(format!("init: {}", String::from_utf8_lossy(&output.stderr)));
+        }
+        (0..PROXIES).try_for_each(|proxy| cluster.start_proxy(proxy))?;
+        cluster.await_health()?;
+        Ok(cluster)
+    }
+
+    pub fn data(&self, node: usize) -> PathBuf {
+        self.dir.join(&self.nodes[node].name)
+    }
+
+    /// What a process wrote into its log last, newest first.
+    pub fn last_words(&self, name: &str) -> String {
+        let text = std::fs::read_to_string(self.dir.join(format!("{name}.log"))).unwrap_or_default();
+        text.lines().rev().take(5).collect::<Vec<_>>().join("\n")
+    }
+
+    /// What a node's wall clock shows, as libfaketime reads it.
+    pub fn set_clock(&self, node: usize, what: &str) {
+        let path = self.dir.join(format!("{}.clock", self.nodes[node].name));
+        let next = path.with_extension("next");
+        std::fs::write(&next, what).unwrap();
+        std::process::Command::new("mv").arg("-f").arg(&next).arg(&path).status().unwrap();
+    }
+
+    pub fn start_node(&mut self, node: usize) -> Result<(), String> {
+        let process = self.try_start_node(node)?;
+        self.nodes[node].process = Some(process);
+        Ok(())
+    }
+
+    /// A node that does not start says why.
+    pub fn try_start_node(&self, node: usize) -> Result<Process, String> {
+        let Member { name, host, .. } = &self.nodes[node];
+        let mut command = host.command(PROGRAM);
+        command.arg("node").arg("--config").arg(self.dir.join("shards.toml"));
+        command.args(["--name", name, "--snapshot-entries", "400", "--data"]).arg(self.data(node));
+        if self.clocks {
+            let library = FAKETIME.iter().find(|path| Path::new(path).exists());
+            let library = library.unwrap_or_else(|| missing("libfaketime", "package faketime"));
+            command.env("LD_PRELOAD", library).env("DONT_FAKE_MONOTONIC", "1").env("FAKETIME_CACHE_DURATION", "1");
+            command.env("FAKETIME_TIMESTAMP_FILE", self.dir.join(format!("{name}.clock")));
+        }
+        Process::start(command, &self.dir.join(format!("{name}.log")))
+    }
+
+    pub fn start_proxy(&mut self, proxy: usize) -> Result<(), String> {
+        let Member { name, host, .. } = &self.proxies[proxy];
+        let mut command = host.command(PROGRAM);
+        command.arg("proxy").arg("--config").arg(self.dir.join("shards.toml"));
+        command.args(["--name", name, "--workers", "1", "--listen"]).arg(self.proxy_address(proxy));
+        let process = Process::start(command, &self.dir.join(format!("{name}.log")))?;
+        self.proxies[proxy].process = Some(process);
+        Ok(())
+    }
+
+    pub fn proxy_address(&self, proxy: usize) -> String {
+        format!("{}:6379", self.proxies[proxy].host.address)
+    }
+
+    /// kill -9.
+    pub fn kill_node(&mut self, node: usize) {
+        self.nodes[node].process = None;
+    }
+
+    /// Attaches strace to a running process, so that its system calls fail or take long.
+    pub fn inject(&mut self, node: usize, injection: &str) -> Option<Process> {
+        let id = self.nodes[node].process.as_ref()?.id();
+        let mut command = Command::new("strace");
+        let calls = injection.split(':').next().unwrap_or_default();
+        command.args(["-f", "-qq", "-o", "/dev/null", "-e", &format!("trace={calls}")]);
+        command.args(["-e", &format!("inject={injection}"), "-p", &id.to_string()]);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        // SAFETY: the closure only makes a system call without pointers.
+        unsafe {
+            command.pre_exec(|| {
+                libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGINT);
+                Ok(())
+            });
+        }
+        let mut strace = Process(command.spawn().unwrap_or_else(|e| missing("strace", e)));
+        let began = Instant::now();
+        let node = self.nodes[node].process.as_mut()?;
+        while !is_traced(id) && !node.is_gone() {
+            if strace.is_gone() || began.elapsed() > Duration::from_secs(10) {
+                missing("strace of a running process", "CAP_SYS_PTRACE");
+            }
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        Some(strace)
+    }
+
+    /// Runs an operator's command.
+    pub fn run(&self, args: &[&str]) -> Output {
+        Command::new(PROGRAM).args(args).arg("--config").arg(self.dir.join("shards.toml")).output().unwrap()
+    }
+
+    /// `pontoon status --json`.
+    pub fn status(&self) -> Result<Value, String> {
+        let output = self.run(&["status", "--json"]);
+        serde_json::from_slice(&output.stdout).map_err(|_| String::from_utf8_lossy(&output.stderr).into_owned())
+    }
+
+    /// The node that leads a shard.
+    pub fn leader(&self, shard: &str) -> Result<usize, String> {
+        until("a leader", || {
+            let status = self.status()?;
+            let shards = status["shards"].as_array().ok_or("no shards")?;
+            let found = shards.iter().find(|s| s["name"] == shard).and_then(|s| s["leader"].as_str());
+            let place = found.and_then(|name| self.nodes.iter().position(|n| n.name == name));
+            place.ok_or_else(|| status.to_string())
+        })
+    }
+
+    /// Waits until every replica is alive and nearly in step.
+    pub fn await_health(&self) -> Result<(), String> {
+        const LAG_ENTRIES_MAX: u64 = 50;
+        until("all replicas in step", || {
+            let status = self.status()?;
+            let shards = status["shards"].as_array().ok_or("no shards")?;
+            let lags = |replica: &Value| replica["lag"].as_u64().is_none_or(|lag| lag > LAG_ENTRIES_MAX);
+            let behind = shards.iter().chain([&status["catalog"]]).any(|shard| {
+                let replicas = shard["replicas"].as_array();
+                shard["leader"].is_null()
+                    || replicas.is_none_or(|all| all.iter().any(|r| r["alive"] != true || lags(r)))
+            });
+            if behind { Err(status.to_string()) } else { Ok(()) }
+        })
+    }
+
+    /// All replicas hold the same.
+    pub fn verify(&self) -> Result<(), String> {
+        let output = self.run(&["verify"]);
+        let text = [output.stdout.as_slice(), &output.stderr].concat();
+        if output.status.success() { Ok(()) } else { Err(format!("verify: {}", String::from_utf8_lossy(&text))) }
+    }
+
+    /// Nothing is dropped any more because of this fault.
+    pub fn remove_rules(&mut self, fault: u64) {
+        self.nodes.iter_mut().chain(&mut self.proxies).for_each(|m| m.host.remove_rules(fault));
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        self.nodes.iter_mut().chain(&mut self.proxies).for_each(|m| m.process = None);
+        if self.memory_disks {
+            for node in 0..NODES {
+                let path = std::ffi::CString::new(self.data(node).into_os_string().into_encoded_bytes()).unwrap();
+                // SAFETY: the path lives until the call returns.
+                unsafe { libc::umount2(path.as_ptr(), libc::MNT_DETACH) };
+            }
+        }
+    }
+}
+
+fn is_traced(id: u32) -> bool {
+    let threads = std::fs::read_dir(format!("/proc/{id}/task"));
+    let traced = |path: PathBuf| {
+        let text = std::fs::read_to_string(path.join("status")).unwrap_or_default();
+        text.lines().any(|line| line.strip_prefix("TracerPid:").is_some_and(|tracer| tracer.trim() != "0"))
+    };
+    threads.is_ok_and(|all| all.flatten().all(|entry| traced(entry.path())))
+}

@@ -1,0 +1,351 @@
+//! What goes wrong: the fault matrix, aimed at whoever leads at that moment.
+//!
+//! A fault begins, stands for a while, and is undone; what is undone includes that processes which the fault ended come
+//! back. At most one node's files are damaged at a time, so a majority always holds everything.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rand::Rng;
+use rand::rngs::StdRng;
+
+use super::cluster::{Cluster, NODES, PROXIES, Process, until};
+use super::delay::Delay;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    KillLeader,
+    KillFollower,
+    KillAll,
+    StopLeader {
+        ms: u64,
+    },
+    StopFollower,
+    /// The leader is cut off from its peers, not from proxies.
+    IsolateFromPeers,
+    IsolateFromAll,
+    /// The leader's packets reach nobody.
+    Mute,
+    /// Nobody's packets reach the leader.
+    Deaf,
+    /// The leader and a follower do not see each other; the third sees both.
+    Bridge,
+    Loss,
+    Delay,
+    ThinLink,
+    ClockJump,
+    ClockRate,
+    /// The leader's log cannot be written.
+    DiskFullLeader,
+    DiskFullTwo,
+    /// No room for snapshots and new segments.
+    DiskFullFiles,
+    SyncFails,
+    SlowSync {
+        ms: u64,
+    },
+    DamagedLog,
+    DamagedSnapshot,
+    KillProxy,
+    StopProxy,
+}
+
+/// One of each kind, in an order that puts unlike things next to each other.
+pub const ALL: &[Fault] = &[
+    Fault::KillLeader,
+    Fault::IsolateFromPeers,
+    Fault::StopLeader { ms: 1000 },
+    Fault::SyncFails,
+    Fault::Mute,
+    Fault::ClockJump,
+    Fault::DamagedLog,
+    Fault::KillProxy,
+    Fault::Loss,
+    Fault::KillAll,
+    Fault::Bridge,
+    Fault::SlowSync { ms: 100 },
+    Fault::StopLeader { ms: 5000 },
+    Fault::DiskFullLeader,
+    Fault::Delay,
+    Fault::KillFollower,
+    Fault::Deaf,
+    Fault::ClockRate,
+    Fault::StopProxy,
+    Fault::IsolateFromAll,
+    Fault::ThinLink,
+    Fault::DiskFullTwo,
+    Fault::StopLeader { ms: 300 },
+    Fault::SlowSync { ms: 500 },
+    Fault::DamagedSnapshot,
+    Fault::StopFollower,
+    Fault::DiskFullFiles,
+];
+
+impl Fault {
+    pub fn needs_clocks(self) -> bool {
+        matches!(self, Self::ClockJump | Self::ClockRate)
+    }
+
+    pub fn needs_memory_disks(self) -> bool {
+        self == Self::DiskFullFiles
+    }
+
+    /// How long it stands.
+    pub fn duration(self, random: &mut StdRng) -> Duration {
+        let ms = match self {
+            Self::StopLeader { ms } => ms,
+            Self::KillAll | Self::DamagedLog | Self::DamagedSnapshot => 100,
+            Self::KillLeader | Self::KillFollower | Self::KillProxy => random.random_range(100..2_000),
+            _ => random.random_range(800..3_000),
+        };
+        Duration::from_millis(ms)
+    }
+}
+
+/// What must be done to end a fault.
+enum Undo {
+    StartNodes(Vec<usize>),
+    /// Of those that ended by themselves; the strace that made them.
+    StartEnded(Vec<usize>, Vec<Process>),
+    Continue(usize),
+    Rules,
+    Delay {
+        _way: Delay,
+    },
+    FullLink(usize),
+    Clocks,
+    Ballast(Vec<usize>),
+    StartProxy(usize),
+    ContinueProxy(usize),
+}
+
+/// A fault that stands.
+pub struct Standing {
+    pub told: String,
+    number: u64,
+    undo: Undo,
+}
+
+/// Lets a fault begin. An error is a broken promise.
+pub fn begin(cluster: &mut Cluster, fault: Fault, number: u64, random: &mut StdRng) -> Result<Standing, String> {
+    let shard = if random.random_bool(0.5) { "a" } else { "b" };
+    let leader = cluster.leader(shard)?;
+    let follower = (leader + random.random_range(1..NODES)) % NODES;
+    let proxy = random.random_range(0..PROXIES);
+    let name = |node: usize| format!("n{}", node + 1);
+    let mut told = format!("{fault:?} (leader of {shard}: {})", name(leader));
+    let undo = match fault {
+        Fault::KillLeader => kill(cluster, &[leader]),
+        Fault::KillFollower => kill(cluster, &[follower]),
+        Fault::KillAll => kill(cluster, &[0, 1, 2]),
+        Fault::StopLeader { .. } => stop(cluster, leader),
+        Fault::StopFollower => stop(cluster, follower),
+        Fault::IsolateFromPeers | Fault::IsolateFromAll | Fault::Mute | Fault::Deaf | Fault::Bridge => {
+            cut(cluster, fault, number, leader, follower);
+            Undo::Rules
+        }
+        Fault::Loss => {
+            lose(cluster, number, 20);
+            Undo::Rules
+        }
+        Fault::Delay => {
+            let hosts: Vec<_> = cluster.nodes.iter().chain(&cluster.proxies).map(|m| &m.host).collect();
+            Undo::Delay { _way: Delay::between(&hosts, Duration::from_millis(50)) }
+        }
+        Fault::ThinLink => {
+            let shape = ["tbf", "rate", "1mbit", "burst", "4kb", "latency", "400ms"];
+            cluster.nodes[leader].host.tc(&[["qdisc", "add", "dev", "eth0", "root"].as_slice(), &shape].concat());
+            Undo::FullLink(leader)
+        }
+        Fault::ClockJump => {
+            let jump = ["+3600", "-3600", "+40", "-40"][random.random_range(0..4)];
+            cluster.set_clock(leader, jump);
+            told += &format!(" {jump} s");
+            Undo::Clocks
+        }
+        Fault::ClockRate => {
+            let rates = ["+0 x2", "+0 x0.5", "+0 x10"];
+            (0..NODES).for_each(|node| cluster.set_clock(node, rates[(node + leader) % rates.len()]));
+            Undo::Clocks
+        }
+        Fault::DiskFullLeader => fail(cluster, &[leader], "pwrite64:error=ENOSPC"),
+        Fault::DiskFullTwo => fail(cluster, &[leader, follower], "pwrite64:error=ENOSPC"),
+        Fault::SyncFails => fail(cluster, &[leader], "fdatasync:error=EIO"),
+        Fault::SlowSync { ms } => {
+            let traced = cluster.inject(leader, &format!("fdatasync:delay_enter={}", ms * 1000));
+            Undo::StartEnded(Vec::new(), traced.into_iter().collect())
+        }
+        Fault::DiskFullFiles => {
+            fill(&cluster.data(leader));
+            Undo::Ballast(vec![leader])
+        }
+        Fault::DamagedLog | Fault::DamagedSnapshot => damage(cluster, fault, follower, random)?,
+        Fault::KillProxy => {
+            cluster.proxies[proxy].process = None;
+            Undo::StartProxy(proxy)
+        }
+        Fault::StopProxy => {
+            signal(cluster.proxies[proxy].process.as_ref(), libc::SIGSTOP);
+            Undo::ContinueProxy(proxy)
+        }
+    };
+    Ok(Standing { told, number, undo })
+}
+
+/// Ends a fault; what it ended starts again.
+pub fn end(cluster: &mut Cluster, standing: Standing) -> Result<(), String> {
+    match standing.undo {
+        Undo::StartNodes(nodes) => nodes.into_iter().try_for_each(|node| cluster.start_node(node)),
+        Undo::StartEnded(must_end, traced) => {
+            for node in &must_end {
+                until("the end of a node whose disk fails", || {
+                    let gone = cluster.nodes[*node].process.as_mut().is_none_or(Process::is_gone);
+                    if gone { Ok(()) } else { Err(format!("n{} goes on", node + 1)) }
+                })?;
+            }
+            for mut strace in traced {
+                strace.signal(libc::SIGINT);
+                until("strace's end", || if strace.is_gone() { Ok(()) } else { Err("it goes on".to_owned()) })?;
+            }
+            must_end.into_iter().try_for_each(|node| cluster.start_node(node))
+        }
+        Undo::Continue(node) => {
+            signal(cluster.nodes[node].process.as_ref(), libc::SIGCONT);
+            Ok(())
+        }
+        Undo::Rules => {
+            cluster.remove_rules(standing.number);
+            Ok(())
+        }
+        Undo::Delay { _way } => Ok(()),
+        Undo::FullLink(node) => {
+            cluster.nodes[node].host.tc(&["qdisc", "del", "dev", "eth0", "root"]);
+            Ok(())
+        }
+        Undo::Clocks => {
+            (0..NODES).for_each(|node| cluster.set_clock(node, "+0"));
+            Ok(())
+        }
+        Undo::Ballast(nodes) => nodes.into_iter().try_for_each(|node| {
+            std::fs::remove_file(cluster.data(node).join(BALLAST)).unwrap();
+            // Whether it went on without room or stopped is its own matter; it must come back.
+            if cluster.nodes[node].process.as_mut().is_some_and(Process::is_gone) {
+                cluster.start_node(node)
+            } else {
+                Ok(())
+            }
+        }),
+        Undo::StartProxy(proxy) => cluster.start_proxy(proxy),
+        Undo::ContinueProxy(proxy) => {
+            signal(cluster.proxies[proxy].process.as_ref(), libc::SIGCONT);
+            Ok(())
+        }
+    }
+}
+
+fn signal(process: Option<&Process>, signal: libc::c_int) {
+    if let Some(process) = process {
+        process.signal(signal);
+    }
+}
+
+fn kill(cluster: &mut Cluster, nodes: &[usize]) -> Undo {
+    // All get the signal before the first is waited for.
+    nodes.iter().for_each(|node| signal(cluster.nodes[*node].process.as_ref(), libc::SIGKILL));
+    nodes.iter().for_each(|node| cluster.kill_node(*node));
+    Undo::StartNodes(nodes.to_vec())
+}
+
+fn stop(cluster: &mut Cluster, node: usize) -> Undo {
+    signal(cluster.nodes[node].process.as_ref(), libc::SIGSTOP);
+    Undo::Continue(node)
+}
+
+/// A system call of these nodes fails from now on, and they must end because of it.
+fn fail(cluster: &mut Cluster, nodes: &[usize], injection: &str) -> Undo {
+    let traced = nodes.iter().filter_map(|node| cluster.inject(*node, injection)).collect();
+    Undo::StartEnded(nodes.to_vec(), traced)
+}
+
+pub fn cut(cluster: &mut Cluster, fault: Fault, number: u64, leader: usize, follower: usize) {
+    let addresses: Vec<_> = cluster.nodes.iter().map(|n| n.host.address).collect();
+    let proxies: Vec<_> = cluster.proxies.iter().map(|p| p.host.address).collect();
+    let peers = || (0..NODES).filter(|node| *node != leader);
+    let (to_leader, from_leader): (Vec<usize>, Vec<usize>) = match fault {
+        Fault::Mute => (vec![], peers().collect()),
+        Fault::Deaf => (peers().collect(), vec![]),
+        Fault::Bridge => (vec![follower], vec![follower]),
+        _ => (peers().collect(), peers().collect()),
+    };
+    let drop_from = |address: std::net::Ipv4Addr| format!("ip saddr {address} drop");
+    for from in to_leader {
+        cluster.nodes[leader].host.add_rule(number, drop_from(addresses[from]));
+    }
+    for to in from_leader {
+        cluster.nodes[to].host.add_rule(number, drop_from(addresses[leader]));
+    }
+    for (proxy, address) in proxies.into_iter().enumerate() {
+        if matches!(fault, Fault::IsolateFromAll | Fault::Deaf) {
+            cluster.nodes[leader].host.add_rule(number, drop_from(address));
+        }
+        if matches!(fault, Fault::IsolateFromAll | Fault::Mute) {
+            cluster.proxies[proxy].host.add_rule(number, drop_from(addresses[leader]));
+        }
+    }
+}
+
+/// Among nodes, and between nodes and proxies; the way from clients to proxies is sound.
+fn lose(cluster: &mut Cluster, number: u64, percent: u32) {
+    let addresses: Vec<_> = cluster.nodes.iter().map(|n| n.host.address).collect();
+    for member in cluster.nodes.iter_mut().chain(&mut cluster.proxies) {
+        let own = member.host.address;
+        for from in addresses.iter().filter(|from| **from != own) {
+            member.host.add_rule(number, format!("ip saddr {from} numgen random mod 100 < {percent} drop"));
+        }
+    }
+}
+
+const BALLAST: &str = "ballast";
+
+/// Fills a disk to the last byte.
+fn fill(dir: &Path) {
+    use std::io::Write as _;
+    let mut ballast = std::fs::File::create(dir.join(BALLAST)).unwrap();
+    let mut size = 1 << 20;
+    while size > 0 {
+        if ballast.write_all(&vec![b'.'; size]).is_err() {
+            size /= 2;
+        }
+    }
+}
+
+/// Flips a byte in the middle of what a stopped follower has on its disk. It must refuse to start, and name the file;
+/// then it gets back what it had.
+fn damage(cluster: &mut Cluster, fault: Fault, node: usize, random: &mut StdRng) -> Result<Undo, String> {
+    let (folder, is_log) = if fault == Fault::DamagedLog { ("log", true) } else { ("snapshots", false) };
+    let dir = cluster.data(node).join(folder);
+    cluster.kill_node(node);
+    let mut files: Vec<PathBuf> = std::fs::read_dir(&dir).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.retain(|path| path.extension().is_some_and(|end| end == "log" || end == "snapshot"));
+    files.sort();
+    // The largest says most. A segment is longer than what is written of it.
+    let Some(file) = files.into_iter().max_by_key(|path| std::fs::metadata(path).map_or(0, |m| m.len())) else {
+        return Ok(Undo::StartNodes(vec![node]));
+    };
+    let sound = std::fs::read(&file).unwrap();
+    let used = sound.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+    let mut damaged = sound.clone();
+    // Within the last record a flip looks like a torn write; so stay away from the end.
+    let at = if is_log { random.random_range(used / 8..used * 5 / 8) } else { random.random_range(0..used) };
+    damaged[at] ^= 1 << random.random_range(0..8);
+    std::fs::write(&file, &damaged).unwrap();
+    let started = cluster.try_start_node(node);
+    let name = file.file_name().unwrap().to_string_lossy().into_owned();
+    match started {
+        Ok(_) => return Err(format!("n{} started with byte {at} of {name} (of {used}) flipped", node + 1)),
+        Err(error) if !error.contains(&name) => return Err(format!("{name} is damaged, and not named: {error}")),
+        Err(_) => {}
+    }
+    std::fs::write(&file, &sound).unwrap();
+    Ok(Undo::StartNodes(vec![node]))
+}
