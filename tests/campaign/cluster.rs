@@ -118,7 +118,7 @@ impl Cluster {
             if memory_disks {
                 ground::mount_memory(&cluster.data(node), MEMORY_DISK_BYTES);
             }
-            cluster.set_clock(node, "+0");
+            set_clock(&cluster.clock(node), 0.0);
             cluster.start_node(node)?;
         }
         let output = cluster.run(&["init"]);
@@ -140,12 +140,9 @@ impl Cluster {
         text.lines().rev().take(5).collect::<Vec<_>>().join("\n")
     }
 
-    /// What a node's wall clock shows, as libfaketime reads it.
-    pub fn set_clock(&self, node: usize, what: &str) {
-        let path = self.dir.join(format!("{}.clock", self.nodes[node].name));
-        let next = path.with_extension("next");
-        std::fs::write(&next, what).unwrap();
-        std::process::Command::new("mv").arg("-f").arg(&next).arg(&path).status().unwrap();
+    /// Where a node's wall clock is set.
+    pub fn clock(&self, node: usize) -> PathBuf {
+        self.dir.join(format!("{}.clock", self.nodes[node].name))
     }
 
     pub fn start_node(&mut self, node: usize) -> Result<(), String> {
@@ -161,10 +158,7 @@ impl Cluster {
         command.arg("node").arg("--config").arg(self.dir.join("shards.toml"));
         command.args(["--name", name, "--snapshot-entries", "400", "--data"]).arg(self.data(node));
         if self.clocks {
-            let library = FAKETIME.iter().find(|path| Path::new(path).exists());
-            let library = library.unwrap_or_else(|| missing("libfaketime", "package faketime"));
-            command.env("LD_PRELOAD", library).env("DONT_FAKE_MONOTONIC", "1").env("FAKETIME_CACHE_DURATION", "1");
-            command.env("FAKETIME_TIMESTAMP_FILE", self.dir.join(format!("{name}.clock")));
+            see_clock(&mut command, &self.clock(node));
         }
         Process::start(command, &self.dir.join(format!("{name}.log")))
     }
@@ -186,6 +180,10 @@ impl Cluster {
     /// kill -9.
     pub fn kill_node(&mut self, node: usize) {
         self.nodes[node].process = None;
+    }
+
+    pub fn signal_node(&self, node: usize, signal: libc::c_int) {
+        self.nodes[node].process.iter().for_each(|process| process.signal(signal));
     }
 
     /// Attaches strace to a running process, so that its system calls fail or take long.
@@ -271,12 +269,27 @@ impl Drop for Cluster {
         self.nodes.iter_mut().chain(&mut self.proxies).for_each(|m| m.process = None);
         if self.memory_disks {
             for node in 0..NODES {
-                let path = std::ffi::CString::new(self.data(node).into_os_string().into_encoded_bytes()).unwrap();
-                // SAFETY: the path lives until the call returns.
-                unsafe { libc::umount2(path.as_ptr(), libc::MNT_DETACH) };
+                ground::unmount(&self.data(node));
             }
         }
     }
+}
+
+/// Gives a command a wall clock, and no other, that [`set_clock`] sets.
+pub fn see_clock(command: &mut Command, file: &Path) {
+    let library = FAKETIME.iter().find(|path| Path::new(path).exists());
+    let library = library.unwrap_or_else(|| missing("libfaketime", "package faketime"));
+    command.env("LD_PRELOAD", library).env("FAKETIME_NO_CACHE", "1").env("FAKETIME_TIMESTAMP_FILE", file);
+    // The name depends on the version.
+    command.env("DONT_FAKE_MONOTONIC", "1").env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
+}
+
+/// Sets a clock: so many seconds from the right time.
+pub fn set_clock(file: &Path, offset_s: f64) {
+    // Nobody may read half of it.
+    let next = file.with_extension("next");
+    std::fs::write(&next, format!("{offset_s:+.3}")).unwrap();
+    std::fs::rename(&next, file).unwrap();
 }
 
 fn is_traced(id: u32) -> bool {

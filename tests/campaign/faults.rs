@@ -4,12 +4,15 @@
 //! back. At most one node's files are damaged at a time, so a majority always holds everything.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use rand::Rng;
 use rand::rngs::StdRng;
 
-use super::cluster::{Cluster, NODES, PROXIES, Process, until};
+use super::cluster::{Cluster, NODES, PROXIES, Process, set_clock, until};
 use super::delay::Delay;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -113,7 +116,7 @@ enum Undo {
         _way: Delay,
     },
     FullLink(usize),
-    Clocks,
+    Clocks(Option<Drift>),
     Ballast(Vec<usize>),
     StartProxy(usize),
     ContinueProxy(usize),
@@ -153,21 +156,16 @@ pub fn begin(cluster: &mut Cluster, fault: Fault, number: u64, random: &mut StdR
             Undo::Delay { _way: Delay::between(&hosts, Duration::from_millis(50)) }
         }
         Fault::ThinLink => {
-            let shape = ["tbf", "rate", "1mbit", "burst", "4kb", "latency", "400ms"];
-            cluster.nodes[leader].host.tc(&[["qdisc", "add", "dev", "eth0", "root"].as_slice(), &shape].concat());
+            cluster.nodes[leader].host.thin();
             Undo::FullLink(leader)
         }
         Fault::ClockJump => {
-            let jump = ["+3600", "-3600", "+40", "-40"][random.random_range(0..4)];
-            cluster.set_clock(leader, jump);
-            told += &format!(" {jump} s");
-            Undo::Clocks
+            let jump_s = [3600.0, -3600.0, 40.0, -40.0][random.random_range(0..4)];
+            set_clock(&cluster.clock(leader), jump_s);
+            told += &format!(" {jump_s:+} s");
+            Undo::Clocks(None)
         }
-        Fault::ClockRate => {
-            let rates = ["+0 x2", "+0 x0.5", "+0 x10"];
-            (0..NODES).for_each(|node| cluster.set_clock(node, rates[(node + leader) % rates.len()]));
-            Undo::Clocks
-        }
+        Fault::ClockRate => Undo::Clocks(Some(Drift::start(cluster, leader))),
         Fault::DiskFullLeader => fail(cluster, &[leader], "pwrite64:error=ENOSPC"),
         Fault::DiskFullTwo => fail(cluster, &[leader, follower], "pwrite64:error=ENOSPC"),
         Fault::SyncFails => fail(cluster, &[leader], "fdatasync:error=EIO"),
@@ -219,11 +217,12 @@ pub fn end(cluster: &mut Cluster, standing: Standing) -> Result<(), String> {
         }
         Undo::Delay { _way } => Ok(()),
         Undo::FullLink(node) => {
-            cluster.nodes[node].host.tc(&["qdisc", "del", "dev", "eth0", "root"]);
+            cluster.nodes[node].host.widen();
             Ok(())
         }
-        Undo::Clocks => {
-            (0..NODES).for_each(|node| cluster.set_clock(node, "+0"));
+        Undo::Clocks(drift) => {
+            drop(drift);
+            (0..NODES).for_each(|node| set_clock(&cluster.clock(node), 0.0));
             Ok(())
         }
         Undo::Ballast(nodes) => nodes.into_iter().try_for_each(|node| {
@@ -302,6 +301,40 @@ fn lose(cluster: &mut Cluster, number: u64, percent: u32) {
         for from in addresses.iter().filter(|from| **from != own) {
             member.host.add_rule(number, format!("ip saddr {from} numgen random mod 100 < {percent} drop"));
         }
+    }
+}
+
+/// Clocks that go at rates of their own.
+struct Drift {
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Drift {
+    /// The leader's is ten times too fast, one too slow, one twice as fast.
+    fn start(cluster: &Cluster, leader: usize) -> Self {
+        const RATES: [f64; NODES] = [10.0, 0.5, 2.0];
+        let clocks: Vec<_> = (0..NODES).map(|i| (cluster.clock((leader + i) % NODES), RATES[i])).collect();
+        let stop = Arc::new(AtomicBool::new(false));
+        let thread = std::thread::spawn({
+            let stop = stop.clone();
+            move || {
+                let began = Instant::now();
+                while !stop.load(Ordering::Relaxed) {
+                    let passed_s = began.elapsed().as_secs_f64();
+                    clocks.iter().for_each(|(clock, rate)| set_clock(clock, passed_s * (rate - 1.0)));
+                    std::thread::sleep(Duration::from_millis(20));
+                }
+            }
+        });
+        Self { stop, thread: Some(thread) }
+    }
+}
+
+impl Drop for Drift {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        let _ = self.thread.take().map(JoinHandle::join);
     }
 }
 

@@ -9,6 +9,7 @@ use std::net::Ipv4Addr;
 use std::os::fd::AsRawFd;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 /// Where the test itself stands: clients and operators. It is never cut off.
 pub const TEST: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 254);
@@ -48,6 +49,13 @@ pub fn mount_memory(at: &std::path::Path, bytes: usize) {
     mount(Some(&options), at, Some("tmpfs"), 0).unwrap_or_else(|e| missing("tmpfs", e));
 }
 
+/// Takes it away again.
+pub fn unmount(at: &std::path::Path) {
+    let path = std::ffi::CString::new(at.as_os_str().as_encoded_bytes()).expect("no zero byte");
+    // SAFETY: the path lives until the call returns.
+    unsafe { libc::umount2(path.as_ptr(), libc::MNT_DETACH) };
+}
+
 fn mount(options: Option<&str>, at: &str, kind: Option<&str>, flags: libc::c_ulong) -> io::Result<()> {
     let c = |text: &str| std::ffi::CString::new(text).expect("no zero byte");
     let (at, kind, options) = (c(at), kind.map(c), options.map(c));
@@ -80,6 +88,8 @@ fn run(command: &mut Command, input: Option<&str>) {
 pub struct Host {
     pub address: Ipv4Addr,
     namespace: File,
+    /// The bridge's end of its cable.
+    outside: String,
     /// What is dropped: by whom it was asked for, and the rule.
     rules: Vec<(u64, String)>,
 }
@@ -98,11 +108,15 @@ impl Host {
             });
             made.join().expect("a namespace")
         });
-        let host = Self { address, namespace, rules: Vec::new() };
-        let outside = format!("host{number}");
+        // A namespace takes its time to vanish, and its cable with it.
+        static CABLES: AtomicU32 = AtomicU32::new(0);
+        let outside = format!("cable{}", CABLES.fetch_add(1, Ordering::Relaxed));
+        let host = Self { address, namespace, outside: outside.clone(), rules: Vec::new() };
         let path = format!("/proc/{}/fd/{}", std::process::id(), host.namespace.as_raw_fd());
         ip(&["link", "add", &outside, "type", "veth", "peer", "name", "eth0", "netns", &path]);
         ip(&["link", "set", &outside, "master", BRIDGE, "up"]);
+        // Whoever had this address before had another hardware address.
+        ip(&["neigh", "flush", "dev", BRIDGE]);
         host.ip(&["link", "set", "lo", "up"]);
         host.ip(&["addr", "add", &format!("{address}/{PREFIX}"), "dev", "eth0"]);
         host.ip(&["link", "set", "eth0", "up"]);
@@ -146,8 +160,14 @@ impl Host {
         run(self.command("ip").args(args), None);
     }
 
-    pub fn tc(&self, args: &[&str]) {
-        run(self.command("tc").args(args), None);
+    /// One megabit a second for what it sends, until [`Self::widen`].
+    pub fn thin(&self) {
+        let shape = ["qdisc", "add", "dev", "eth0", "root", "tbf", "rate", "1mbit", "burst", "4kb", "latency", "400ms"];
+        run(self.command("tc").args(shape), None);
+    }
+
+    pub fn widen(&self) {
+        run(self.command("tc").args(["qdisc", "del", "dev", "eth0", "root"]), None);
     }
 
     fn nft(&self, script: &str) {
@@ -173,5 +193,13 @@ impl Host {
         let mut script = "flush chain inet faults in\n".to_owned();
         self.rules.iter().for_each(|(_, rule)| script += &format!("add rule inet faults in {rule}\n"));
         self.nft(&script);
+    }
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            ip(&["link", "del", &self.outside]);
+        }
     }
 }

@@ -10,20 +10,23 @@
 #[path = "../checkers/mod.rs"]
 mod checkers;
 
+mod abilities;
 mod clients;
 mod cluster;
 mod delay;
 mod faults;
+mod figures;
 mod ground;
 mod resp;
 mod run;
 
 use std::path::{Path, PathBuf};
 
+use faults::Fault;
 use run::{Plan, Report};
 
 /// Seeds of the selection: each stands for a class of faults, by its first fault (see [`faults::ALL`]).
-const SELECTION: &[u64] = &[0, 1, 3, 6, 7, 14];
+const SELECTION: std::ops::Range<u64> = 0..8;
 
 fn number(name: &str) -> Option<u64> {
     let text = std::env::var(name).ok()?;
@@ -35,7 +38,7 @@ fn campaign() {
     ground::enter();
     let seed = number("PONTOON_SEED");
     let seeds: Vec<u64> = match (number("PONTOON_RUNS"), seed) {
-        (None, None) => SELECTION.to_vec(),
+        (None, None) => SELECTION.collect(),
         (runs, seed) => (seed.unwrap_or(0)..).take(runs.unwrap_or(1) as usize).collect(),
     };
     let mut all: Vec<Report> = Vec::new();
@@ -63,6 +66,25 @@ fn campaign() {
     );
     let broken: Vec<String> = all.iter().filter(|r| !r.broken.is_empty()).map(ToString::to_string).collect();
     assert!(broken.is_empty(), "promises were broken:\n{}", broken.join("\n"));
+}
+
+#[test]
+#[ignore = "a measurement, for an optimized build and an idle machine"]
+fn failover() {
+    ground::enter();
+    let trials = number("PONTOON_TRIALS").unwrap_or(20) as usize;
+    println!("| the leader | median | max | trials |");
+    println!("| --- | --- | --- | --- |");
+    for (what, fault) in [
+        ("is killed (kill -9)", Fault::KillLeader),
+        ("hangs (SIGSTOP)", Fault::StopLeader { ms: 0 }),
+        ("is cut off from its peers", Fault::IsolateFromPeers),
+        ("is cut off from all", Fault::IsolateFromAll),
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        let took = figures::failover(dir.path(), fault, trials).unwrap_or_else(|broken| panic!("{what}: {broken}"));
+        println!("{}", figures::line(what, took));
+    }
 }
 
 /// Copies what a run left where somebody can look at it.

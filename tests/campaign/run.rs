@@ -100,16 +100,25 @@ pub fn run(plan: &Plan, dir: &Path) -> Report {
     report
 }
 
+/// Tells the clients to stop, also when a panic ends the scope that waits for them.
+struct StopAtEnd<'a>(&'a Shared);
+
+impl Drop for StopAtEnd<'_> {
+    fn drop(&mut self) {
+        self.0.stop.store(true, Ordering::Relaxed);
+    }
+}
+
 fn story(plan: &Plan, cluster: &mut Cluster, report: &mut Report) -> Result<(), String> {
     let shared = Shared::new((0..PROXIES).map(|proxy| cluster.proxy_address(proxy)).collect());
     let ended = std::thread::scope(|scope| {
+        let _stop = StopAtEnd(&shared);
         for number in 0..CLIENTS {
             let shared = &shared;
             scope.spawn(move || run_client(shared, plan.seed, number));
         }
         let ended = trouble(plan, cluster, &mut report.told).and_then(|()| takes_writes(cluster));
         std::thread::sleep(CALM);
-        shared.stop.store(true, Ordering::Relaxed);
         ended
     });
     let mut memory = shared.memory.into_inner().unwrap();
