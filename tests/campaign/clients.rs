@@ -22,8 +22,6 @@ use crate::checkers::set::Set;
 pub const CLIENTS: u64 = 16;
 /// No more than these use a register: the search is exponential in those at once.
 const REGISTER_CLIENTS: u64 = 8;
-/// How far behind reads of level `any` may be; and the clocks that measure it are read at different moments.
-const STALENESS_MAX_US: u64 = 5_500_000;
 /// Longer than any proxy takes to answer.
 const PATIENCE: Duration = Duration::from_secs(20);
 const THINK_MAX_MS: u64 = 16;
@@ -79,6 +77,8 @@ impl Memory {
 pub struct Shared {
     pub began: Instant,
     pub proxies: Vec<String>,
+    /// How far behind reads of level `any` may be.
+    staleness_max_us: u64,
     pub stop: AtomicBool,
     pub memory: Mutex<Memory>,
     next_session: AtomicU64,
@@ -87,10 +87,11 @@ pub struct Shared {
 }
 
 impl Shared {
-    pub fn new(proxies: Vec<String>) -> Self {
+    pub fn new(proxies: Vec<String>, staleness_max: Duration) -> Self {
         Self {
             began: Instant::now(),
             proxies,
+            staleness_max_us: staleness_max.as_micros() as u64,
             stop: AtomicBool::new(false),
             memory: Mutex::default(),
             next_session: AtomicU64::new(1),
@@ -226,7 +227,7 @@ impl Client<'_> {
             };
             let operation = Operation::strong(connected.session, start, end, request.action, outcome);
             let level = if request.read { connected.level } else { Level::Strong };
-            let operation = operation.at_level(level, STALENESS_MAX_US);
+            let operation = operation.at_level(level, self.shared.staleness_max_us);
             record(&mut self.memory).push((request.key, operation));
         }
         failed.map_or(Ok(()), Err)

@@ -93,15 +93,25 @@ pub struct Cluster {
     pub dir: PathBuf,
     pub nodes: Vec<Member>,
     pub proxies: Vec<Member>,
-    /// Whether the nodes look at a clock that can be set.
+    settings: Settings,
+}
+
+/// How the nodes run.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings {
+    /// They look at wall clocks that can be set.
     pub clocks: bool,
-    /// Whether the nodes' disks are small and in memory.
+    /// Their disks are small and in memory.
     pub memory_disks: bool,
+    /// How far behind reads of level `any` may be.
+    pub staleness_max: Duration,
+    /// Strong reads by a lease.
+    pub lease: bool,
 }
 
 impl Cluster {
     /// Ready to serve. The calling thread has entered its ground, and outlives the cluster.
-    pub fn start(dir: &Path, clocks: bool, memory_disks: bool) -> Result<Self, String> {
+    pub fn start(dir: &Path, settings: Settings) -> Result<Self, String> {
         let member = |name: String, number: usize| Member { name, host: Host::new(number as u8), process: None };
         let nodes: Vec<_> = (1..=NODES).map(|n| member(format!("n{n}"), n)).collect();
         let proxies = (1..=PROXIES).map(|n| member(format!("p{n}"), 100 + n)).collect();
@@ -112,10 +122,10 @@ impl Cluster {
         let names: Vec<String> = nodes.iter().map(|n| format!("{:?}", n.name)).collect();
         SHARDS.iter().for_each(|s| text += &format!("[[shard]]\nname = \"{s}\"\nnodes = [{}]\n", names.join(", ")));
         std::fs::write(dir.join("shards.toml"), text).unwrap();
-        let mut cluster = Self { dir: dir.to_owned(), nodes, proxies, clocks, memory_disks };
+        let mut cluster = Self { dir: dir.to_owned(), nodes, proxies, settings };
         for node in 0..NODES {
             std::fs::create_dir_all(cluster.data(node)).unwrap();
-            if memory_disks {
+            if settings.memory_disks {
                 ground::mount_memory(&cluster.data(node), MEMORY_DISK_BYTES);
             }
             set_clock(&cluster.clock(node), 0.0);
@@ -157,7 +167,11 @@ impl Cluster {
         let mut command = host.command(PROGRAM);
         command.arg("node").arg("--config").arg(self.dir.join("shards.toml"));
         command.args(["--name", name, "--snapshot-entries", "400", "--data"]).arg(self.data(node));
-        if self.clocks {
+        command.args(["--max-staleness-ms", &self.settings.staleness_max.as_millis().to_string()]);
+        if self.settings.lease {
+            command.arg("--read-lease");
+        }
+        if self.settings.clocks {
             see_clock(&mut command, &self.clock(node));
         }
         Process::start(command, &self.dir.join(format!("{name}.log")))
@@ -242,12 +256,14 @@ impl Cluster {
             let status = self.status()?;
             let shards = status["shards"].as_array().ok_or("no shards")?;
             let lags = |replica: &Value| replica["lag"].as_u64().is_none_or(|lag| lag > LAG_ENTRIES_MAX);
+            let votes = |replica: &Value| replica["role"] == "leader" || replica["role"] == "follower";
             let behind = shards.iter().chain([&status["catalog"]]).any(|shard| {
                 let replicas = shard["replicas"].as_array();
                 shard["leader"].is_null()
-                    || replicas.is_none_or(|all| all.iter().any(|r| r["alive"] != true || lags(r)))
+                    || replicas.is_none_or(|all| all.iter().any(|r| r["alive"] != true || lags(r) || !votes(r)))
             });
-            if behind { Err(status.to_string()) } else { Ok(()) }
+            let changing = status["changes"].as_array().is_some_and(|changes| !changes.is_empty());
+            if behind || changing { Err(status.to_string()) } else { Ok(()) }
         })
     }
 
@@ -267,7 +283,7 @@ impl Cluster {
 impl Drop for Cluster {
     fn drop(&mut self) {
         self.nodes.iter_mut().chain(&mut self.proxies).for_each(|m| m.process = None);
-        if self.memory_disks {
+        if self.settings.memory_disks {
             for node in 0..NODES {
                 ground::unmount(&self.data(node));
             }

@@ -52,7 +52,7 @@ impl Drop for Delay {
         self.stop.store(true, Ordering::Relaxed);
         let ended = self.thread.take().map(JoinHandle::join);
         if !std::thread::panicking() {
-            ended.map(|ended| ended.expect("the carrier of packets"));
+            ended.into_iter().for_each(|ended| ended.expect("the carrier of packets"));
         }
     }
 }
@@ -104,7 +104,8 @@ fn carry(ends: Vec<(Ipv4Addr, File)>, delay: Duration, stop: &AtomicBool) {
                 }
             }
         }
-        while let Some((_, end, packet)) = waiting.pop_front_if(|(due, ..)| *due <= Instant::now()) {
+        let due = waiting.partition_point(|(due, ..)| *due <= Instant::now());
+        for (_, end, packet) in waiting.drain(..due) {
             // A packet that the device does not take is lost, as on a real link.
             let _ = (&ends[end].1).write(&packet);
         }

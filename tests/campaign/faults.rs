@@ -93,6 +93,10 @@ impl Fault {
         self == Self::DiskFullFiles
     }
 
+    pub fn loses_files(self) -> bool {
+        matches!(self, Self::DamagedLog | Self::DamagedSnapshot)
+    }
+
     /// How long it stands.
     pub fn duration(self, random: &mut StdRng) -> Duration {
         let ms = match self {
@@ -353,7 +357,7 @@ fn fill(dir: &Path) {
 }
 
 /// Flips a byte in the middle of what a stopped follower has on its disk. It must refuse to start, and name the file;
-/// then it gets back what it had.
+/// then its directory is emptied, as an operator does it, or it gets back what it had.
 fn damage(cluster: &mut Cluster, fault: Fault, node: usize, random: &mut StdRng) -> Result<Undo, String> {
     let (folder, is_log) = if fault == Fault::DamagedLog { ("log", true) } else { ("snapshots", false) };
     let dir = cluster.data(node).join(folder);
@@ -379,6 +383,18 @@ fn damage(cluster: &mut Cluster, fault: Fault, node: usize, random: &mut StdRng)
         Err(error) if !error.contains(&name) => return Err(format!("{name} is damaged, and not named: {error}")),
         Err(_) => {}
     }
-    std::fs::write(&file, &sound).unwrap();
+    if random.random_bool(0.7) {
+        empty(&cluster.data(node));
+    } else {
+        std::fs::write(&file, &sound).unwrap();
+    }
     Ok(Undo::StartNodes(vec![node]))
+}
+
+/// The directory itself stays: it may be a mount point.
+fn empty(dir: &Path) {
+    for entry in std::fs::read_dir(dir).unwrap().flatten() {
+        let path = entry.path();
+        if path.is_dir() { std::fs::remove_dir_all(&path) } else { std::fs::remove_file(&path) }.unwrap();
+    }
 }

@@ -3,15 +3,17 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use super::cluster::{Cluster, until};
+use super::cluster::{Cluster, Settings, until};
 use super::faults::{self, Fault};
 use super::resp::{Answer, Connection};
 
 const SHARD: &str = "a";
+const SETTINGS: Settings =
+    Settings { clocks: false, memory_disks: false, staleness_max: Duration::from_secs(5), lease: false };
 
 /// From the fault to the next acknowledged write, a number of times; an error is a broken promise.
 pub fn failover(dir: &Path, fault: Fault, trials: usize) -> Result<Vec<Duration>, String> {
-    let mut cluster = Cluster::start(dir, false, false)?;
+    let mut cluster = Cluster::start(dir, SETTINGS)?;
     let key = key_of(&cluster)?;
     (0..trials as u64).map(|trial| once(&mut cluster, fault, trial, &key)).collect()
 }

@@ -10,7 +10,7 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
 use super::clients::{ACCOUNTS, CLIENTS, Memory, Record, Shared, bank_read, run as run_client};
-use super::cluster::{Cluster, Member, PROXIES, Process, until};
+use super::cluster::{Cluster, Member, PROXIES, Process, Settings, until};
 use super::faults::{self, Fault};
 use super::resp::{Answer, Connection};
 use crate::checkers::append::{self, Append};
@@ -30,6 +30,7 @@ pub struct Plan {
     pub faults: Vec<Fault>,
     /// Stands while the others come and go.
     pub background: Option<Fault>,
+    settings: Settings,
 }
 
 impl Plan {
@@ -43,7 +44,14 @@ impl Plan {
         let backgrounds = [Fault::Loss, Fault::Delay, Fault::ThinLink, Fault::ClockRate];
         let background = random.random_bool(0.2).then(|| backgrounds[random.random_range(0..backgrounds.len())]);
         let background = background.filter(|b| !faults.contains(b));
-        Self { seed, faults, background }
+        let any = |of: fn(Fault) -> bool| faults.iter().chain(&background).any(|fault| of(*fault));
+        let settings = Settings {
+            clocks: any(Fault::needs_clocks),
+            memory_disks: any(Fault::needs_memory_disks),
+            staleness_max: Duration::from_millis(if random.random_bool(0.7) { 1_000 } else { 5_000 }),
+            lease: random.random_bool(0.3),
+        };
+        Self { seed, faults, background, settings }
     }
 }
 
@@ -86,9 +94,8 @@ impl fmt::Display for Report {
 pub fn run(plan: &Plan, dir: &Path) -> Report {
     let began = Instant::now();
     let mut report = Report { seed: plan.seed, ..Report::default() };
-    let all = || plan.faults.iter().chain(&plan.background).copied();
-    let (clocks, memory_disks) = (all().any(Fault::needs_clocks), all().any(Fault::needs_memory_disks));
-    match Cluster::start(dir, clocks, memory_disks) {
+    report.told.extend(plan.settings.lease.then(|| "read lease".to_owned()));
+    match Cluster::start(dir, plan.settings) {
         Ok(mut cluster) => {
             if let Err(broken) = story(plan, &mut cluster, &mut report) {
                 report.broken.push(broken);
@@ -110,7 +117,8 @@ impl Drop for StopAtEnd<'_> {
 }
 
 fn story(plan: &Plan, cluster: &mut Cluster, report: &mut Report) -> Result<(), String> {
-    let shared = Shared::new((0..PROXIES).map(|proxy| cluster.proxy_address(proxy)).collect());
+    let shared =
+        Shared::new((0..PROXIES).map(|proxy| cluster.proxy_address(proxy)).collect(), plan.settings.staleness_max);
     let ended = std::thread::scope(|scope| {
         let _stop = StopAtEnd(&shared);
         for number in 0..CLIENTS {
@@ -148,8 +156,8 @@ fn trouble(plan: &Plan, cluster: &mut Cluster, told: &mut Vec<String>) -> Result
         told.push(standing.told.clone());
         std::thread::sleep(fault.duration(&mut random));
         faults::end(cluster, standing)?;
-        // The next one comes when some is healed, or all.
-        if random.random_bool(0.5) {
+        // The next one comes when some is healed, or all; but who was rebuilt must be whole before another one is.
+        if fault.loses_files() || random.random_bool(0.5) {
             cluster.await_health()?;
         } else {
             std::thread::sleep(CALM);
