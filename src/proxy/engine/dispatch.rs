@@ -197,7 +197,10 @@ impl Engine {
             State::Handed => now >= f.deadline + ANSWER_GRACE,
             State::Free | State::Scattered | State::Ready => false,
         });
-        for key in overdue {
+        let overdue: Vec<u64> = overdue.into_iter().map(|key| self.flights.id(key)).collect();
+        for id in overdue {
+            // The request that ends a wait goes with the wait, and both are overdue at once.
+            let Some(key) = self.flights.find(id) else { continue };
             let flight = &self.flights[key];
             let (client_key, shard) = (flight.client, flight.shard);
             let handed = flight.state == State::Handed;

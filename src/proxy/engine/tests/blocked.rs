@@ -88,6 +88,18 @@ fn a_wait_is_ended_once_though_time_went_by() {
 }
 
 #[test]
+fn a_wait_and_its_end_may_both_be_overdue() {
+    let mut w = World::new();
+    let (c, _) = w.blocked("1");
+    w.cut(0);
+    w.pass(13, &[1, 2]);
+    let text = w.read(c);
+    assert!(text.starts_with("-TIMEOUT the outcome of this write is unknown"), "{text}");
+    w.send(c, &["PING"]);
+    assert_eq!(w.read(c), "+PONG\r\n");
+}
+
+#[test]
 fn a_new_leader_is_asked_under_the_same_name() {
     let mut w = World::new();
     let (c, got) = w.blocked("10");
