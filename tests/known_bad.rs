@@ -6,7 +6,9 @@ mod checkers;
 use checkers::append::{self, Append};
 use checkers::bank::{self, Bank};
 use checkers::counter::{self, Counter};
+use checkers::fleeting::{self, Fleeting};
 use checkers::history::{Level, NO_LAST_READ, Operation, Outcome, Reply, Verdict, WRONG_FORM};
+use checkers::queue::{self, Queue};
 use checkers::register::{self, Register};
 use checkers::set::{self, Set};
 
@@ -335,6 +337,7 @@ mod sets {
         let life = vec![add(1, (0, 5), 7), read(2, (6, 7), &[7]), remove(1, (8, 9), 7, 1), read(2, (10, 11), &[])];
         passes("a life", judge(life, &[]));
         let gone = || unknown(1, (8, 9), Set::Remove(7));
+        passes("an addition that was refused", judge(vec![refused(1, (0, 5), Set::Add(7))], &[]));
         passes("an unknown removal, done", judge(vec![add(1, (0, 5), 7), gone()], &[]));
         passes("and not done", judge(vec![add(1, (0, 5), 7), gone(), read(2, (10, 11), &[7])], &[7]));
         let late = vec![unknown(1, (0, 5), Set::Add(7)), remove(1, (8, 9), 7, 0), read(2, (10, 11), &[7])];
@@ -432,5 +435,100 @@ mod banks {
         caught("its guard asleep", "watched", judge(overtaken, [-10, 10, 0], &[1, 2]));
         let stale = vec![one(), read((2, 3), [0, 0, 0], &[])];
         caught("a stale read", "misses", judge(stale, [-5, 5, 0], &[1]));
+    }
+}
+
+mod queues {
+    use super::*;
+
+    fn push(span: (u64, u64), value: u64) -> Operation<Queue> {
+        done(1, span, Queue::Push(value), Reply::Number(1))
+    }
+
+    fn take(span: (u64, u64), value: u64) -> Operation<Queue> {
+        done(2, span, Queue::Take, Reply::text(value))
+    }
+
+    fn read(span: (u64, u64), values: &[i64]) -> Operation<Queue> {
+        done(3, span, Queue::Read, numbers(values))
+    }
+
+    fn judge(mut history: Vec<Operation<Queue>>, last: &[i64]) -> Verdict {
+        history.push(read((LAST, LAST + 1), last));
+        queue::check(&history)
+    }
+
+    #[test]
+    fn good_histories_pass() {
+        passes("nothing", judge(vec![], &[]));
+        let life = vec![push((0, 5), 7), push((6, 7), 8), read((8, 9), &[7, 8]), take((10, 11), 7)];
+        passes("first in, first out", judge(life, &[8]));
+        let waited = vec![take((0, 9), 7), push((5, 10), 7), done(2, (11, 12), Queue::Take, Reply::Nil)];
+        passes("one who waited, and one who waited in vain", judge(waited, &[]));
+        let unknown_push = || unknown(1, (0, 5), Queue::Push(7));
+        passes("an unknown push that happened", judge(vec![unknown_push(), take((9, 10), 7)], &[]));
+        passes("and one that did not", judge(vec![unknown_push(), refused(1, (0, 5), Queue::Push(8))], &[]));
+        passes("an unknown taker", judge(vec![push((0, 5), 7), unknown(2, (6, 7), Queue::Take)], &[]));
+        let stale = vec![push((0, 5), 7), take((6, 7), 7), session(read((8, 9), &[7]))];
+        passes("a weak read is behind", judge(stale, &[]));
+    }
+
+    #[test]
+    fn bad_histories_are_caught() {
+        let one = || push((0, 5), 7);
+        caught("lost", "lost", judge(vec![one()], &[]));
+        caught("lost twice", "lost", judge(vec![one(), push((6, 7), 8), unknown(2, (8, 9), Queue::Take)], &[]));
+        caught("taken twice", "taken twice", judge(vec![one(), take((6, 7), 7), take((8, 9), 7)], &[]));
+        caught("applied twice", "applied twice", judge(vec![one()], &[7, 7]));
+        caught("back again", "is there", judge(vec![one(), take((6, 7), 7)], &[7]));
+        caught("there though taken", "is there", judge(vec![one(), take((6, 7), 7), read((8, 9), &[7])], &[]));
+        caught("from nowhere", "nobody wrote", judge(vec![take((6, 7), 7)], &[]));
+        caught("resurrected", "surely was not", judge(vec![refused(1, (0, 5), Queue::Push(7)), take((6, 7), 7)], &[]));
+        caught("too early", "written later", judge(vec![take((0, 1), 7), push((2, 5), 7)], &[]));
+        let alien = done(2, (6, 7), Queue::Take, Reply::text("OK"));
+        caught("another's reply", WRONG_FORM, judge(vec![one(), alien], &[7]));
+        caught("no last read", NO_LAST_READ, queue::check(&[one()]));
+    }
+}
+
+mod fleeting_values {
+    use super::*;
+
+    fn set(span: (u64, u64), value: u64, from: u64, until: u64) -> Operation<Fleeting> {
+        done(1, span, Fleeting::Set { value, from, until }, Reply::text("OK"))
+    }
+
+    fn get(span: (u64, u64), value: Option<u64>) -> Operation<Fleeting> {
+        done(2, span, Fleeting::Get, value.map_or(Reply::Nil, Reply::text))
+    }
+
+    fn judge(mut history: Vec<Operation<Fleeting>>, last: Option<u64>) -> Verdict {
+        history.push(get((LAST, LAST + 1), last));
+        fleeting::check(&history)
+    }
+
+    #[test]
+    fn good_histories_pass() {
+        passes("nothing", judge(vec![], None));
+        let one = || set((0, 5), 7, 50, 60);
+        passes("a life", judge(vec![one(), get((6, 7), Some(7)), get((51, 52), None)], None));
+        let again = vec![one(), get((51, 52), None), set((53, 55), 8, 100, 200), get((60, 61), Some(8))];
+        passes("two lives", judge(again, None));
+        let replaced = vec![one(), set((6, 7), 8, LAST * 2, LAST * 3), get((70, 71), Some(8))];
+        passes("a new value has its own time", judge(replaced, Some(8)));
+        passes("a weak read is behind", judge(vec![one(), session(get((70, 71), Some(7)))], None));
+    }
+
+    #[test]
+    fn bad_histories_are_caught() {
+        let one = || set((0, 5), 7, 50, 60);
+        caught("too early", "no order", judge(vec![one(), get((6, 7), None)], None));
+        caught("too late", "long after", judge(vec![one(), get((61, 62), Some(7))], None));
+        let back = vec![set((0, 5), 7, 20, 90), get((30, 31), None), get((40, 41), Some(7))];
+        caught("back from the dead", "no order", judge(back, None));
+        caught("from nowhere", "nobody wrote", judge(vec![get((6, 7), Some(7))], None));
+        let refused = refused(1, (0, 5), Fleeting::Set { value: 7, from: 20, until: 90 });
+        caught("resurrected", "surely was not", judge(vec![refused, get((6, 7), Some(7))], None));
+        caught("no last read", NO_LAST_READ, fleeting::check(&[one()]));
     }
 }

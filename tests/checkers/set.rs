@@ -123,7 +123,8 @@ fn check_member(value: u64, member: &Member<'_>, reads: &[Read<'_>]) -> Verdict 
 
 /// The latest possible appearance is the kindest, and so is the earliest disappearance.
 fn span<'a>(add: &'a Op, remove: Option<&'a Op>, seen: &[&Read<'a>]) -> Result<Span<'a>, Violation> {
-    let mut span = Span { appears_until: add.effect_end(), gone_from: NEVER, gone_until: NEVER, witness: None };
+    let appears_until = if add.is_refused() { NEVER } else { add.effect_end() };
+    let mut span = Span { appears_until, gone_from: NEVER, gone_until: NEVER, witness: None };
     if let Some(first) = seen.iter().min_by_key(|r| r.operation.end)
         && first.operation.end < span.appears_until
     {
