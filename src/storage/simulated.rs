@@ -118,6 +118,20 @@ impl SimulatedDisk {
         self.state().faults.budget_bytes = budget;
     }
 
+    /// How many bytes the files take together.
+    pub fn used_bytes(&self) -> u64 {
+        let state = self.state();
+        state.names.values().map(|inode| state.inodes[*inode].content.len() as u64).sum()
+    }
+
+    /// Takes back every fault that is still to come.
+    pub fn mend(&self) {
+        let mut state = self.state();
+        if !state.faults.stopped {
+            state.faults = Faults::default();
+        }
+    }
+
     /// Flips the bits of `mask` in one durable byte of a file.
     ///
     /// # Panics

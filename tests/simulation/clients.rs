@@ -1,239 +1,273 @@
 //! What clients do, and what they remember of it.
 //!
-//! A client has one request on its way, or a write with a read behind it; it goes to whoever it believes to lead, or for
-//! reads to anybody, and follows what refusals tell. It never repeats a write: each has a value of its own.
+//! A client has one connection to some proxy, sends a few requests at once, waits for all answers, and thinks. It never
+//! repeats a write. When its connection ends, what was not answered may have been done or not, and it goes to some proxy
+//! anew: another session.
 
-use pontoon::protocol::frame::{ReadLevel, RefusalReason, RequestHead};
-use pontoon::topology::{Epoch, LogIndex, ReplicaId, Slot};
+use std::collections::{BTreeSet, VecDeque};
 
-use super::member::SHARD;
-use super::world::{Answer, Due, Happening, World};
+use super::checkers::history::{Level, NEVER, Outcome};
+use super::random::Random;
+use super::replies;
+use super::streams::{Host, Parcel, StreamId};
+use super::workload::{self, Action, Keys, Wish, command};
+use super::world::{Due, World};
 
-/// Keys by what is done to them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum KeyKind {
-    /// SET and GET.
-    Register,
-    /// INCR and GET.
-    Counter,
-    /// APPEND and GET: every value stays, in the order of the log.
-    List,
-}
-
-pub fn keys() -> Vec<(String, KeyKind)> {
-    let named = |prefix: &str, count: usize, kind| (0..count).map(move |i| (format!("{prefix}{i}"), kind)).collect();
-    let all: [Vec<_>; 3] =
-        [named("r", 4, KeyKind::Register), named("c", 2, KeyKind::Counter), named("l", 3, KeyKind::List)];
-    all.concat()
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    Waiting,
-    /// The reply's payload; none for nil.
-    Done(Option<Vec<u8>>),
-    /// Promised to have changed nothing.
-    NotApplied,
-    Unknown,
-}
+/// How much later than its deadline a request may be answered: the node's own deadline, the way back, ticks.
+const GRACE_US: u64 = 2_500_000;
+/// Whether a client may send a write of a key right behind a read of it. Not yet: a leader that falls between two writes of
+/// a client refuses the read between them, while both writes may be committed; asked again, the read shows the second.
+const READS_KEEP_THEIR_PLACE: bool = false;
+/// How many requests go out at once at most.
+const PIPELINE_MAX: u64 = 6;
 
 #[derive(Clone, Debug)]
 pub struct Operation {
-    pub client: usize,
-    pub key: usize,
-    pub write: bool,
-    pub level: ReadLevel,
-    /// The unanswered write of the same client and key that this read follows.
-    pub follows: Option<u64>,
-    pub node: usize,
-    /// When the node's process started; a later start is possible before the request arrives.
-    pub node_started_us: u64,
+    /// The connection that it went over, counted over all clients.
+    pub session: u64,
+    pub keys: Vec<usize>,
+    pub action: Action,
+    pub level: Level,
     pub start_us: u64,
     pub end_us: u64,
-    pub outcome: Outcome,
+    /// None while it waits.
+    pub outcome: Option<Outcome>,
+    proxy: usize,
 }
 
-struct Client {
-    believed_leader: usize,
-    floor: LogIndex,
-    waiting: usize,
+struct Connection {
+    stream: StreamId,
+    proxy: usize,
+    session: u64,
+    level: Level,
+    input: Vec<u8>,
+    /// The operations under way, and how many replies to each are missing.
+    waiting: VecDeque<(Option<u64>, usize)>,
+    /// Members of sets that were added here.
+    added: Vec<(usize, u64)>,
 }
 
 pub struct Clients {
-    keys: Vec<(String, KeyKind)>,
-    clients: Vec<Client>,
+    pub keys: Keys,
+    clients: Vec<Option<Connection>>,
     /// By id, from one on.
     pub operations: Vec<Operation>,
+    sessions: u64,
     think_max_us: u64,
+    /// Places whose keys no write has reached yet since this moment; none: nobody looks.
+    wanted: Option<(u64, BTreeSet<usize>)>,
     pub stopped: bool,
+    /// Unknown outcomes that came before the deadline, and not because the client's connection was lost.
+    pub unknown_early: usize,
 }
 
 impl Clients {
-    pub fn new(world: &mut World, keys: Vec<(String, KeyKind)>, count: usize) -> Self {
-        let clients = (0..count).map(|_| Client { believed_leader: 0, floor: LogIndex(0), waiting: 0 }).collect();
+    pub fn new(world: &mut World, count: usize, think_max_us: u64) -> Self {
         (0..count).for_each(|client| world.schedule(200_000, Due::Client { client }));
-        let think_max_us = world.random.within(10_000, 120_000);
-        Self { keys, clients, operations: Vec::new(), think_max_us, stopped: false }
+        Self {
+            keys: Keys::new(),
+            clients: (0..count).map(|_| None).collect(),
+            operations: Vec::new(),
+            sessions: 0,
+            think_max_us,
+            wanted: None,
+            stopped: false,
+            unknown_early: 0,
+        }
     }
 
-    /// Whether anything is unanswered.
+    /// Whether nothing is unanswered.
     pub fn idle(&self) -> bool {
-        self.clients.iter().all(|c| c.waiting == 0)
+        self.clients.iter().flatten().all(|connection| connection.waiting.is_empty())
+    }
+
+    /// From now on every key must take a write.
+    pub fn want_all(&mut self, now_us: u64) {
+        self.wanted = Some((now_us, (0..self.keys.places()).collect()));
+    }
+
+    /// Tags whose keys have taken none yet.
+    pub fn still_wanted(&self) -> Vec<&str> {
+        let names = workload::tags().count();
+        let wanted = self.wanted.iter().flat_map(|(_, wanted)| wanted.iter());
+        wanted.filter(|place| **place < names).map(|place| self.keys.all[*place].name.as_str()).collect()
     }
 
     /// A client does the next thing.
     pub fn act(&mut self, world: &mut World, client: usize) {
-        if self.stopped || self.clients[client].waiting > 0 {
+        let waits = self.clients[client].as_ref().is_some_and(|connection| !connection.waiting.is_empty());
+        if self.stopped || waits {
             return;
         }
-        let key = world.random.below(self.keys.len());
-        let write = world.random.per_mille(550);
-        let level = match world.random.below(20) {
-            0..10 => ReadLevel::Strong,
-            10..16 => ReadLevel::Session,
-            _ => ReadLevel::Any,
-        };
-        let leader = self.clients[client].believed_leader;
-        let anybody = world.random.below(world.members.len());
-        let to_leader = write || (level == ReadLevel::Strong && world.random.per_mille(500));
-        let node = if to_leader { leader } else { anybody };
-        let first = self.send(world, client, key, write, level, node, None);
-        if write && level != ReadLevel::Any && world.random.per_mille(150) {
-            self.send(world, client, key, false, level, node, Some(first));
+        if self.clients[client].is_none() && !self.connect(world, client) {
+            let again = world.random.within(5_000, 100_000);
+            return world.schedule(again, Due::Client { client });
         }
+        let count = if world.random.per_mille(250) { world.random.within(2, PIPELINE_MAX) } else { 1 };
+        let mut bytes = Vec::new();
+        let mut read = BTreeSet::new();
+        for _ in 0..count {
+            let wait = self.ask(world, client, &mut bytes, &mut read);
+            // Nothing that is sent behind it would be looked at.
+            if wait {
+                break;
+            }
+        }
+        let connection = self.clients[client].as_ref().expect("connected");
+        world.send_bytes(connection.stream, 0, bytes);
     }
 
-    #[allow(clippy::too_many_arguments, reason = "one call site")]
-    fn send(
-        &mut self,
-        world: &mut World,
-        client: usize,
-        key: usize,
-        write: bool,
-        level: ReadLevel,
-        node: usize,
-        follows: Option<u64>,
-    ) -> u64 {
-        let (start_us, node_started_us) = (world.now_us, world.members[node].started_us);
-        let end_us = u64::MAX;
-        let outcome = Outcome::Waiting;
-        self.operations.push(Operation {
-            client,
-            key,
-            write,
+    fn connect(&mut self, world: &mut World, client: usize) -> bool {
+        let proxy = world.random.below(world.proxies.len());
+        if world.proxies[proxy].running.is_none() {
+            return false;
+        }
+        let stream = world.open_stream(Host::Client(client), Host::Proxy(proxy));
+        let level = match world.random.below(10) {
+            0..4 => Level::Strong,
+            4..8 => Level::Session,
+            _ => Level::Any,
+        };
+        self.sessions += 1;
+        world.send_bytes(stream, 0, command(&["CLIENT", "READS", workload::level_name(level)]));
+        self.clients[client] = Some(Connection {
+            stream,
+            proxy,
+            session: self.sessions,
             level,
-            follows,
-            node,
-            node_started_us,
-            start_us,
-            end_us,
-            outcome,
+            input: Vec::new(),
+            waiting: [(None, 1)].into(),
+            added: Vec::new(),
         });
-        let id = self.operations.len() as u64;
-        let (name, kind) = &self.keys[key];
-        let value = match kind {
-            KeyKind::List => format!("{id},"),
-            _ => id.to_string(),
-        };
-        let body = match (write, kind) {
-            (false, _) => command(&["GET", name]),
-            (true, KeyKind::Register) => command(&["SET", name, &value]),
-            (true, KeyKind::Counter) => command(&["INCR", name]),
-            (true, KeyKind::List) => command(&["APPEND", name, &value]),
-        };
-        let remaining_ms = world.random.within(200, 2_500) as u32;
-        let head = RequestHead {
-            id,
-            shard: SHARD,
-            client: client as u64,
-            generation: 0,
-            write,
-            resp3: false,
-            transaction: false,
-            after_writes: follows.is_some(),
-            level,
-            slot: Some(Slot::of_key(name.as_bytes())),
-            epoch: Epoch(0),
-            remaining_ms,
-            floor: self.clients[client].floor,
-            identity: None,
-            blocking: None,
-        };
-        self.clients[client].waiting += 1;
-        // A read that follows a write comes on the same connection, right behind it.
-        let delay = if follows.is_some() { 2_001 } else { world.random.within(100, 2_000) };
-        world.send_to(node, delay, Happening::Request { head, body });
-        world.schedule(u64::from(remaining_ms) * 1000 + 500_000, Due::GiveUp { operation: id });
-        id
+        true
     }
 
-    /// The client waits no longer.
-    pub fn give_up(&mut self, world: &mut World, operation: u64) {
-        if self.operations[operation as usize - 1].outcome == Outcome::Waiting {
-            self.end(world, operation, Outcome::Unknown);
+    /// Appends one operation's requests. Returns whether it is one that may wait for long. `read`: the groups of keys that
+    /// were read by what is appended to.
+    fn ask(&mut self, world: &mut World, client: usize, bytes: &mut Vec<u8>, read: &mut BTreeSet<usize>) -> bool {
+        let connection = self.clients[client].as_mut().expect("connected");
+        let id = self.operations.len() as u64 + 1;
+        let place = self.wanted.as_ref().and_then(|(_, wanted)| pick(&mut world.random, wanted));
+        let (place, write) = match place {
+            Some(place) => (place, true),
+            None => (world.random.below(self.keys.places()), false),
+        };
+        let group = self.keys.group(place);
+        if !READS_KEEP_THEIR_PLACE && read.contains(&group) {
+            return false;
         }
+        let Wish { keys, action } = self.keys.wish(&mut world.random, place, id, &mut connection.added, write);
+        if !action.is_write() {
+            read.insert(group);
+        }
+        let session = connection.session;
+        world.tell(|| format!("client {client} session {session} operation {id}: {action:?} of {keys:?}"));
+        let names: Vec<&str> = keys.iter().map(|key| self.keys.all[*key].name.as_str()).collect();
+        let (request, replies) = action.requests(&names);
+        bytes.extend(request);
+        connection.waiting.push_back((Some(id), replies));
+        let patience = action.waits_ms() * 1000 + world.deadline_us + GRACE_US;
+        world.schedule(patience, Due::Patience { operation: id });
+        let waits = action.waits_ms() > 0;
+        self.operations.push(Operation {
+            session: connection.session,
+            keys,
+            level: if action.is_write() { Level::Strong } else { connection.level },
+            action,
+            start_us: world.now_us,
+            end_us: NEVER,
+            outcome: None,
+            proxy: connection.proxy,
+        });
+        waits
     }
 
-    /// An answer reaches its client.
-    pub fn answered(&mut self, world: &mut World, operation: u64, answer: Answer) {
-        let found = &self.operations[operation as usize - 1];
-        world.note(operation ^ matches!(answer, Answer::Reply { .. }) as u64);
-        if found.outcome != Outcome::Waiting {
-            return;
-        }
-        let (client, node) = (found.client, found.node);
-        match answer {
-            Answer::Reply { index, reply } => {
-                let client = &mut self.clients[client];
-                client.floor = client.floor.max(index);
-                self.end(world, operation, Outcome::Done(payload(&reply)));
-            }
-            Answer::NotThere => {
-                self.clients[client].believed_leader = world.random.below(world.members.len());
-                self.end(world, operation, Outcome::NotApplied);
-            }
-            Answer::Refused { reason, leader } => {
-                let named = leader.and_then(|id| node_of(world, id)).filter(|named| *named != node);
-                let next = named.unwrap_or_else(|| world.random.below(world.members.len()));
-                self.clients[client].believed_leader = next;
-                let outcome = if reason == RefusalReason::Unknown { Outcome::Unknown } else { Outcome::NotApplied };
-                self.end(world, operation, outcome);
+    /// Something comes over a client's connection.
+    pub fn hear(&mut self, world: &mut World, client: usize, stream: StreamId, parcel: Parcel) {
+        let Some(connection) = self.clients[client].as_mut().filter(|c| c.stream == stream) else { return };
+        let Parcel::Bytes(bytes) = parcel else { return self.lose(world, client) };
+        connection.input.extend_from_slice(&bytes);
+        let mut used = 0;
+        let mut answered = Vec::new();
+        while let Some((answer, length)) = replies::parse(&connection.input[used..]) {
+            used += length;
+            let (id, missing) = connection.waiting.front_mut().expect("a reply that nobody waits for");
+            *missing -= 1;
+            if *missing == 0 {
+                answered.push((*id, answer));
+                connection.waiting.pop_front();
             }
         }
-    }
-
-    fn end(&mut self, world: &mut World, operation: u64, outcome: Outcome) {
-        let found = &mut self.operations[operation as usize - 1];
-        found.end_us = world.now_us;
-        found.outcome = outcome;
-        let client = found.client;
-        self.clients[client].waiting -= 1;
-        if self.clients[client].waiting == 0 {
+        connection.input.drain(..used);
+        let done = connection.waiting.is_empty() && used > 0;
+        for (id, answer) in answered {
+            let Some(id) = id else { continue };
+            let outcome = workload::outcome(&self.operations[id as usize - 1].action, answer);
+            self.end(world, id, outcome, false);
+        }
+        if done {
             let think = world.random.within(500, self.think_max_us);
             world.schedule(think, Due::Client { client });
         }
     }
-}
 
-fn node_of(world: &World, id: ReplicaId) -> Option<usize> {
-    world.catalog.shard(SHARD)?.replicas.iter().position(|r| r.id == id)
-}
-
-/// A request as a client writes it.
-pub fn command(words: &[&str]) -> Vec<u8> {
-    let mut out = format!("*{}\r\n", words.len());
-    words.iter().for_each(|word| out += &format!("${}\r\n{word}\r\n", word.len()));
-    out.into_bytes()
-}
-
-/// What a reply holds; none for nil. An error reply is never expected.
-pub fn payload(reply: &[u8]) -> Option<Vec<u8>> {
-    let text = std::str::from_utf8(reply).expect("text");
-    let lines: Vec<&str> = text.split("\r\n").collect();
-    match lines[0].split_at(1) {
-        ("+" | ":", rest) => Some(rest.as_bytes().to_vec()),
-        ("$", "-1") => None,
-        ("$", _) => Some(lines[1].as_bytes().to_vec()),
-        _ => panic!("unexpected reply {text:?}"),
+    /// A client closes its connection, whatever it waits for.
+    pub fn leave(&mut self, world: &mut World, client: usize) {
+        if let Some(connection) = &self.clients[client] {
+            world.close_end(connection.stream, 0);
+            self.lose(world, client);
+        }
     }
+
+    pub fn count(&self) -> usize {
+        self.clients.len()
+    }
+
+    /// A client's connection is gone.
+    fn lose(&mut self, world: &mut World, client: usize) {
+        let Some(connection) = self.clients[client].take() else { return };
+        for (id, _) in connection.waiting {
+            id.into_iter().for_each(|id| self.end(world, id, Outcome::Unknown, true));
+        }
+        let again = world.random.within(5_000, 100_000);
+        world.schedule(again, Due::Client { client });
+    }
+
+    /// Looks whether an operation was answered in time. Only a proxy that could do nothing is excused.
+    pub fn look_after(&mut self, world: &mut World, id: u64) {
+        let operation = &self.operations[id as usize - 1];
+        let proxy = &world.proxies[operation.proxy];
+        if operation.outcome.is_some() {
+            return;
+        }
+        let excused = proxy.paused || proxy.hindered_us > operation.start_us;
+        assert!(excused, "at {} us: operation {id} was never answered: {operation:?}", world.now_us);
+        let again = if proxy.paused { GRACE_US } else { world.deadline_us + GRACE_US };
+        let second = world.now_us > operation.start_us + 4 * (world.deadline_us + GRACE_US) + 20_000_000;
+        assert!(!second, "at {} us: operation {id} was never answered: {operation:?}", world.now_us);
+        world.schedule(again, Due::Patience { operation: id });
+    }
+
+    fn end(&mut self, world: &mut World, id: u64, outcome: Outcome, lost: bool) {
+        world.note(id ^ u64::from(matches!(outcome, Outcome::Done(_))));
+        let operation = &mut self.operations[id as usize - 1];
+        if outcome == Outcome::Unknown && !lost && world.now_us < operation.start_us + world.deadline_us {
+            self.unknown_early += 1;
+        }
+        world.tell(|| format!("operation {id} ends: {outcome:?}"));
+        operation.end_us = world.now_us;
+        let done = matches!(outcome, Outcome::Done(_));
+        operation.outcome = Some(outcome);
+        if let Some((since_us, wanted)) = self.wanted.as_mut()
+            && done
+            && operation.action.is_write()
+            && operation.start_us > *since_us
+        {
+            wanted.retain(|place| !operation.keys.iter().any(|key| self.keys.all[*key].place == *place));
+        }
+    }
+}
+
+fn pick(random: &mut Random, places: &BTreeSet<usize>) -> Option<usize> {
+    if places.is_empty() { None } else { places.iter().nth(random.below(places.len())).copied() }
 }

@@ -1,5 +1,8 @@
 //! What goes wrong, when, and for how long.
 
+use super::clients::Clients;
+use super::random::Random;
+use super::streams::Host;
 use super::world::{Block, Due, FAIR, Weather, World};
 
 /// Something that was broken and will be repaired.
@@ -8,70 +11,165 @@ pub enum Fault {
     Down { node: usize },
     Paused { node: usize },
     SlowDisk { node: usize },
+    FullDisk { node: usize },
+    TightMemory { node: usize },
+    ProxyDown { proxy: usize },
+    ProxyPaused { proxy: usize },
     Parted,
     BadWeather,
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    PowerCut,
+    Kill,
+    PowerCutOfAll,
+    Pause,
+    Partition,
+    SlowDisk,
+    BadWeather,
+    ClockStep,
+    ClockRate,
+    TornWrite,
+    FullDisk,
+    FailedWrite,
+    FailedSync,
+    TightMemory,
+    ProxyKill,
+    ProxyPause,
+    BrokenLink,
+    LateBytes,
+    ClientGone,
+    Reconnect,
+    Snapshot,
+    Transfer,
+}
+
+/// Every kind, its name, and how often it comes in a mixture.
+const KINDS: [(Kind, &str, usize); 22] = [
+    (Kind::PowerCut, "power cut", 3),
+    (Kind::Kill, "kill", 2),
+    (Kind::PowerCutOfAll, "power cut of all", 1),
+    (Kind::Pause, "pause", 3),
+    (Kind::Partition, "partition", 4),
+    (Kind::SlowDisk, "slow disk", 2),
+    (Kind::BadWeather, "bad weather", 1),
+    (Kind::ClockStep, "clock step", 2),
+    (Kind::ClockRate, "clock rate", 1),
+    (Kind::TornWrite, "torn write", 2),
+    (Kind::FullDisk, "full disk", 1),
+    (Kind::FailedWrite, "failed write", 1),
+    (Kind::FailedSync, "failed sync", 1),
+    (Kind::TightMemory, "tight memory", 1),
+    (Kind::ProxyKill, "proxy kill", 2),
+    (Kind::ProxyPause, "proxy pause", 2),
+    (Kind::BrokenLink, "broken link", 3),
+    (Kind::LateBytes, "late bytes", 3),
+    (Kind::ClientGone, "client gone", 2),
+    (Kind::Reconnect, "reconnect of peers", 1),
+    (Kind::Snapshot, "snapshot", 1),
+    (Kind::Transfer, "leader transfer", 2),
+];
+
 /// Which faults a run may have: some runs are about one thing, most about everything.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Plan {
-    pub pause_min_us: u64,
-    pub pause_max_us: u64,
-    chances: [usize; 10],
+    pause_min_us: u64,
+    pause_max_us: u64,
+    chances: Vec<usize>,
 }
 
 impl Plan {
-    pub fn of(world: &mut World) -> Self {
-        let mut chances = [3, 2, 1, 3, 3, 2, 1, 2, 2, 2];
-        if world.random.per_mille(400) {
+    pub fn of(random: &mut Random) -> Self {
+        let mut chances: Vec<usize> = KINDS.iter().map(|(.., chance)| *chance).collect();
+        if random.per_mille(400) {
             // One kind of fault again and again finds what a mixture hides.
-            let only = world.random.below(chances.len());
-            chances[only] = 30;
+            let only = random.below(chances.len());
+            chances[only] = 60;
         }
-        let (pause_min_us, pause_max_us) =
-            if world.random.per_mille(500) { (20_000, 300_000) } else { (100_000, 1_500_000) };
+        if random.per_mille(500) {
+            // While all clocks agree, it is known when a key expires.
+            for (chance, (kind, ..)) in chances.iter_mut().zip(KINDS) {
+                if matches!(kind, Kind::ClockStep | Kind::ClockRate) {
+                    *chance = 0;
+                }
+            }
+        }
+        let (pause_min_us, pause_max_us) = if random.per_mille(500) { (20_000, 300_000) } else { (100_000, 1_500_000) };
         Self { pause_min_us, pause_max_us, chances }
     }
 }
 
 /// Breaks something, and plans the next time.
-pub fn strike(world: &mut World, plan: &Plan) {
+pub fn strike(world: &mut World, clients: &mut Clients, plan: &Plan) {
     let next = world.random.within(plan.pause_min_us, plan.pause_max_us);
     world.schedule(next, Due::NextFault);
     let mut draw = world.random.below(plan.chances.iter().sum());
-    let kind = plan.chances.iter().position(|chance| {
+    let found = plan.chances.iter().position(|chance| {
         let hit = draw < *chance;
         draw = draw.saturating_sub(*chance);
         hit
     });
+    let (kind, name, _) = KINDS[found.expect("the draw is below the sum")];
+    world.count(name);
     let node = victim(world);
-    match kind.expect("the draw is below the sum") {
-        0 => down(world, node, true),
-        1 => down(world, node, false),
-        2 => all_down(world),
-        3 => pause(world, node),
-        4 => part(world, node),
-        5 => slow_disk(world, node),
-        6 => bad_weather(world),
-        7 => step_clock(world, node),
-        8 => stop_disk_soon(world, node),
-        _ => nudge(world, node),
+    world.tell(|| format!("fault: {name}, node {node}"));
+    match kind {
+        Kind::PowerCut => down(world, node, true),
+        Kind::Kill => down(world, node, false),
+        Kind::PowerCutOfAll => (0..world.members.len()).for_each(|node| down(world, node, true)),
+        Kind::Pause => pause(world, node),
+        Kind::Partition => part(world, node),
+        Kind::SlowDisk => slow_disk(world, node),
+        Kind::BadWeather => bad_weather(world),
+        Kind::ClockStep => step_clock(world, node),
+        Kind::ClockRate => bend_clock(world, node),
+        Kind::TornWrite | Kind::FullDisk | Kind::FailedWrite | Kind::FailedSync => spoil_disk(world, node, kind),
+        Kind::TightMemory => tighten_memory(world, node),
+        Kind::ProxyKill => kill_proxy(world),
+        Kind::ProxyPause => pause_proxy(world),
+        Kind::BrokenLink | Kind::LateBytes => {
+            let proxy = world.random.below(world.proxies.len());
+            world.break_streams(Host::Proxy(proxy), Host::Node(node), kind == Kind::LateBytes);
+        }
+        Kind::ClientGone => {
+            let client = world.random.below(clients.count());
+            clients.leave(world, client);
+        }
+        Kind::Reconnect => {
+            let other = world.random.below(world.members.len());
+            if other != node {
+                world.reconnect(node, other);
+            }
+        }
+        Kind::Snapshot => {
+            let shards = world.shards();
+            let shard = shards[world.random.below(shards.len())];
+            world.snapshot(node, shard);
+        }
+        Kind::Transfer => transfer(world),
     }
 }
 
 /// Repairs what one fault broke.
 pub fn undo(world: &mut World, fault: Fault) {
+    world.tell(|| format!("undone: {fault:?}"));
     match fault {
         Fault::Down { node } if world.members[node].running.is_none() => world.start(node),
         Fault::Down { .. } => {}
         Fault::Paused { node } => world.resume(node),
         Fault::SlowDisk { node } => world.members[node].sync_extra_us = 0,
-        Fault::BadWeather => world.weather = FAIR,
-        Fault::Parted => {
-            for from in 0..world.members.len() {
-                (0..world.members.len()).for_each(|to| world.open(from, to));
+        Fault::FullDisk { node } => world.members[node].disk.limit_bytes(None),
+        Fault::TightMemory { node } => {
+            if let Some(running) = &world.members[node].running {
+                running.engine.memory().limit(0);
             }
         }
+        Fault::ProxyDown { proxy } if world.proxies[proxy].running.is_none() => world.start_proxy(proxy),
+        Fault::ProxyDown { .. } => {}
+        Fault::ProxyPaused { proxy } => world.resume_proxy(proxy),
+        Fault::BadWeather => world.weather = FAIR,
+        Fault::Parted => world.join_all(),
     }
 }
 
@@ -80,102 +178,159 @@ pub fn heal(world: &mut World) {
     undo(world, Fault::Parted);
     undo(world, Fault::BadWeather);
     for node in 0..world.members.len() {
+        world.members[node].disk.mend();
         undo(world, Fault::SlowDisk { node });
+        undo(world, Fault::FullDisk { node });
         undo(world, Fault::Paused { node });
+        undo(world, Fault::TightMemory { node });
         undo(world, Fault::Down { node });
+    }
+    for proxy in 0..world.proxies.len() {
+        undo(world, Fault::ProxyPaused { proxy });
+        undo(world, Fault::ProxyDown { proxy });
     }
 }
 
-/// Every other time the leader.
+/// Every other time a leader.
 fn victim(world: &mut World) -> usize {
-    let leader = world.leader().filter(|_| world.random.per_mille(500));
+    let shards = world.shards();
+    let shard = shards[world.random.below(shards.len())];
+    let leader = world.leader(shard).filter(|_| world.random.per_mille(500));
     leader.unwrap_or_else(|| world.random.below(world.members.len()))
+}
+
+/// Plans the end of a fault.
+fn until(world: &mut World, low_us: u64, high_us: u64, fault: Fault) {
+    let long = world.random.within(low_us, high_us);
+    world.schedule(long, Due::Undo(fault));
 }
 
 fn down(world: &mut World, node: usize, power: bool) {
     if world.members[node].running.is_some() {
         world.end(node, power);
-        let back = world.random.within(50_000, 2_000_000);
-        world.schedule(back, Due::Undo(Fault::Down { node }));
+        until(world, 50_000, 2_000_000, Fault::Down { node });
     }
 }
 
-fn all_down(world: &mut World) {
-    (0..world.members.len()).for_each(|node| down(world, node, true));
-}
-
 fn pause(world: &mut World, node: usize) {
-    world.pause(node);
-    let long = world.random.within(100_000, 3_000_000);
-    world.schedule(long, Due::Undo(Fault::Paused { node }));
+    world.members[node].paused = world.members[node].running.is_some();
+    let most = if world.random.per_mille(200) { 5_000_000 } else { 2_000_000 };
+    until(world, 100_000, most, Fault::Paused { node });
 }
 
+/// Nodes and proxies stand on either side.
 fn part(world: &mut World, node: usize) {
-    let count = world.members.len();
+    let nodes: Vec<Host> = (0..world.members.len()).map(Host::Node).collect();
+    let proxies = (0..world.proxies.len()).map(Host::Proxy);
+    let hosts: Vec<Host> = nodes.iter().copied().chain(proxies).collect();
     let block = if world.random.per_mille(500) { Block::Lose } else { Block::Hold };
-    let other = world.random.below(count);
-    let shape = world.random.below(5);
-    for from in 0..count {
-        for to in (0..count).filter(|to| *to != from) {
+    let one = Host::Node(node);
+    let other = nodes[world.random.below(nodes.len())];
+    let proxy = Host::Proxy(world.random.below(world.proxies.len()));
+    // With the proxies, the clients of a minority's side reach nobody else.
+    let with_proxies = world.random.per_mille(500);
+    let shape = world.random.below(6);
+    for from in &hosts {
+        for to in &hosts {
+            let side = |host: &Host, side: &[Host]| side.contains(host);
+            let crosses = |sides: &[Host]| side(from, sides) != side(to, sides);
+            let concerns_proxy = [from, to].iter().any(|host| matches!(host, Host::Proxy(_)));
             let parted = match shape {
-                0 => (from == node) != (to == node),
-                1 => from == node,
-                2 => to == node,
-                // Two that still hear each other, and nobody else.
-                3 => ([node, other].contains(&from)) != ([node, other].contains(&to)),
+                0 => crosses(&[one]) && (with_proxies || !concerns_proxy),
+                1 => *from == one && (with_proxies || !concerns_proxy),
+                2 => *to == one && (with_proxies || !concerns_proxy),
+                // Two nodes and a proxy that still hear each other, and nobody else.
+                3 => crosses(&[one, other, proxy]),
                 // One link alone: the others still bridge it.
-                _ => [from, to] == [node, other] || [from, to] == [other, node],
+                4 => [*from, *to] == [one, other] || [*from, *to] == [other, one],
+                // A proxy and one node.
+                _ => [*from, *to] == [one, proxy] || (with_proxies && [*from, *to] == [proxy, one]),
             };
             if parted {
-                world.links[from][to].block = block;
+                world.part(*from, *to, block);
             }
         }
     }
     let most = if world.random.per_mille(100) { 8_000_000 } else { 2_500_000 };
-    let long = world.random.within(50_000, most);
-    world.schedule(long, Due::Undo(Fault::Parted));
+    until(world, 50_000, most, Fault::Parted);
 }
 
 fn slow_disk(world: &mut World, node: usize) {
     world.members[node].sync_extra_us = world.random.within(2_000, 500_000);
-    let long = world.random.within(200_000, 3_000_000);
-    world.schedule(long, Due::Undo(Fault::SlowDisk { node }));
+    until(world, 200_000, 3_000_000, Fault::SlowDisk { node });
 }
 
 fn bad_weather(world: &mut World) {
     let delay_max_us = world.random.within(2_000, 60_000);
     let loss_per_mille = world.random.within(0, 200);
     world.weather = Weather { delay_min_us: 100, delay_max_us, loss_per_mille };
-    let long = world.random.within(200_000, 2_000_000);
-    world.schedule(long, Due::Undo(Fault::BadWeather));
+    until(world, 200_000, 2_000_000, Fault::BadWeather);
 }
 
 fn step_clock(world: &mut World, node: usize) {
     let step_ms = world.random.within(0, 120_000) as i64 - 60_000;
-    world.members[node].wall_offset_ms += step_ms;
+    world.members[node].clock.wall_offset_ms += step_ms;
+    world.clocks_true_until_us = world.clocks_true_until_us.min(world.now_us);
 }
 
-/// The power goes in the middle of some write to come.
-fn stop_disk_soon(world: &mut World, node: usize) {
-    if world.members[node].running.is_some() {
-        let nth = world.random.within(1, 25);
-        world.members[node].disk.stop(nth);
+/// A machine's clock runs a few percent too fast or too slow, from now on.
+fn bend_clock(world: &mut World, node: usize) {
+    let rate = world.random.within(950, 1_050);
+    let now_us = world.now_us;
+    world.members[node].clock.run_at(now_us, rate);
+    let proxy = world.random.below(world.proxies.len());
+    world.proxies[proxy].clock.run_at(now_us, rate);
+    world.clocks_true_until_us = world.clocks_true_until_us.min(now_us);
+}
+
+/// Something to come goes wrong on a disk.
+fn spoil_disk(world: &mut World, node: usize, kind: Kind) {
+    if world.members[node].running.is_none() {
+        return;
+    }
+    let nth = world.random.within(1, 25);
+    let disk = &world.members[node].disk;
+    match kind {
+        // The power goes in the middle of it.
+        Kind::TornWrite => disk.stop(nth),
+        Kind::FailedWrite => disk.fail_write(nth),
+        Kind::FailedSync => disk.fail_sync(nth),
+        _ => {
+            disk.limit_bytes(Some(disk.used_bytes() + nth * 1000));
+            until(world, 100_000, 3_000_000, Fault::FullDisk { node });
+        }
     }
 }
 
-/// Things that are no faults and disturb all the same.
-fn nudge(world: &mut World, node: usize) {
-    match world.random.below(3) {
-        0 => {
-            let other = world.random.below(world.members.len());
-            if other != node {
-                world.reconnect(node, other);
-            }
-        }
-        1 => world.snapshot(node),
-        _ => {
-            let target = world.random.below(world.members.len());
-            world.transfer(node, target);
+fn tighten_memory(world: &mut World, node: usize) {
+    if let Some(running) = &world.members[node].running {
+        let memory = running.engine.memory();
+        memory.limit(memory.used_bytes() + 200);
+        until(world, 100_000, 3_000_000, Fault::TightMemory { node });
+    }
+}
+
+fn kill_proxy(world: &mut World) {
+    let proxy = world.random.below(world.proxies.len());
+    if world.proxies[proxy].running.is_some() {
+        world.end_proxy(proxy);
+        until(world, 10_000, 1_500_000, Fault::ProxyDown { proxy });
+    }
+}
+
+fn pause_proxy(world: &mut World) {
+    let proxy = world.random.below(world.proxies.len());
+    world.proxies[proxy].paused = world.proxies[proxy].running.is_some();
+    until(world, 100_000, 3_000_000, Fault::ProxyPaused { proxy });
+}
+
+/// The leader of a shard gives its leadership to another replica.
+pub fn transfer(world: &mut World) {
+    for shard in world.shards() {
+        let homes = world.homes(shard);
+        let target = homes[world.random.below(homes.len())];
+        if let Some(leader) = world.leader(shard).filter(|leader| *leader != target) {
+            world.transfer(shard, leader, target);
         }
     }
 }

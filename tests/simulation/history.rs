@@ -1,183 +1,150 @@
-//! What the clients' memories say about the promises (DESIGN.md, section 2), when all is over.
-//!
-//! Counters and lists grow only, so an answer's *extent* (the number, the length) says which writes it has seen; the
-//! rules about order are rules about extents. Registers need the search of [`super::linearizability`].
+//! The clients' memories, taken apart by key and given to the checkers.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Debug;
 
 use pontoon::node::replica::MAX_STALENESS;
-use pontoon::protocol::frame::ReadLevel;
 
-use super::clients::{KeyKind, Operation, Outcome};
-use super::linearizability::{self, Action, NEVER, Verdict, judge};
+use super::checkers::fleeting::{self, Fleeting};
+use super::checkers::history::{self as judged, Level, NEVER, Outcome, Reply, Verdict};
+use super::checkers::queue::Queue;
+use super::checkers::register::Register;
+use super::checkers::{append, bank, counter, queue, register, set};
+use super::clients::Operation;
+use super::workload::{ACCOUNTS, Action, Key, Kind};
 
-/// Judges all keys. `finals`: what each key holds in the end.
-pub fn check(operations: &[Operation], keys: &[(String, KeyKind)], finals: &[Option<Vec<u8>>]) {
-    for (key, (name, kind)) in keys.iter().enumerate() {
-        let of_key: Vec<(u64, &Operation)> =
-            (1..).zip(operations).filter(|(_, operation)| operation.key == key).collect();
-        let found = finals[key].as_deref();
-        match kind {
-            KeyKind::Register => check_register(name, &of_key, found),
-            KeyKind::Counter => {
-                check_counter(name, &of_key, found);
-                check_extents(name, &extents(&of_key, number));
-            }
-            KeyKind::List => {
-                check_list(name, &of_key, found.unwrap_or_default());
-                check_extents(name, &list_extents(&of_key));
-            }
-        }
+/// How much longer than a node's five seconds they may be where its clock is the slowest, and the ways to it.
+const STALENESS_SLACK_US: u64 = 600_000;
+
+/// Judges all keys. `finals`: what each holds in the end, as the reply to its strong read. `true_until_us`: since when
+/// the machines' clocks say different times.
+pub fn check(operations: &[Operation], keys: &[Key], finals: &[Reply], true_until_us: u64) {
+    let mut by_key: Vec<Vec<&Operation>> = keys.iter().map(|_| Vec::new()).collect();
+    for operation in operations {
+        operation.keys.iter().for_each(|key| by_key[*key].push(operation));
     }
-}
-
-fn check_register(name: &str, operations: &[(u64, &Operation)], found: Option<&[u8]>) {
-    let by_id: BTreeMap<u64, &Operation> = operations.iter().copied().collect();
-    let mut history = Vec::new();
-    let mut last = 0;
-    for &(id, operation) in operations {
-        let (start, end) = (operation.start_us, operation.end_us);
-        last = last.max(start).max(if end == u64::MAX { 0 } else { end });
-        match (&operation.outcome, operation.write) {
-            (Outcome::Done(_), true) => {
-                history.push(linearizability::Operation { start, end, action: Action::Write(id) });
-            }
-            (Outcome::Unknown | Outcome::Waiting, true) => {
-                history.push(linearizability::Operation { start, end: NEVER, action: Action::Write(id) });
-            }
-            (Outcome::Done(value), false) => {
-                let value = value.as_deref().map_or(0, number);
-                read_is_of_a_write(name, id, operation, value, &by_id);
-                if operation.level == ReadLevel::Strong {
-                    history.push(linearizability::Operation { start, end, action: Action::Read(value) });
-                }
-            }
-            _ => {}
-        }
-    }
-    let value = found.map_or(0, number);
-    history.push(linearizability::Operation { start: last + 1, end: last + 2, action: Action::Read(value) });
-    match judge(&history) {
-        Verdict::Linearizable => {}
-        verdict => {
-            history.sort_by_key(|o| o.start);
-            let lines: Vec<String> = history.iter().map(|o| format!("{o:?}")).collect();
-            panic!("key {name}: {verdict:?}\n{}", lines.join("\n"));
-        }
-    }
-}
-
-fn read_is_of_a_write(name: &str, id: u64, read: &Operation, value: u64, by_id: &BTreeMap<u64, &Operation>) {
-    if value == 0 {
-        assert_eq!(read.follows, None, "key {name}: read {id} misses the write that it follows");
-        return;
-    }
-    let write = by_id.get(&value).filter(|w| w.write && w.start_us <= read.end_us);
-    let write = write.unwrap_or_else(|| panic!("key {name}: read {id} saw {value}, which nobody wrote"));
-    let refused = write.outcome == Outcome::NotApplied;
-    assert!(!refused, "key {name}: read {id} saw {value}, which was promised not to be applied: {write:?}");
-    if let Some(follows) = read.follows {
-        assert!(value >= follows || by_id[&value].client != read.client, "key {name}: read {id} misses {follows}");
-    }
-}
-
-fn check_counter(name: &str, operations: &[(u64, &Operation)], found: Option<&[u8]>) {
-    let writes = || operations.iter().filter(|(_, o)| o.write);
-    let replies: Vec<u64> = writes()
-        .filter_map(|(_, o)| if let Outcome::Done(value) = &o.outcome { value.as_deref().map(number) } else { None })
-        .collect();
-    let distinct: BTreeSet<u64> = replies.iter().copied().collect();
-    assert_eq!(distinct.len(), replies.len(), "key {name}: INCR gave the same number twice");
-    let unknown = writes().filter(|(_, o)| matches!(o.outcome, Outcome::Unknown | Outcome::Waiting)).count() as u64;
-    let (total, acknowledged) = (found.map_or(0, number), replies.len() as u64);
-    let allowed = acknowledged..=acknowledged + unknown;
-    assert!(allowed.contains(&total), "key {name}: {total} in the end, and {allowed:?} is allowed");
-    assert!(replies.iter().all(|reply| (1..=total).contains(reply)), "key {name}: a reply beyond {total}");
-}
-
-fn check_list(name: &str, operations: &[(u64, &Operation)], found: &[u8]) {
-    let text = std::str::from_utf8(found).expect("text");
-    let mut ends = BTreeMap::new();
-    let mut at = 0;
-    for token in text.split_inclusive(',') {
-        at += token.len() as u64;
-        let id = number(token.trim_end_matches(',').as_bytes());
-        assert!(ends.insert(id, at).is_none(), "key {name}: {id} was applied twice");
-    }
-    let by_id: BTreeMap<u64, &Operation> = operations.iter().copied().collect();
-    for id in ends.keys() {
-        let write = by_id.get(id).filter(|o| o.write).unwrap_or_else(|| panic!("key {name}: nobody wrote {id}"));
-        let refused = write.outcome == Outcome::NotApplied;
-        assert!(!refused, "key {name}: {id} was promised not to be applied, and is there: {write:?}");
-    }
-    for &(id, operation) in operations {
-        let Outcome::Done(value) = &operation.outcome else { continue };
-        let value = value.as_deref().unwrap_or_default();
-        if operation.write {
-            let place = ends.get(&id);
-            assert!(place.is_some(), "key {name}: the acknowledged {id} is lost: {operation:?}");
-            assert_eq!(place, Some(&number(value)), "key {name}: {id} was given another place than it was told");
-        } else {
-            assert!(
-                found.starts_with(value),
-                "key {name}: read {id} saw what is no beginning of the end: {operation:?}"
-            );
-            if let Some(follows) = operation.follows {
-                let seen = ends.get(&follows).is_some_and(|end| *end <= value.len() as u64);
-                assert!(seen, "key {name}: read {id} misses {follows}, which it follows: {operation:?}");
-            }
-        }
-    }
-}
-
-/// An answered operation on something that only grows, and how much of it the answer shows.
-struct Extent<'a> {
-    id: u64,
-    operation: &'a Operation,
-    extent: u64,
-}
-
-fn extents<'a>(operations: &[(u64, &'a Operation)], extent: impl Fn(&[u8]) -> u64) -> Vec<Extent<'a>> {
-    let answered = operations.iter().filter_map(|&(id, operation)| match &operation.outcome {
-        Outcome::Done(value) => Some(Extent { id, operation, extent: value.as_deref().map_or(0, &extent) }),
-        _ => None,
-    });
-    answered.collect()
-}
-
-fn list_extents<'a>(operations: &[(u64, &'a Operation)]) -> Vec<Extent<'a>> {
-    let mut found = extents(operations, |value| value.len() as u64);
-    for extent in found.iter_mut().filter(|e| e.operation.write) {
-        let Outcome::Done(Some(length)) = &extent.operation.outcome else { continue };
-        extent.extent = number(length);
-    }
-    found
-}
-
-fn check_extents(name: &str, answered: &[Extent<'_>]) {
-    for Extent { id, operation, extent } in answered {
-        let before = |limit_us: u64| answered.iter().filter(move |e| e.operation.end_us < limit_us);
-        let is_firm = |e: &&Extent<'_>| e.operation.write || e.operation.level == ReadLevel::Strong;
-        let newest = |seen: &mut dyn Iterator<Item = &Extent<'_>>| seen.map(|e| e.extent).max().unwrap_or(0);
-        let (start, client) = (operation.start_us, operation.client);
-        let (least, promise) = match operation.level {
-            _ if operation.write => (newest(&mut before(start).filter(is_firm)) + 1, "writes follow each other"),
-            ReadLevel::Strong => (newest(&mut before(start).filter(is_firm)), "strong reads miss nothing"),
-            ReadLevel::Session => {
-                let own = newest(&mut before(start).filter(|e| e.operation.client == client));
-                // Nor does a node that comes back show anybody what it was before.
-                let at_start = newest(&mut before(operation.node_started_us).filter(is_firm));
-                (own.max(at_start), "a session never goes back")
-            }
-            ReadLevel::Any => {
-                let long_ago = start.saturating_sub(MAX_STALENESS.as_micros() as u64);
-                (newest(&mut before(long_ago).filter(is_firm)), "any is at most five seconds behind")
+    let ends = operations.iter().flat_map(|o| [o.start_us, o.end_us]).filter(|us| *us != NEVER);
+    let end = ends.max().unwrap_or(0);
+    for ((number, key), of_key) in keys.iter().enumerate().zip(by_key) {
+        let view = View { number, of_key, end, found: &finals[number] };
+        let verdict = match key.kind {
+            Kind::Register | Kind::Split => register::check(&view.history(as_register, Register::Get)),
+            Kind::Counter => counter::check(&view.history(as_counter, counter::Counter::Read)),
+            Kind::List => append::check(&view.history(as_append, append::Append::Read)),
+            Kind::Set => set::check(&view.history(as_set, set::Set::Read)),
+            Kind::Bank => bank::check(&view.history(as_bank, bank::Bank::Read), ACCOUNTS),
+            Kind::Queue => queue::check(&view.history(as_queue, Queue::Read)),
+            Kind::Fleeting => {
+                let take = |operation: &Operation, _| as_fleeting(operation, true_until_us);
+                fleeting::check(&view.history(take, Fleeting::Get))
             }
         };
-        assert!(*extent >= least, "key {name}: {promise}, but {id} saw {extent} and not {least}: {operation:?}");
+        accept(key, verdict);
     }
 }
 
-fn number(text: &[u8]) -> u64 {
-    std::str::from_utf8(text).ok().and_then(|t| t.parse().ok()).expect("a number")
+fn accept(key: &Key, verdict: Verdict) {
+    if let Err(violation) = verdict {
+        panic!("key {}: {violation}", key.name);
+    }
+}
+
+/// The operations of one key.
+struct View<'a> {
+    number: usize,
+    of_key: Vec<&'a Operation>,
+    end: u64,
+    found: &'a Reply,
+}
+
+impl View<'_> {
+    fn history<A: Clone + Debug>(
+        &self,
+        take: impl Fn(&Operation, usize) -> (A, Outcome),
+        read: A,
+    ) -> Vec<judged::Operation<A>> {
+        let mut history = Vec::with_capacity(self.of_key.len() + 1);
+        for operation in &self.of_key {
+            let place = operation.keys.iter().position(|key| *key == self.number).expect("one of its keys");
+            let (action, outcome) = take(operation, place);
+            let of =
+                judged::Operation::strong(operation.session, operation.start_us, operation.end_us, action, outcome);
+            let staleness_max = MAX_STALENESS.as_micros() as u64 + STALENESS_SLACK_US;
+            history.push(if operation.level == Level::Strong {
+                of
+            } else {
+                of.at_level(operation.level, staleness_max)
+            });
+        }
+        let last = Outcome::Done(self.found.clone());
+        history.push(judged::Operation::strong(0, self.end + 1, self.end + 2, read, last));
+        history
+    }
+}
+
+fn known(operation: &Operation) -> Outcome {
+    operation.outcome.clone().unwrap_or(Outcome::Unknown)
+}
+
+fn as_register(operation: &Operation, place: usize) -> (Register, Outcome) {
+    let outcome = known(operation);
+    match &operation.action {
+        Action::Register(action) => (*action, outcome),
+        Action::SetAll(value) => (Register::Set(*value), outcome),
+        Action::DeleteAll => {
+            let all = operation.keys.len() as i64;
+            let of_one = match outcome {
+                Outcome::Done(Reply::Number(0)) => Outcome::Done(Reply::Number(0)),
+                Outcome::Done(Reply::Number(count)) if count == all => Outcome::Done(Reply::Number(1)),
+                // It was done, and nobody knows which of the keys were there.
+                Outcome::Done(_) => Outcome::Unknown,
+                other => other,
+            };
+            (Register::Delete, of_one)
+        }
+        Action::GetAll => match outcome {
+            Outcome::Done(Reply::List(list)) => (Register::Get, Outcome::Done(list[place].clone())),
+            other => (Register::Get, other),
+        },
+        other => unreachable!("{other:?} on a register"),
+    }
+}
+
+fn as_counter(operation: &Operation, _: usize) -> (counter::Counter, Outcome) {
+    let Action::Counter(action) = operation.action else { unreachable!("on a counter") };
+    (action, known(operation))
+}
+
+fn as_append(operation: &Operation, _: usize) -> (append::Append, Outcome) {
+    let Action::Append(action) = operation.action else { unreachable!("on a list") };
+    (action, known(operation))
+}
+
+fn as_set(operation: &Operation, _: usize) -> (set::Set, Outcome) {
+    let Action::Set(action) = operation.action else { unreachable!("on a set") };
+    (action, known(operation))
+}
+
+fn as_bank(operation: &Operation, _: usize) -> (bank::Bank, Outcome) {
+    let Action::Bank(action) = operation.action else { unreachable!("on a bank") };
+    (action, known(operation))
+}
+
+fn as_queue(operation: &Operation, _: usize) -> (Queue, Outcome) {
+    match operation.action {
+        Action::Queue(action) => (action, known(operation)),
+        Action::WaitAndTake { .. } => (Queue::Take, known(operation)),
+        ref other => unreachable!("{other:?} on a queue"),
+    }
+}
+
+/// Where all clocks say the same, so does the log: it tells when a value expires.
+fn as_fleeting(operation: &Operation, true_until_us: u64) -> (Fleeting, Outcome) {
+    let Action::Fleeting { action, ttl_ms } = operation.action else { unreachable!("on a key that expires") };
+    let Fleeting::Set { value, .. } = action else { return (action, known(operation)) };
+    let first = operation.start_us + (ttl_ms - 1) * 1000;
+    let from = if first < true_until_us { first } else { operation.start_us };
+    let last = operation.end_us.saturating_add((ttl_ms + 1) * 1000);
+    let until =
+        if true_until_us == NEVER && matches!(operation.outcome, Some(Outcome::Done(_))) { last } else { NEVER };
+    (Fleeting::Set { value, from, until }, known(operation))
 }

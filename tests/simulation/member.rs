@@ -1,34 +1,37 @@
-//! One simulated node: the real engine, data directory, log and snapshots, on a disk of its own that outlives it.
+//! One simulated node: the real engine, data directory, log, snapshots and proxies' connections, on a disk of its own that
+//! outlives it.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::path::Path;
 use std::sync::Arc;
 
 use pontoon::net::Entropy;
+use pontoon::node::connections::Connections;
 use pontoon::node::engine::{Engine, EngineOptions};
 use pontoon::node::home::{Home, HomeError};
 use pontoon::node::machine::MachineLoader;
 use pontoon::protocol::frame::Assembler;
 use pontoon::storage::{LogOptions, SegmentLog, SimulatedDisk, SnapshotWriter, WriteBatch};
-use pontoon::topology::{Catalog, ClusterId, Incarnation, NodeName, ShardId, ShardsConfig, Slot, SlotRange};
+use pontoon::topology::{Catalog, NodeName, ShardId};
 
+use super::clock::MachineClock;
+use super::node::Happening;
 use super::random::Random;
-use super::world::Happening;
+use super::setting::Limits;
+use super::streams::StreamId;
 
-/// The shard under test.
-pub const SHARD: ShardId = ShardId(1);
 const DATA: &str = "/data";
 
 /// A node, alive or not.
 pub struct Member {
     pub name: NodeName,
     pub disk: SimulatedDisk,
-    /// How far its wall clock is off, in milliseconds.
-    pub wall_offset_ms: i64,
+    pub clock: MachineClock,
     /// Raised by each end of the process: what was meant for an earlier life is dropped.
     pub life: u64,
-    pub started_us: u64,
     pub running: Option<Running>,
+    /// Whether the machine is off, and not its process alone.
+    pub off: bool,
     pub paused: bool,
     /// What came in while paused.
     pub backlog: VecDeque<Happening>,
@@ -47,20 +50,26 @@ pub struct Running {
     pub incoming: BTreeMap<u64, Incoming>,
     /// One for each node that sends to this one.
     pub assemblers: Vec<Assembler>,
+    /// The connections of proxies.
+    pub connections: Connections<StreamId>,
+    pub readers: BTreeMap<StreamId, Reader>,
+}
+
+/// What came over a connection and is not taken yet.
+#[derive(Default)]
+pub struct Reader {
+    /// Its place, once it was let in.
+    pub key: Option<usize>,
+    pub unread: Vec<u8>,
+    pub assembler: Option<Assembler>,
 }
 
 /// A state that is coming in.
 pub struct Incoming {
+    pub shard: ShardId,
     pub writer: SnapshotWriter,
     pub loader: MachineLoader,
     pub rest: Vec<Vec<u8>>,
-}
-
-/// How the engines of a run behave: small limits, so that what is rare happens often.
-#[derive(Clone, Copy)]
-pub struct Limits {
-    pub snapshot_entries: u64,
-    pub window_bytes: usize,
 }
 
 impl Member {
@@ -68,10 +77,10 @@ impl Member {
         Self {
             name: NodeName::new(&format!("n{}", number + 1)),
             disk: SimulatedDisk::new(seed),
-            wall_offset_ms: 0,
+            clock: MachineClock::new(),
             life: 0,
-            started_us: 0,
             running: None,
+            off: true,
             paused: false,
             backlog: VecDeque::new(),
             sync_extra_us: 0,
@@ -97,17 +106,27 @@ impl Member {
         let mut engine = Engine::new(self.name.clone(), options, entropy.next());
         engine.adopt_catalog(Arc::clone(catalog));
         replicas.into_iter().for_each(|replica| engine.add_replica(replica));
-        if engine.replica(SHARD).is_none() {
-            let shard = catalog.shard(SHARD).expect("the shard under test");
-            let record = shard.replica_on(&self.name).expect("each node has a replica");
+        for (shard, record) in catalog.replicas_on(&self.name).filter(|(shard, _)| shard.id != ShardId::CATALOG) {
+            if engine.replica(shard.id).is_some() {
+                continue;
+            }
             let mut replica = home.give_birth(catalog, shard, record.id)?;
             if shard.birth[0].id == record.id {
                 replica.group.campaign();
             }
             engine.add_replica(replica);
         }
-        let assemblers = (0..catalog.nodes.len()).map(|_| Assembler::new(64 << 20)).collect();
-        self.running = Some(Running { engine, home, log, batch: None, incoming: BTreeMap::new(), assemblers });
+        self.running = Some(Running {
+            engine,
+            home,
+            log,
+            batch: None,
+            incoming: BTreeMap::new(),
+            assemblers: (0..catalog.nodes.len()).map(|_| Assembler::new(64 << 20)).collect(),
+            connections: Connections::default(),
+            readers: BTreeMap::new(),
+        });
+        self.off = false;
         Ok(())
     }
 
@@ -118,25 +137,4 @@ impl Member {
         self.paused = false;
         self.backlog.clear();
     }
-}
-
-/// A cluster of one shard whose replicas are on all nodes, and which owns no more slots than these keys need.
-pub fn catalog(nodes: usize, keys: &[String]) -> Arc<Catalog> {
-    let names: Vec<String> = (1..=nodes).map(|n| format!("n{n}")).collect();
-    let mut text = "version = 1\n".to_owned();
-    for name in &names {
-        text += &format!("[[node]]\nname = \"{name}\"\naddr = \"{name}:7000\"\n");
-    }
-    text += &format!("[[shard]]\nname = \"a\"\nnodes = {names:?}\n");
-    let config = ShardsConfig::parse(&text, "shards.toml").expect("a valid file");
-    let incarnations = names.iter().map(|n| (NodeName::new(n), Incarnation(1))).collect();
-    let mut catalog = Catalog::found(ClusterId(7), 42, &config, &incarnations);
-    let shard = catalog.shards.iter_mut().find(|s| s.id == SHARD).expect("one shard");
-    let epoch = shard.birth_slots[0].epoch;
-    let range = |key: &String| {
-        let slot = Slot::of_key(key.as_bytes()).number();
-        SlotRange { first: slot, last: slot, owner: SHARD, epoch }
-    };
-    shard.birth_slots = keys.iter().map(range).collect();
-    Arc::new(catalog)
 }
