@@ -15,15 +15,13 @@ use super::workload::{ACCOUNTS, Action, Key, Kind};
 /// How much longer than a node's five seconds they may be where its clock is the slowest, and the ways to it.
 const STALENESS_SLACK_US: u64 = 600_000;
 
-/// Judges all keys. `finals`: what each holds in the end, as the reply to its strong read. `true_until_us`: since when
+/// Judges all keys. `finals`: what each holds at that moment, in the end, as the reply to its strong read. `true_until_us`: since when
 /// the machines' clocks say different times.
-pub fn check(operations: &[Operation], keys: &[Key], finals: &[Reply], true_until_us: u64) {
+pub fn check(operations: &[Operation], keys: &[Key], (end, finals): (u64, &[Reply]), true_until_us: u64) {
     let mut by_key: Vec<Vec<&Operation>> = keys.iter().map(|_| Vec::new()).collect();
     for operation in operations {
         operation.keys.iter().for_each(|key| by_key[*key].push(operation));
     }
-    let ends = operations.iter().flat_map(|o| [o.start_us, o.end_us]).filter(|us| *us != NEVER);
-    let end = ends.max().unwrap_or(0);
     for ((number, key), of_key) in keys.iter().enumerate().zip(by_key) {
         let view = View { number, of_key, end, found: &finals[number] };
         let verdict = match key.kind {
@@ -76,7 +74,7 @@ impl View<'_> {
             });
         }
         let last = Outcome::Done(self.found.clone());
-        history.push(judged::Operation::strong(0, self.end + 1, self.end + 2, read, last));
+        history.push(judged::Operation::strong(0, self.end, self.end + 1, read, last));
         history
     }
 }

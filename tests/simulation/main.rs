@@ -112,7 +112,7 @@ fn run(seed: u64, seconds: u64) -> Report {
     assert!(is_fine, "{early} writes have an unknown outcome before their deadline");
     compare_states(&world);
     let finals: Vec<Reply> = clients.keys.all.iter().map(|key| look(&world, key)).collect();
-    history::check(&clients.operations, &clients.keys.all, &finals, world.clocks_true_until_us);
+    history::check(&clients.operations, &clients.keys.all, (world.now_us + 1, &finals), world.clocks_true_until_us);
     report(&world, &clients)
 }
 

@@ -10,6 +10,7 @@ use pontoon::node::connections::Connections;
 use pontoon::node::engine::{Engine, EngineOptions};
 use pontoon::node::home::{Home, HomeError};
 use pontoon::node::machine::MachineLoader;
+use pontoon::node::replica::ReadOptions;
 use pontoon::protocol::frame::Assembler;
 use pontoon::storage::{LogOptions, SegmentLog, SimulatedDisk, SnapshotWriter, WriteBatch};
 use pontoon::topology::{Catalog, NodeName, ShardId};
@@ -92,6 +93,10 @@ impl Member {
         let entropy = Entropy::seeded(random.next());
         let log_options = LogOptions { segment_bytes: 32 << 10, zero_ahead_bytes: 4 << 10, salt: 0 };
         let (mut home, log) = Home::open_with(&self.disk.disk(), Path::new(DATA), &self.name, &entropy, log_options)?;
+        let lease = random.per_mille(limits.leases_per_mille);
+        if lease {
+            home.keep_leases()?;
+        }
         let known = home.catalog()?;
         if known.is_none() {
             home.keep_catalog(catalog)?;
@@ -101,6 +106,7 @@ impl Member {
             window_bytes_max: limits.window_bytes,
             snapshot_bytes: 1 << 20,
             snapshot_entries: limits.snapshot_entries,
+            reads: ReadOptions { lease, ..ReadOptions::default() },
             ..EngineOptions::default()
         };
         let mut engine = Engine::new(self.name.clone(), options, entropy.next());

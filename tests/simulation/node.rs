@@ -18,11 +18,14 @@ use super::world::{Block, Due, World};
 
 /// How long it takes others at most to hear that a process is gone.
 const LOSS_HEARD_MAX_US: u64 = 30_000;
+/// No lease lasts for so long.
+const LEASES_OVER_US: u64 = 2_000_000;
 const MESSAGE_BYTES_MAX: usize = 64 << 20;
 
 /// What comes to a node.
 pub enum Happening {
     Tick,
+    LeasesOver,
     Message { from: usize, epoch: u64, payload: Vec<u8> },
     Stream { stream: StreamId, parcel: Parcel },
     BatchDone,
@@ -49,6 +52,8 @@ impl World {
         self.invariants.started(node);
         let phase = self.random.within(0, TICK.as_micros() as u64);
         self.send_to(node, phase, Happening::Tick);
+        let over = self.members[node].clock.takes_us(LEASES_OVER_US);
+        self.send_to(node, over, Happening::LeasesOver);
         for other in self.neighbours(node) {
             if self.members[other].running.is_some() {
                 // After whatever is still to be heard of its end.
@@ -228,9 +233,19 @@ impl World {
             Happening::StateDone { from, from_life, transfer, message, .. } => {
                 return self.state_done(node, from, from_life, transfer, message);
             }
-            Happening::StateSent { shard, to, arrived } => engine.snapshot_sent(shard, to, arrived),
+            Happening::StateSent { shard, to, arrived } => {
+                engine.snapshot_sent(shard, to, arrived);
+                self.tell(|| format!("node {node} hears that its state of shard {shard} arrived at {to}: {arrived}"));
+            }
+            Happening::LeasesOver => {
+                // It is tried again with the next start.
+                let _ = if running.home.kept_leases_once() { running.home.forget_leases() } else { Ok(()) };
+            }
             Happening::Connected { to } => {
+                let keeps = self.members[to].running.as_ref().is_some_and(|peer| peer.home.keeps_leases());
                 let peer = self.catalog.nodes.keys().nth(to).expect("a node");
+                let engine = &mut self.members[node].running.as_mut().expect("just seen").engine;
+                engine.peer_keeps_leases(peer, keeps);
                 engine.peer_connected(peer);
             }
             Happening::Lost { to, refused } => {
@@ -338,6 +353,7 @@ impl World {
                     let (from_life, transfer) = (self.members[node].life, self.transfers);
                     let pieces: Vec<Vec<u8>> = state.pieces().collect();
                     self.invariants.state_leaves(shard, &message, &pieces);
+                    self.tell(|| format!("node {node} sends its state of shard {shard} to node {receiver}"));
                     let delay = self.delay() + self.delay();
                     let blocked = self.blocks.contains_key(&(Host::Node(node), Host::Node(receiver)));
                     if blocked || self.random.per_mille(50) {
@@ -446,11 +462,11 @@ impl World {
         message: &Message,
         error: &str,
     ) {
+        self.answer_transfer(from, from_life, shard, message, false);
         if is_power_cut(error) {
             return self.died(node, error);
         }
         self.members[node].running.as_mut().expect("checked").engine.stop_receiving(shard);
-        self.answer_transfer(from, from_life, shard, message, false);
     }
 
     fn answer_transfer(&mut self, from: usize, from_life: u64, shard: ShardId, message: &Message, arrived: bool) {
@@ -501,9 +517,14 @@ fn take(
             let Some((json, taken)) = gate::greeting(&reader.unread, true, Kind::Hello)? else { return Ok(out) };
             reader.unread.drain(..taken);
             let hello: Hello = serde_json::from_slice(&json).map_err(|e| e.to_string())?;
-            let (cluster, incarnation) = (running.home.cluster(), running.home.incarnation());
-            let catalog = running.engine.catalog().map(|c| &**c);
-            let welcome = gate::judge(gate::Host { name, cluster, incarnation, catalog }, &hello)?;
+            let host = gate::Host {
+                name,
+                cluster: running.home.cluster(),
+                incarnation: running.home.incarnation(),
+                keeps_leases: running.home.keeps_leases(),
+                catalog: running.engine.catalog().map(|c| &**c),
+            };
+            let welcome = gate::judge(host, &hello)?;
             let json = serde_json::to_vec(&welcome).map_err(|e| e.to_string())?;
             put_message(&mut out, Kind::Welcome, |out| out.extend_from_slice(&json));
             let key = running.connections.insert(stream, gate::dialect(&hello));

@@ -177,7 +177,9 @@ impl World {
                 self.tell_proxy(proxy, next, ProxyHappening::Tick);
             }
             ProxyHappening::Opened { node, attempt } => {
-                if running.links.get(&node.0).is_some_and(|link| link.attempt == attempt) {
+                let counts = running.links.get(&node.0).is_some_and(|link| link.attempt == attempt);
+                // Whoever was there may be gone by now, and then nobody answers.
+                if counts && self.members[node.at()].running.is_some() {
                     let stream = self.open_stream(Host::Proxy(proxy), Host::Node(node.at()));
                     running.links.get_mut(&node.0).expect("just seen").stream = Some(stream);
                     running.places.insert(stream, Place::Node(node));

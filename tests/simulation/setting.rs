@@ -10,6 +10,8 @@ use super::workload;
 /// How the nodes of a run behave: small limits, so that what is rare happens often.
 #[derive(Clone, Copy)]
 pub struct Limits {
+    /// How often in a thousand times a node that starts keeps leases.
+    pub leases_per_mille: u64,
     pub snapshot_entries: u64,
     pub window_bytes: usize,
 }
@@ -39,6 +41,7 @@ impl Setting {
             proxies: random.within(1, 3) as usize,
             clients: random.within(4, 9) as usize,
             limits: Limits {
+                leases_per_mille: [0, 0, 1000, 1000, 700][random.below(5)],
                 snapshot_entries: random.within(10, 400),
                 window_bytes: random.within(300, 20_000) as usize,
             },
