@@ -39,25 +39,30 @@ pub async fn run(args: &DevArgs) -> Result<()> {
     let proxy = start_proxy(&config, &path, args)?;
     announce(&config, &path, proxy.address(), args)?;
     let ended = stop_or_end(&mut nodes).await;
-    if ended.is_ok() {
-        tracing::info!("stopping: open requests are answered");
-    }
+    tracing::info!("stopping: open requests are answered");
     proxy.drain().await;
     nodes.into_iter().for_each(NodeHandle::stop);
     ended
 }
 
-/// Waits for a signal to stop; an error if a node ends before.
+/// Waits for a signal to stop, or for the end of the last node. A node that ends by itself leaves the others serve what
+/// they can; why it did is what the command ends with.
 async fn stop_or_end(nodes: &mut [NodeHandle]) -> Result<()> {
     let mut ends: Vec<_> = nodes.iter_mut().map(|node| Box::pin(node.ended())).collect();
     let mut stop = Box::pin(signals::stop());
+    let mut first_error = None;
     poll_fn(|context| {
-        for end in &mut ends {
-            if let Poll::Ready(ended) = end.as_mut().poll(context) {
-                return Poll::Ready(ended.map_err(Into::into));
+        ends.retain_mut(|end| match end.as_mut().poll(context) {
+            Poll::Pending => true,
+            Poll::Ready(ended) => {
+                first_error = first_error.take().or(ended.err());
+                false
             }
+        });
+        match stop.as_mut().poll(context) {
+            Poll::Pending if !ends.is_empty() => Poll::Pending,
+            _ => Poll::Ready(first_error.take().map_or(Ok(()), |error| Err(error.into()))),
         }
-        stop.as_mut().poll(context).map(Ok)
     })
     .await
 }

@@ -128,7 +128,7 @@ fn take_replicas(node: &mut Node, catalog: &Catalog) {
                 }
                 node.engine.add_replica(replica);
             }
-            Err(error) => tracing::error!(shard = %shard.name, "no replica here: {error}"),
+            Err(error) => return node.fail(format!("{error}{}", error.advice())),
         }
     }
 }

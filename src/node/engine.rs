@@ -45,6 +45,8 @@ const EXPIRE_TICKS: u64 = 10;
 const HAND_BACK_TICKS: u64 = 4;
 /// The most ticks between two questions for freshness.
 const PROBE_TICKS_MAX: u64 = 40;
+/// Ticks from a snapshot that failed to the next try.
+const SNAPSHOT_PAUSE_TICKS: u64 = 400;
 /// Ticks between two steps of a membership change.
 const MEMBERS_TICKS: u64 = 4;
 /// How long an operator's request may wait for its entry.
@@ -148,6 +150,8 @@ pub struct Engine {
     scratch: Vec<u8>,
     spans: Vec<Span>,
     ticks: u64,
+    /// Until when no snapshot of a shard is tried, after one for which there was no space.
+    snapshot_pauses: BTreeMap<ShardId, u64>,
     random: u64,
 }
 
@@ -173,6 +177,7 @@ impl Engine {
             scratch: Vec::new(),
             spans: Vec::new(),
             ticks: 0,
+            snapshot_pauses: BTreeMap::new(),
             random: seed | 1,
         }
     }
@@ -408,10 +413,12 @@ impl Engine {
         self.batch.compact(shard.0, point.index.0, point.term.0);
     }
 
-    /// Writing a snapshot failed; it is tried again after as many entries.
+    /// Writing a snapshot failed for want of space; it may be tried again after a while.
     pub fn snapshot_failed(&mut self, shard: ShardId) {
         if let Some(replica) = self.replicas.get_mut(&shard) {
             replica.snapshotting = false;
+            replica.snapshots_failed += 1;
+            self.snapshot_pauses.insert(shard, self.ticks + SNAPSHOT_PAUSE_TICKS);
         }
     }
 
@@ -472,6 +479,10 @@ impl Engine {
         if replica.snapshotting || replica.receiving || replica.failed.is_some() {
             return;
         }
+        if self.snapshot_pauses.get(&shard).is_some_and(|until| self.ticks < *until) {
+            return;
+        }
+        self.snapshot_pauses.remove(&shard);
         let Some(state) = replica.machine.freeze() else { return };
         replica.snapshotting = true;
         (replica.applied_bytes, replica.applied_entries) = (0, 0);

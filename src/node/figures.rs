@@ -48,8 +48,8 @@ struct PublishedReplica {
     readable: bool,
     has_leader: bool,
     orphan: bool,
-    gauges: [(&'static str, &'static str, u64); 14],
-    counters: [(&'static str, &'static str, u64); 8],
+    gauges: [(&'static str, &'static str, u64); 15],
+    counters: [(&'static str, &'static str, u64); 9],
     held: Holdings,
 }
 
@@ -78,6 +78,7 @@ impl Figures {
                         "Committed entries that are not applied",
                         status.committed.0.saturating_sub(status.applied.0),
                     ),
+                    ("votes", "Whether the replica is a voter; one that is made anew is not yet", u64::from(replica.group.votes())),
                     ("keys", "Keys", usage.keys),
                     ("data_bytes", "Bytes of keys and values", usage.bytes),
                     ("log_window_bytes", "Bytes of log entries in memory", replica.group.window_bytes() as u64),
@@ -113,6 +114,7 @@ impl Figures {
                         replica.counts.out_of_memory,
                     ),
                     ("snapshots_written", "Snapshots written to disk", replica.snapshots_written),
+                    ("snapshots_failed", "Snapshots for which the disk had no space", replica.snapshots_failed),
                     ("verifications", "Comparisons with the other replicas", replica.verifications.0),
                 ],
             }
@@ -272,8 +274,8 @@ mod tests {
             readable: true,
             has_leader: true,
             orphan: false,
-            gauges: [("term", "", 1); 14],
-            counters: [("reads", "", 1); 8],
+            gauges: [("term", "", 1); 15],
+            counters: [("reads", "", 1); 9],
             held,
         };
         let mut root = Registry::default();

@@ -32,16 +32,20 @@ pub enum HomeError {
     #[error(transparent)]
     Storage(#[from] StorageError),
     /// A state on disk.
-    #[error("shard {shard}: {error}")]
+    #[error("{}: the state of shard {shard}: {error}", path.display())]
     State {
+        /// The snapshot.
+        path: PathBuf,
         /// The group.
         shard: ShardId,
         /// What is wrong.
         error: MachineError,
     },
     /// The log and the snapshot of a shard contradict each other.
-    #[error("shard {shard}: {error}")]
+    #[error("{}: the log and the state of shard {shard}: {error}", dir.display())]
     Restore {
+        /// The data directory.
+        dir: PathBuf,
         /// The group.
         shard: ShardId,
         /// What is wrong.
@@ -49,7 +53,7 @@ pub enum HomeError {
     },
     /// A state that was here is gone.
     #[error(
-        "shard {shard}: its state was in {dir} and is gone; a node that lost its disk starts with an empty directory"
+        "shard {shard}: its state was in {dir} and is gone; start the node with an empty directory, and its replicas are made anew from the others"
     )]
     Lost {
         /// The group.
@@ -58,7 +62,7 @@ pub enum HomeError {
         dir: PathBuf,
     },
     /// The log was lost.
-    #[error("the log in {0} is gone, but this node had replicas; it must start with an empty directory")]
+    #[error("{0}: the log is gone, but this node belongs to a cluster; its state may be from any time")]
     LogLost(PathBuf),
     /// Another directory acts under the node's name since.
     #[error(
@@ -88,6 +92,20 @@ pub enum HomeError {
     /// `pontoon init` twice, or on the wrong node.
     #[error("{0}")]
     Init(String),
+}
+
+impl HomeError {
+    /// What whoever runs the node can do about it; nothing where the error itself says it.
+    pub fn advice(&self) -> &'static str {
+        match self {
+            Self::Storage(error) => error.advice(),
+            Self::State { .. } | Self::Restore { .. } | Self::LogLost(_) | Self::OtherReplica { .. } => {
+                "; nothing was changed; start the node with an empty directory, and its replicas are made anew from the \
+                 others"
+            }
+            Self::Lost { .. } | Self::Retired { .. } | Self::Init(_) => "",
+        }
+    }
 }
 
 /// A node's data directory.
@@ -138,10 +156,13 @@ impl Home {
         let dir = DataDir::open(disk, path, name, Incarnation(entropy.next_u128()))?;
         snapshot::open_directory(disk, &dir.snapshot_dir())?;
         let options = LogOptions { salt: entropy.next(), ..options };
-        let (log, recovered) = SegmentLog::open(disk, &dir.log_dir(), options)?;
-        if recovered.fresh && !dir.identity().bootstrapped.is_empty() {
+        // The log is made before a cluster or a replica comes. It must not be made again, or the next start would find one.
+        let had_log = dir.identity().cluster.is_some() || !dir.identity().bootstrapped.is_empty();
+        let is_segment = |name: &String| Path::new(name).extension().is_some_and(|kind| kind == "log");
+        if had_log && !disk.list_dir(&dir.log_dir())?.unwrap_or_default().iter().any(is_segment) {
             return Err(HomeError::LogLost(dir.log_dir()));
         }
+        let (log, recovered) = SegmentLog::open(disk, &dir.log_dir(), options)?;
         if let Some(cut) = &recovered.cut {
             tracing::info!(file = %cut.path.display(), offset = cut.offset, "the last write before a crash was cut off");
         }
@@ -247,7 +268,9 @@ impl Home {
     fn restore(&mut self, shard: ShardId, id: ReplicaId, place: usize) -> Result<Option<Replica>, HomeError> {
         let snapshots = self.snapshots();
         let Some((description, machine, bytes)) = snapshots.read(shard)? else {
-            if self.dir.is_bootstrapped(shard, id) {
+            // A replica that was sent its state has no mark, but its log begins after that state.
+            let had_state = |logged: &RecoveredGroup| logged.compacted.index > 0 || !logged.entries.is_empty();
+            if self.dir.is_bootstrapped(shard, id) || self.unclaimed.get(&shard.0).is_some_and(had_state) {
                 return Err(HomeError::Lost { shard, dir: self.dir.path().to_path_buf() });
             }
             return Ok(None);
@@ -257,6 +280,11 @@ impl Home {
             return Err(HomeError::OtherReplica { path, shard, found, expected: id });
         }
         let logged = self.unclaimed.remove(&shard.0).unwrap_or_default();
+        // The log is cut behind a state only when that is on disk: what lies between them was here, and is gone.
+        if logged.compacted.index > description.point.index.0 {
+            let dir = self.dir.path().to_path_buf();
+            return Err(HomeError::Restore { dir, shard, error: RestoreError::Gap });
+        }
         let replica = self.revive((shard, id, place), description.point, machine, logged, bytes)?;
         Ok(Some(replica))
     }
@@ -275,19 +303,23 @@ impl Home {
         let log_starts_afresh = entries.is_none();
         let options = self.group_options(place, logged_state.is_some());
         let restored = Restored { start, hard_state, entries: entries.unwrap_or_default() };
-        let group = Group::restore(id, options, restored).map_err(|error| HomeError::Restore { shard, error })?;
+        let group = Group::restore(id, options, restored).map_err(|error| {
+            let dir = self.dir.path().to_path_buf();
+            HomeError::Restore { dir, shard, error }
+        })?;
         let mut replica = Replica::new(shard, id, group, machine, snapshot_bytes);
         replica.log_starts_afresh = log_starts_afresh;
         Ok(replica)
     }
 
-    /// Forms a data shard here, from the catalog's record of its birth.
+    /// Forms a data shard here, from the catalog's record of its birth; or brings the replica back, which is there already
+    /// when the copy of the catalog was missing at the start.
     ///
     /// # Errors
     /// The disk, or the shard was formed here before and its state is gone.
     pub fn give_birth(&mut self, catalog: &Catalog, shard: &ShardRecord, id: ReplicaId) -> Result<Replica, HomeError> {
-        if self.dir.is_bootstrapped(shard.id, id) {
-            return Err(HomeError::Lost { shard: shard.id, dir: self.dir.path().to_path_buf() });
+        if let Some(replica) = self.restore(shard.id, id, shard.place(id))? {
+            return Ok(replica);
         }
         let mut keyspace = Keyspace::new(catalog.seed);
         for range in &shard.birth_slots {
@@ -338,11 +370,14 @@ impl Home {
         self.revive((shard, id, place), point, machine, RecoveredGroup::default(), 0)
     }
 
-    /// A replica that joins a shard: it has nothing until the leader sends it the state.
+    /// A replica that joins a shard: it has nothing until the leader sends it the state. Or brings it back, as above.
     ///
     /// # Errors
     /// What the log has of it is damaged.
     pub fn newcomer(&mut self, shard: &ShardRecord, id: ReplicaId) -> Result<Replica, HomeError> {
+        if let Some(replica) = self.restore(shard.id, id, shard.place(id))? {
+            return Ok(replica);
+        }
         // Its term and vote may be there from before a restart.
         let logged = self.unclaimed.remove(&shard.id.0).unwrap_or_default();
         self.revive((shard.id, id, shard.place(id)), SnapshotPoint::default(), Machine::Empty, logged, 0)
@@ -400,8 +435,9 @@ impl SnapshotHome {
     }
 
     fn read(&self, shard: ShardId) -> Result<Option<(Description, Machine, u64)>, HomeError> {
-        let state = |error| HomeError::State { shard, error };
         let Some(mut reader) = SnapshotReader::open_newest(&self.disk, &self.dir, shard.0)? else { return Ok(None) };
+        let path = reader.path().to_path_buf();
+        let state = |error| HomeError::State { path: path.clone(), shard, error };
         let description = serde_json::from_slice(reader.description())
             .map_err(|e| state(MachineError::Snapshot(format!("its description: {e}"))))?;
         let mut loader = MachineLoader::new(shard);
@@ -428,40 +464,4 @@ fn entries_after(start: &SnapshotPoint, logged: RecoveredGroup) -> Option<Vec<Lo
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::storage::SimulatedDisk;
-    use crate::topology::ShardsConfig;
-
-    #[test]
-    fn a_crash_while_the_cluster_is_created_leaves_all_of_it_or_nothing() {
-        let file = "version = 1\n[[node]]\nname = 'n1'\naddr = '127.0.0.1:1'\n[[shard]]\nname = 'a'\nnodes = ['n1']\n";
-        let config = ShardsConfig::parse(file, "test").unwrap();
-        let catalog = |id| Catalog::found(ClusterId(id), 1, &config, &BTreeMap::new());
-        let open = |disk: &SimulatedDisk| {
-            Home::open(&disk.disk(), Path::new("/data"), &NodeName::new("n1"), &Entropy::seeded(1)).unwrap()
-        };
-        let (mut unfounded, mut founded) = (0, 0);
-        for nth in 1.. {
-            let disk = SimulatedDisk::new(nth);
-            let opened = open(&disk);
-            disk.stop(nth);
-            let (mut home, log) = opened;
-            let created = home.found(catalog(7)).is_ok();
-            drop((home, log));
-            disk.crash();
-            let (mut home, _log) = open(&disk);
-            let replicas = home.restore_all(None).unwrap();
-            match replicas.first().and_then(|r| r.catalog()) {
-                Some(found) => assert_eq!(found.cluster, ClusterId(7)),
-                None => assert!(!created && home.found(catalog(8)).is_ok(), "stopped at operation {nth}"),
-            }
-            *(if replicas.is_empty() { &mut unfounded } else { &mut founded }) += 1;
-            assert!(replicas.is_empty() || home.found(catalog(9)).is_err(), "created twice");
-            if created {
-                break;
-            }
-        }
-        assert!(unfounded > 3 && founded > 0, "{unfounded} {founded}");
-    }
-}
+mod tests;

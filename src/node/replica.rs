@@ -124,6 +124,8 @@ pub struct Replica {
     pub snapshotting: bool,
     /// Snapshots written since the start.
     pub snapshots_written: u64,
+    /// Snapshots for which there was no space, since the start.
+    pub snapshots_failed: u64,
     /// What was answered since the start.
     pub counts: Counts,
     /// The node's memory.
@@ -180,6 +182,7 @@ impl Replica {
             snapshot_bytes,
             snapshotting: false,
             snapshots_written: 0,
+            snapshots_failed: 0,
             counts: Counts::default(),
             memory: Memory::default(),
             accounted_bytes: 0,

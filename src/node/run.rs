@@ -59,8 +59,8 @@ pub struct NodeOptions {
 #[derive(Debug, thiserror::Error)]
 pub enum NodeError {
     /// The data directory.
-    #[error(transparent)]
-    Home(#[from] HomeError),
+    #[error("{0}{advice}", advice = .0.advice())]
+    Home(HomeError),
     /// The name is not in the file.
     #[error("`{0}` is not a node of shards.toml")]
     UnknownName(NodeName),
@@ -77,6 +77,13 @@ pub enum NodeError {
     /// The node stopped by itself, to keep what it promised.
     #[error("{0}")]
     Stopped(String),
+}
+
+impl From<HomeError> for NodeError {
+    // Not as its source, which would be told a second time.
+    fn from(error: HomeError) -> Self {
+        Self::Home(error)
+    }
 }
 
 /// A running node.
@@ -96,7 +103,9 @@ impl NodeHandle {
     /// Waits until the node ends by itself, which it does only to keep a promise.
     pub async fn ended(&mut self) -> Result<(), NodeError> {
         match self.ended.as_mut() {
-            Some(ended) => ended.await.unwrap_or(Ok(())),
+            Some(ended) => ended
+                .await
+                .unwrap_or_else(|_| Err(NodeError::Stopped(format!("node `{}` ended in a panic", self.name)))),
             None => Ok(()),
         }
     }

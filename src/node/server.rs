@@ -158,7 +158,7 @@ impl Node {
     fn catalog_is(&mut self, catalog: Arc<Catalog>) {
         self.connections.catalog = Some(Arc::clone(&catalog));
         if let Err(error) = self.home.keep_catalog(&catalog) {
-            self.fail(error.to_string());
+            self.fail(format!("{error}{}", error.advice()));
         }
         self.catalog_changed.notify_one();
         gate::push_status(&self.engine, &mut self.connections, self.clock.now(), self.clock.wall());
@@ -213,7 +213,7 @@ impl Node {
 pub fn batch_written(shared: &Shared, written: Written) {
     let node = &mut *shared.borrow_mut();
     if let Err(error) = written.result {
-        return node.fail(error.to_string());
+        return node.fail(format!("{error}{}", error.advice()));
     }
     for group in written.pinned_by {
         node.engine.snapshot(ShardId(group));

@@ -1,8 +1,9 @@
 //! States on their way: to this node's disk, to another node, and from one.
 //!
-//! A state travels on a connection of its own: first `u64 shard | Raft message`, then pieces, then an empty piece; the
-//! receiver answers when all of it is on its disk. Only then does its group see the message, so that an acknowledged
-//! snapshot is a durable one.
+//! A state travels on a connection of its own: first `u64 shard | Raft message`, then pieces, then an empty piece and
+//! `u64 count of pieces | u32 CRC-32 of all`; the receiver answers when all of it is on its disk. Only then does its group see the message, so that an acknowledged
+//! snapshot is a durable one. What is sent is always read from memory, never from the sender's disk, and carries a
+//! checksum of its own, so damage on the sender's disk or on the way does not spread.
 
 use std::io;
 use std::rc::Rc;
@@ -20,6 +21,7 @@ use super::server::{Node, Shared};
 use super::{handshake, peer_link};
 use crate::consensus::{Message, SnapshotPoint, decode_message, encode_message, snapshot_point};
 use crate::protocol::frame::{Kind, put_message, split_frame};
+use crate::storage::StorageError;
 use crate::topology::{NodeName, ReplicaId, ShardId};
 
 /// How long the other end may be silent.
@@ -41,10 +43,12 @@ pub fn write(node: &Node, shared: &Shared, shard: ShardId, point: SnapshotPoint,
         let node = &mut *shared.borrow_mut();
         match done {
             Ok(Ok((point, bytes))) => node.engine.snapshot_written(shard, &point, bytes),
-            Ok(Err(error)) => {
-                tracing::error!(%shard, "a snapshot cannot be written: {error}");
+            // The log goes on in the space that it has reserved; when that is used up too, the node stops.
+            Ok(Err(error)) if error.is_out_of_space() => {
+                tracing::error!(%shard, "a snapshot cannot be written, and is tried again later: {error}{}", error.advice());
                 node.engine.snapshot_failed(shard);
             }
+            Ok(Err(error)) => node.fail(format!("{error}{}", error.advice())),
             Err(error) => node.fail(format!("the thread that writes a snapshot ended: {error}")),
         }
         node.wake.notify_one();
@@ -78,6 +82,27 @@ pub fn send(
     });
 }
 
+/// What the pieces of a state add up to.
+#[derive(Default)]
+struct PieceSum {
+    count: u64,
+    hasher: crc32fast::Hasher,
+}
+
+impl PieceSum {
+    fn add(&mut self, piece: &[u8]) {
+        self.count += 1;
+        self.hasher.update(piece);
+    }
+
+    fn encode(self) -> [u8; 12] {
+        let mut bytes = [0; 12];
+        bytes[..8].copy_from_slice(&self.count.to_le_bytes());
+        bytes[8..].copy_from_slice(&self.hasher.finalize().to_le_bytes());
+        bytes
+    }
+}
+
 async fn stream_out(
     shared: &Shared,
     addr: &str,
@@ -102,12 +127,15 @@ async fn stream_out(
         out.extend_from_slice(&shard.0.to_le_bytes());
         encode_message(message, out);
     });
+    let mut sum = PieceSum::default();
     while let Some(piece) = pieces.recv().await {
+        sum.add(&piece);
         put_message(&mut out, Kind::Snapshot, |out| out.extend_from_slice(&piece));
         timeout(SILENCE_MAX, handshake::write_all(&stream, &out)).await??;
         out.clear();
     }
     put_message(&mut out, Kind::Snapshot, |_| ());
+    put_message(&mut out, Kind::Snapshot, |out| out.extend_from_slice(&sum.encode()));
     timeout(SILENCE_MAX, handshake::write_all(&stream, &out)).await??;
     let (kind, payload) = timeout(SILENCE_MAX, next_frame(&stream, &mut unread)).await??;
     match kind {
@@ -144,13 +172,29 @@ async fn stream_in(shared: &Shared, stream: &TcpStream, header: &[u8], mut unrea
     let node = &mut *shared.borrow_mut();
     match received {
         Ok((state, bytes)) => node.engine.snapshot_received(shard, message, state, bytes),
-        Err(error) => {
+        Err(NotKept::Disk(error)) => {
+            node.engine.stop_receiving(shard);
+            node.fail(format!("{error}{}", error.advice()));
+            return Err(io::Error::other("its disk failed"));
+        }
+        Err(NotKept::Stream(error)) => {
             node.engine.stop_receiving(shard);
             return Err(error);
         }
     }
     node.wake.notify_one();
     Ok(())
+}
+
+/// Why a state that was let in is not there.
+#[derive(Debug, thiserror::Error)]
+enum NotKept {
+    /// It did not come whole, or cannot be understood.
+    #[error("{0}")]
+    Stream(#[from] io::Error),
+    /// This node could not write it.
+    #[error("{0}")]
+    Disk(#[from] StorageError),
 }
 
 async fn keep_stream(
@@ -160,13 +204,17 @@ async fn keep_stream(
     shard: ShardId,
     id: ReplicaId,
     point: SnapshotPoint,
-) -> io::Result<(Machine, u64)> {
+) -> Result<(Machine, u64), NotKept> {
     let (sender, receiver) = mpsc::channel(PIECES_AHEAD);
     let keep = spawn_blocking(move || keep_pieces(&snapshots, shard, id, &point, receiver));
     let fed = feed(stream, unread, sender).await;
     // Whatever came: the thread must have let go of its file before another may be let in.
     let kept = keep.await.map_err(io::Error::other)?;
-    fed.and(kept)
+    match (fed, kept) {
+        (_, Err(NotKept::Disk(error))) => Err(error.into()),
+        (Err(error), _) => Err(error.into()),
+        (Ok(()), kept) => kept,
+    }
 }
 
 async fn feed(stream: &TcpStream, unread: &mut Vec<u8>, pieces: mpsc::Sender<Vec<u8>>) -> io::Result<()> {
@@ -176,7 +224,13 @@ async fn feed(stream: &TcpStream, unread: &mut Vec<u8>, pieces: mpsc::Sender<Vec
             return Err(io::Error::other("something else came between the pieces of a snapshot"));
         }
         let last = piece.is_empty();
-        if pieces.send(piece).await.is_err() || last {
+        if pieces.send(piece).await.is_err() {
+            return Ok(());
+        }
+        if last {
+            let (_, sum) = timeout(SILENCE_MAX, next_frame(stream, unread)).await??;
+            // The writer compares it, and is gone if something went wrong before.
+            let _ = pieces.send(sum).await;
             return Ok(());
         }
     }
@@ -187,30 +241,33 @@ fn wanted(node: &mut Node, shard: ShardId, point: &SnapshotPoint) -> io::Result<
     Ok((node.home.snapshots(), id))
 }
 
-/// On a thread of its own: to disk and into memory at once.
+/// On a thread of its own: to disk and into memory at once. The state gets its name on disk only when its sum is right.
 fn keep_pieces(
     snapshots: &SnapshotHome,
     shard: ShardId,
     id: ReplicaId,
     point: &SnapshotPoint,
     mut pieces: mpsc::Receiver<Vec<u8>>,
-) -> io::Result<(Machine, u64)> {
+) -> Result<(Machine, u64), NotKept> {
     let mut loader = MachineLoader::new(shard);
-    let mut writer = snapshots.writer(shard, id, point).map_err(io::Error::other)?;
-    let mut bytes = 0;
+    let mut writer = snapshots.writer(shard, id, point)?;
+    let (mut bytes, mut sum) = (0, PieceSum::default());
     loop {
-        match pieces.blocking_recv() {
-            None => return Err(io::ErrorKind::UnexpectedEof.into()),
-            Some(piece) if piece.is_empty() => break,
-            Some(piece) => {
-                bytes += piece.len() as u64;
-                loader.push(&piece).map_err(io::Error::other)?;
-                writer.push(&piece).map_err(io::Error::other)?;
-            }
+        let piece = pieces.blocking_recv().ok_or(io::Error::from(io::ErrorKind::UnexpectedEof))?;
+        if piece.is_empty() {
+            break;
         }
+        bytes += piece.len() as u64;
+        sum.add(&piece);
+        loader.push(&piece).map_err(io::Error::other)?;
+        writer.push(&piece)?;
+    }
+    let expected = pieces.blocking_recv().ok_or(io::Error::from(io::ErrorKind::UnexpectedEof))?;
+    if expected != sum.encode() {
+        return Err(io::Error::other("it was damaged on its way: its checksum is another").into());
     }
     let state = loader.finish().map_err(io::Error::other)?;
-    writer.finish().map_err(io::Error::other)?;
+    writer.finish()?;
     Ok((state, bytes))
 }
 

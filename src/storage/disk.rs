@@ -200,9 +200,14 @@ impl DiskFile {
         self.file.write_at(offset, bytes).map_err(|error| self.failed_at("write", offset, error))
     }
 
-    /// Makes content and length durable.
+    /// Makes content and length durable; `from` is where what was not durable begins, for the error.
+    pub fn sync_from(&self, from: u64) -> Result<(), StorageError> {
+        self.file.sync().map_err(|error| self.failed_at("sync", from, error))
+    }
+
+    /// Makes content and length of a new file durable.
     pub fn sync(&self) -> Result<(), StorageError> {
-        self.file.sync().map_err(failed("sync the file", &self.path))
+        self.sync_from(0)
     }
 
     /// Reserves space for this many bytes and makes that the length.

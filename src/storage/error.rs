@@ -79,10 +79,35 @@ impl StorageError {
         Self::Damaged { path: path.to_path_buf(), offset, what: what.into() }
     }
 
+    /// Whether the disk is full.
+    pub fn is_out_of_space(&self) -> bool {
+        let full = [io::ErrorKind::StorageFull, io::ErrorKind::QuotaExceeded];
+        matches!(self, Self::Io { source, .. } if full.contains(&source.kind()))
+    }
+
+    /// What whoever runs the node can do about it; nothing where the error itself says it.
+    pub fn advice(&self) -> &'static str {
+        match self {
+            Self::Io { .. } if self.is_out_of_space() => "; make room on the disk, then start the node again",
+            Self::Io { source, .. } if source.raw_os_error() == Some(EIO) => {
+                "; start the node again if the disk is well, otherwise with an empty directory: its replicas are then made \
+                 anew from the others"
+            }
+            Self::Damaged { .. } | Self::Missing { .. } => {
+                "; nothing was changed; start the node with an empty directory, and its replicas are made anew from the \
+                 others"
+            }
+            _ => "",
+        }
+    }
+
     pub(super) fn refused(group: u64, what: impl Into<String>) -> Self {
         Self::Refused { group, what: what.into() }
     }
 }
+
+/// The operating system's number for what a broken disk answers; the standard library has no kind for it.
+const EIO: i32 = 5;
 
 fn at(offset: Option<u64>) -> String {
     offset.map(|offset| format!(" at byte {offset}")).unwrap_or_default()

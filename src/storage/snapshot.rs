@@ -100,7 +100,7 @@ impl SnapshotWriter {
     pub fn finish(mut self) -> Result<u64, StorageError> {
         self.block(END, &[])?;
         self.flush()?;
-        self.file.sync()?;
+        self.file.sync_from(self.synced)?;
         self.file.rename(&self.disk, &self.dir.join(name_of(self.group, self.index)))?;
         self.finished = true;
         self.disk.sync_dir(&self.dir)?;
@@ -123,7 +123,7 @@ impl SnapshotWriter {
         self.file.write_at(self.written, content)?;
         self.written += content.len() as u64;
         if self.written - self.synced >= SYNC_BYTES {
-            self.file.sync()?;
+            self.file.sync_from(self.synced)?;
             self.synced = self.written;
         }
         Ok(())
@@ -177,6 +177,11 @@ impl SnapshotReader {
     /// The description that the writer was given.
     pub fn description(&self) -> &Bytes {
         &self.description
+    }
+
+    /// The file.
+    pub fn path(&self) -> &Path {
+        self.file.path()
     }
 
     /// The length of the file in bytes.
@@ -454,7 +459,7 @@ mod tests {
         write(&disk, 1, &pieces_of(1)).unwrap();
         machine.fail_sync(1);
         let error = write(&disk, 2, &pieces_of(2)).unwrap_err().to_string();
-        assert!(error.contains("0000000000000002.snapshot.tmp: cannot sync the file"), "{error}");
+        assert!(error.contains("0000000000000002.snapshot.tmp: cannot sync at byte 0"), "{error}");
         machine.limit_bytes(Some(5_000));
         let error = write(&disk, 2, &pieces_of(2)).unwrap_err().to_string();
         assert!(error.contains("0000000000000002.snapshot.tmp: cannot write at byte 0: No space left"), "{error}");

@@ -37,13 +37,19 @@ pub struct Process {
 impl Process {
     /// Starts `pontoon` with these arguments; waits for its line, or returns its complaint.
     pub fn start(args: &[&str], log: &Path) -> Result<Self, String> {
+        Self::start_under(&[], args, log)
+    }
+
+    /// The same, by another program whose command line begins in this way.
+    pub fn start_under(under: &[&str], args: &[&str], log: &Path) -> Result<Self, String> {
         let log_file = std::fs::OpenOptions::new().create(true).append(true).open(log).unwrap();
-        let mut child = Command::new(env!("CARGO_BIN_EXE_pontoon"))
-            .args(args)
+        let line = [under, &[env!("CARGO_BIN_EXE_pontoon")], args].concat();
+        let mut child = Command::new(line[0])
+            .args(&line[1..])
             .stdout(Stdio::piped())
             .stderr(log_file)
             .spawn()
-            .unwrap();
+            .unwrap_or_else(|error| panic!("{} is needed: {error}", line[0]));
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         while let Some(Ok(line)) = lines.next() {
             let words: Vec<&str> = line.split_whitespace().collect();
@@ -56,6 +62,11 @@ impl Process {
         }
         let status = child.wait().unwrap();
         Err(format!("{status}: {}", std::fs::read_to_string(log).unwrap_or_default()))
+    }
+
+    /// The operating system's number for it.
+    pub fn id(&self) -> u32 {
+        self.child.id()
     }
 
     /// Sends a signal by its name.
@@ -152,11 +163,16 @@ impl Cluster {
 
     /// The same; a node that does not start says why.
     pub fn try_start_node(&self, name: &str) -> Result<Process, String> {
+        self.try_start_node_under(&[], name)
+    }
+
+    /// The same, by another program whose command line begins in this way.
+    pub fn try_start_node_under(&self, under: &[&str], name: &str) -> Result<Process, String> {
         let (config, data) = (self.config(), self.data(name));
         let (config, data) = (config.to_str().unwrap(), data.to_str().unwrap());
         let mut args = vec!["node", "--config", config, "--name", name, "--data", data];
         args.extend(self.node_args.iter().map(String::as_str));
-        Process::start(&args, &self.dir.path().join(format!("{name}.log")))
+        Process::start_under(under, &args, &self.dir.path().join(format!("{name}.log")))
     }
 
     /// Starts a proxy on a free port.

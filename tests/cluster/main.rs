@@ -8,6 +8,7 @@ mod transactions;
 mod blocking;
 mod commands;
 mod dev;
+mod disk;
 mod failover;
 mod files;
 mod memory;

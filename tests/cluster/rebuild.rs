@@ -11,7 +11,7 @@ use crate::harness::{Cluster, Process, until};
 const ALL: &[usize] = &[1, 2, 3];
 
 /// kill -9, and all that the node had is gone.
-fn wipe(cluster: &mut Cluster, node: &str) {
+pub fn wipe(cluster: &mut Cluster, node: &str) {
     cluster.nodes.get_mut(node).unwrap().kill();
     fs::remove_dir_all(cluster.data(node)).unwrap();
 }
@@ -21,7 +21,7 @@ fn replica<'a>(shard: &'a Value, node: &str) -> &'a Value {
 }
 
 /// Waits until the node's replicas of these shards and of the catalog vote and have everything.
-fn await_rebuilt(cluster: &Cluster, node: &str, shards: &[&str]) {
+pub fn await_rebuilt(cluster: &Cluster, node: &str, shards: &[&str]) {
     until("the node is rebuilt", || {
         let status = cluster.status();
         let groups = status["shards"].as_array().unwrap().iter().chain([&status["catalog"]]);

@@ -27,6 +27,8 @@ pub(super) struct Segment {
     zeroed: u64,
     /// Up to here it is so on disk.
     zeroed_durable: u64,
+    /// Up to here what was written is on disk.
+    durable: u64,
     zero_ahead_bytes: u64,
 }
 
@@ -56,7 +58,8 @@ impl Segment {
         checkpoint: (&mut WriteBatch, u64),
         zero_ahead_bytes: u64,
     ) -> Result<Self, StorageError> {
-        let mut segment = Self { file, header, end: UNIT, zeroed: UNIT, zeroed_durable: UNIT, zero_ahead_bytes };
+        let mut segment =
+            Self { file, header, end: UNIT, zeroed: UNIT, zeroed_durable: UNIT, durable: 0, zero_ahead_bytes };
         let (batch, sequence) = checkpoint;
         // Recycled content goes first, then what replaces it: nothing relies on it before the file has its name.
         segment.zero_to(length_for(batch_bytes(batch)) + zero_ahead_bytes)?;
@@ -70,7 +73,7 @@ impl Segment {
 
     /// Goes on with a segment that recovery found to end at `end`, with nothing but zeros on disk up to `zeroed`.
     pub(super) fn resume(file: DiskFile, header: SegmentHeader, end: u64, zeroed: u64, zero_ahead_bytes: u64) -> Self {
-        Self { file, header, end, zeroed, zeroed_durable: zeroed, zero_ahead_bytes }
+        Self { file, header, end, zeroed, zeroed_durable: zeroed, durable: end, zero_ahead_bytes }
     }
 
     pub(super) fn generation(&self) -> u64 {
@@ -102,8 +105,8 @@ impl Segment {
 
     /// Makes all that was written durable.
     pub(super) fn sync(&mut self) -> Result<(), StorageError> {
-        self.file.sync()?;
-        self.zeroed_durable = self.zeroed;
+        self.file.sync_from(self.durable)?;
+        (self.durable, self.zeroed_durable) = (self.end, self.zeroed);
         Ok(())
     }
 

@@ -128,7 +128,7 @@ fn a_failed_write_or_sync_poisons_the_log_for_ever() {
     type Fault = fn(&SimulatedDisk);
     let faults: [(Fault, &str); 4] = [
         (|machine| machine.fail_write(1), "/log/0000000000000001.log: cannot write at byte "),
-        (|machine| machine.fail_sync(1), "/log/0000000000000001.log: cannot sync the file: "),
+        (|machine| machine.fail_sync(1), "/log/0000000000000001.log: cannot sync at byte "),
         (|machine| machine.limit_bytes(Some(10_000)), "/log/segment.tmp: cannot reserve space for the file: "),
         (|machine| machine.stop(3), "/log/0000000000000001.log: cannot "),
     ];

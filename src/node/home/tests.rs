@@ -1,0 +1,134 @@
+//! What a directory holds comes back whole, or is an error: after a crash, with files missing, under other replicas.
+
+use super::*;
+use crate::storage::SimulatedDisk;
+use crate::topology::ShardsConfig;
+
+fn open(disk: &SimulatedDisk) -> Result<(Home, SegmentLog), HomeError> {
+    Home::open(&disk.disk(), Path::new("/data"), &NodeName::new("n1"), &Entropy::seeded(1))
+}
+
+/// The catalog of a cluster in which `n1` has the only replica of a shard, which was formed elsewhere.
+fn catalog_of_a_newcomer() -> Catalog {
+    let file = "version = 1\n[[node]]\nname = 'n1'\naddr = '127.0.0.1:1'\n[[shard]]\nname = 'a'\nnodes = ['n1']\n";
+    let config = ShardsConfig::parse(file, "test").unwrap();
+    let (name, [old, new]) = (NodeName::new("n1"), [1, 2].map(Incarnation));
+    let mut catalog = Catalog::found(ClusterId(7), 1, &config, &BTreeMap::from([(name.clone(), old)]));
+    catalog.apply(&crate::topology::CatalogCommand::ReplaceNode { name, old, new });
+    catalog
+}
+
+/// A replica that was sent its state at index 9 and has three entries after it.
+fn sent_a_state(disk: &SimulatedDisk) -> (Catalog, ShardId) {
+    let catalog = catalog_of_a_newcomer();
+    let shard = catalog.data_shards()[0].clone();
+    let (mut home, mut log) = open(disk).unwrap();
+    home.keep_catalog(&catalog).unwrap();
+    let members = crate::consensus::Members::of_voters([shard.replicas[0].id]);
+    let point = SnapshotPoint { index: LogIndex(9), term: Term(6), members };
+    let state = Machine::Data(Keyspace::new(catalog.seed).into()).freeze().unwrap();
+    home.snapshots().write(shard.id, shard.replicas[0].id, &point, state.pieces()).unwrap();
+    let mut batch = crate::storage::WriteBatch::default();
+    batch.reset(shard.id.0, 9, 6);
+    (10..13).for_each(|index| batch.entry(shard.id.0, index, 6, 0, b""));
+    log.write(&mut batch).and_then(|()| log.sync()).unwrap();
+    (catalog, shard.id)
+}
+
+fn restored(disk: &SimulatedDisk, catalog: &Catalog) -> Result<Vec<LogIndex>, HomeError> {
+    let (mut home, _log) = open(disk)?;
+    Ok(home.restore_all(Some(catalog))?.iter().map(|replica| replica.group.last_index()).collect())
+}
+
+#[test]
+fn a_replica_that_was_sent_its_state_never_comes_back_with_less() {
+    let disk = SimulatedDisk::new(1);
+    let (catalog, shard) = sent_a_state(&disk);
+    assert_eq!(restored(&disk, &catalog).unwrap(), [LogIndex(12)]);
+
+    // An older state in the place of its own: the entries up to 9 are in neither.
+    let (home, log) = open(&disk).unwrap();
+    let snapshots = home.snapshots();
+    snapshot::remove_all(&snapshots.disk, &snapshots.dir, shard.0).unwrap();
+    let point = SnapshotPoint { index: LogIndex(7), term: Term(6), ..SnapshotPoint::default() };
+    let id = catalog.data_shards()[0].replicas[0].id;
+    snapshots.write(shard, id, &point, std::iter::empty()).unwrap();
+    drop((home, log));
+    let error = restored(&disk, &catalog).unwrap_err();
+    assert!(matches!(error, HomeError::State { .. } | HomeError::Restore { .. }), "{error}");
+
+    // No state at all.
+    snapshot::remove_all(&snapshots.disk, &snapshots.dir, shard.0).unwrap();
+    let error = restored(&disk, &catalog).unwrap_err();
+    assert!(matches!(error, HomeError::Lost { .. }), "{error}");
+}
+
+#[test]
+fn a_log_that_is_gone_is_noticed_on_a_node_that_formed_no_shard() {
+    let disk = SimulatedDisk::new(1);
+    let (catalog, _) = sent_a_state(&disk);
+    let names = disk.disk().list_dir(Path::new("/data/log")).unwrap().unwrap();
+    names.iter().for_each(|name| disk.disk().remove(&Path::new("/data/log").join(name)).unwrap());
+    for _ in 0..2 {
+        let error = restored(&disk, &catalog).unwrap_err();
+        assert!(matches!(error, HomeError::LogLost(_)), "{error}");
+    }
+}
+
+#[test]
+fn a_replica_is_no_newcomer_again_because_the_catalog_was_missing_at_the_start() {
+    let disk = SimulatedDisk::new(1);
+    let (catalog, _) = sent_a_state(&disk);
+    let shard = &catalog.data_shards()[0];
+    let join = || {
+        let (mut home, _log) = open(&disk).unwrap();
+        assert!(home.restore_all(None).unwrap().is_empty());
+        home.newcomer(shard, shard.replicas[0].id).map(|replica| replica.group.last_index())
+    };
+    assert_eq!(join().unwrap(), LogIndex(12));
+    let snapshots = open(&disk).unwrap().0.snapshots();
+    snapshot::remove_all(&snapshots.disk, &snapshots.dir, shard.id.0).unwrap();
+    assert!(matches!(join(), Err(HomeError::Lost { .. })));
+}
+
+#[test]
+fn the_state_of_an_earlier_replica_is_not_taken_for_that_of_a_later_one() {
+    let disk = SimulatedDisk::new(1);
+    let (mut catalog, _) = sent_a_state(&disk);
+    let (name, [old, new]) = (NodeName::new("n1"), [2, 3].map(Incarnation));
+    catalog.apply(&crate::topology::CatalogCommand::ReplaceNode { name, old, new });
+    let error = restored(&disk, &catalog).unwrap_err();
+    assert!(matches!(error, HomeError::OtherReplica { .. }), "{error}");
+}
+
+#[test]
+fn a_crash_while_the_cluster_is_created_leaves_all_of_it_or_nothing() {
+    let file = "version = 1\n[[node]]\nname = 'n1'\naddr = '127.0.0.1:1'\n[[shard]]\nname = 'a'\nnodes = ['n1']\n";
+    let config = ShardsConfig::parse(file, "test").unwrap();
+    let catalog = |id| Catalog::found(ClusterId(id), 1, &config, &BTreeMap::new());
+    let open = |disk: &SimulatedDisk| {
+        Home::open(&disk.disk(), Path::new("/data"), &NodeName::new("n1"), &Entropy::seeded(1)).unwrap()
+    };
+    let (mut unfounded, mut founded) = (0, 0);
+    for nth in 1.. {
+        let disk = SimulatedDisk::new(nth);
+        let opened = open(&disk);
+        disk.stop(nth);
+        let (mut home, log) = opened;
+        let created = home.found(catalog(7)).is_ok();
+        drop((home, log));
+        disk.crash();
+        let (mut home, _log) = open(&disk);
+        let replicas = home.restore_all(None).unwrap();
+        match replicas.first().and_then(|r| r.catalog()) {
+            Some(found) => assert_eq!(found.cluster, ClusterId(7)),
+            None => assert!(!created && home.found(catalog(8)).is_ok(), "stopped at operation {nth}"),
+        }
+        *(if replicas.is_empty() { &mut unfounded } else { &mut founded }) += 1;
+        assert!(replicas.is_empty() || home.found(catalog(9)).is_err(), "created twice");
+        if created {
+            break;
+        }
+    }
+    assert!(unfounded > 3 && founded > 0, "{unfounded} {founded}");
+}
