@@ -145,6 +145,12 @@ impl Reads {
         removed
     }
 
+    /// Whether some of them follow writes.
+    pub fn follow_writes(&self) -> bool {
+        let asked = self.questions.iter().flat_map(|q| &q.reads);
+        self.unasked.iter().chain(asked).chain(self.applied.iter().map(|(_, read)| read)).any(|read| read.after_writes)
+    }
+
     /// Whether none waits.
     pub fn is_empty(&self) -> bool {
         self.len() == 0

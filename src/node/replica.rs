@@ -11,7 +11,7 @@
 
 mod reading;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -153,6 +153,8 @@ pub struct Replica {
     /// When the index was asked for that proves how fresh the state is, and that index.
     fresh: Option<Moment>,
     fresh_when_applied: VecDeque<(LogIndex, Moment)>,
+    /// Clients of whom a read waits for a tick: their later reads wait behind it, or they would go back in time (R1).
+    deferred: BTreeSet<reading::Line>,
     /// How it is read.
     pub reading: ReadOptions,
     pub(super) lease: Lease,
@@ -199,6 +201,7 @@ impl Replica {
             leading: None,
             fresh: None,
             fresh_when_applied: VecDeque::new(),
+            deferred: BTreeSet::new(),
             reading: ReadOptions::default(),
             leaderless: None,
             tick_proposed: false,
@@ -492,9 +495,10 @@ impl Replica {
             for (_, _, read) in std::mem::take(&mut self.reads_after_proposals) {
                 self.refuse(read.ticket, RefusalReason::NotLeader, turn);
             }
-            for read in self.reads.remove(|r| r.after_writes) {
-                self.refuse(read.ticket, RefusalReason::NotLeader, turn);
-            }
+            let refused: Vec<Ticket> = self.reads.remove(|r| r.after_writes).into_iter().map(|r| r.ticket).collect();
+            refused.iter().for_each(|ticket| self.refuse(*ticket, RefusalReason::NotLeader, turn));
+            self.refuse_behind(&refused, turn);
+            self.deferred.clear();
         }
         true
     }

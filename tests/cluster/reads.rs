@@ -75,7 +75,7 @@ fn strong_reads_under_pauses(cluster: &mut Cluster, proxy_args: &[&str]) -> u64 
         let writer = scope.spawn(move || count_up(&mut cluster.connect(), "k", acknowledged, stop));
         let read = move || read_strongly(&mut cluster.connect_to(1), "k", acknowledged, stop);
         let readers: Vec<_> = (0..3).map(|_| scope.spawn(read)).collect();
-        for pause_ms in [500, 1000, 3000] {
+        for pause_ms in [500, 1000, 5000] {
             let leader = cluster.leader("a");
             let before = acknowledged.load(Ordering::SeqCst);
             cluster.nodes[&leader].signal("STOP");

@@ -45,6 +45,13 @@ impl Default for ReadOptions {
     }
 }
 
+/// The requests of one client that keep their order.
+pub(super) type Line = (u32, u32, u64, u32);
+
+const fn line_of(ticket: &Ticket) -> Line {
+    (ticket.connection, ticket.connection_generation, ticket.client, ticket.generation)
+}
+
 impl Replica {
     pub(super) fn read(
         &mut self,
@@ -81,6 +88,9 @@ impl Replica {
             ReadLevel::Session | ReadLevel::Any => return self.refuse(ticket, RefusalReason::Behind, turn),
         };
         if !wait {
+            if self.deferred.contains(&line_of(&ticket)) {
+                return self.defer_read(body, head.resp3, ticket, deadline, turn);
+            }
             let clock = self.clock(turn);
             self.answer_read(body, head.resp3, ticket, deadline, clock, turn);
             return;
@@ -140,16 +150,20 @@ impl Replica {
             Some(Read::Unsettled) if self.leading.is_some() && self.group.leads_surely() => {
                 // The tick goes into the log first; the read then follows it.
                 self.propose_tick(clock, turn.now);
-                let request = body.to_vec();
-                let floor = self.applied();
-                let came = turn.now;
-                let read = WaitingRead { ticket, request, resp3, after_writes: true, floor, came, deadline };
-                self.reads_after_proposals.push((ReadLevel::Session, self.proposals.len(), read));
+                self.deferred.insert(line_of(&ticket));
+                self.defer_read(body, resp3, ticket, deadline, turn);
             }
             Some(Read::Unsettled) => return self.refuse_read(ticket, RefusalReason::ExpiryUnsettled, turn),
             None => return self.refuse_read(ticket, RefusalReason::NoReplica, turn),
         }
         true
+    }
+
+    /// Lets a read follow what is about to be proposed.
+    fn defer_read(&mut self, body: &[u8], resp3: bool, ticket: Ticket, deadline: Moment, turn: &Turn<'_>) {
+        let (request, floor, came) = (body.to_vec(), self.applied(), turn.now);
+        let read = WaitingRead { ticket, request, resp3, after_writes: true, floor, came, deadline };
+        self.reads_after_proposals.push((ReadLevel::Session, self.proposals.len(), read));
     }
 
     fn refuse_read(&mut self, ticket: Ticket, reason: RefusalReason, turn: &mut Turn<'_>) -> bool {
@@ -164,10 +178,17 @@ impl Replica {
             self.fresh = self.fresh_when_applied.pop_front().map(|(_, asked)| asked);
         }
         self.answer_reads_at(applied, turn);
+        if !self.deferred.is_empty() && self.reads_after_proposals.is_empty() && !self.reads.follow_writes() {
+            self.deferred.clear();
+        }
     }
 
     pub(super) fn answer_reads_at(&mut self, applied: LogIndex, turn: &mut Turn<'_>) {
         while let Some(read) = self.reads.pop_ready(applied) {
+            if !read.after_writes && self.deferred.contains(&line_of(&read.ticket)) {
+                self.defer_read(&read.request, read.resp3, read.ticket, read.deadline, turn);
+                continue;
+            }
             // What it follows carried the time; to settle more would take it behind later writes of its client.
             let clock = if read.after_writes { self.machine.log_time() } else { self.clock(turn) };
             if !self.answer_read(&read.request, read.resp3, read.ticket, read.deadline, clock, turn) {
@@ -178,10 +199,9 @@ impl Replica {
 
     /// Refuses the waiting reads of the clients of whom others were refused. They would be answered at once and those others
     /// later, from a newer state: the client, who gets its answers in its own order, would go back in time (R1).
-    fn refuse_behind(&mut self, refused: &[Ticket], turn: &mut Turn<'_>) {
-        let line = |t: &Ticket| (t.connection, t.connection_generation, t.client, t.generation);
-        let lines: BTreeSet<_> = refused.iter().map(line).collect();
-        for read in self.reads.remove(|r| lines.contains(&line(&r.ticket))) {
+    pub(super) fn refuse_behind(&mut self, refused: &[Ticket], turn: &mut Turn<'_>) {
+        let lines: BTreeSet<Line> = refused.iter().map(line_of).collect();
+        for read in self.reads.remove(|r| lines.contains(&line_of(&r.ticket))) {
             self.refuse(read.ticket, RefusalReason::Superseded, turn);
         }
     }

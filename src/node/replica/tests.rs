@@ -268,6 +268,28 @@ fn r2_a_read_behind_writes_is_answered_after_them_and_by_the_leader_alone() {
 }
 
 #[test]
+fn r1_a_read_that_waits_for_a_tick_is_not_overtaken_by_the_next_one_of_its_client() {
+    for level in [ReadLevel::Session, ReadLevel::Strong] {
+        let mut trio = Trio::led(second(), true);
+        trio.ask(0, &["SET", "{k}short", "v", "PX", "100"], |head| head.write = true);
+        trio.write(0, "1");
+        trio.exchange();
+        // Nothing may be swept before it is read.
+        trio.now_ms += 150;
+        let first = trio.ask(0, &["GET", "{k}short"], |head| head.level = level);
+        let second = trio.read(0, level);
+        let other = trio.ask(0, &["GET", "k"], |head| head.client = 2);
+        assert_eq!((trio.reply(first), trio.reply(second)), (None, None));
+        assert_eq!(trio.reply(other), Some("$1\r\n1\r\n"), "others do not wait");
+        trio.exchange();
+        assert_eq!((trio.reply(first), trio.reply(second)), (Some("$-1\r\n"), Some("$1\r\n1\r\n")));
+        assert!(trio.told.replies[&second].0 >= trio.told.replies[&first].0);
+        let later = trio.read(0, ReadLevel::Session);
+        assert!(trio.reply(later).is_some(), "that is over");
+    }
+}
+
+#[test]
 fn r3_a_read_is_answered_at_its_floor_or_above_and_says_where() {
     let mut trio = Trio::led(second(), true);
     trio.separate(0, 2);
