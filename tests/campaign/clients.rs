@@ -33,8 +33,8 @@ struct Rotation {
     keys: u64,
 }
 
-const APPENDS: Rotation = Rotation { operations: 300, keys: 6 };
-const REGISTERS: Rotation = Rotation { operations: 200, keys: 4 };
+const APPENDS: Rotation = Rotation { operations: 250, keys: 4 };
+const REGISTERS: Rotation = Rotation { operations: 180, keys: 3 };
 const COUNTERS: Rotation = Rotation { operations: 500, keys: 2 };
 const SETS: Rotation = Rotation { operations: 200, keys: 2 };
 const BANKS: Rotation = Rotation { operations: 200, keys: 2 };
@@ -114,10 +114,13 @@ pub fn run(shared: &Shared, seed: u64, number: u64) {
         memory: Memory::default(),
         connected: None,
         added: Vec::new(),
+        look_back: None,
     };
     while !shared.stop.load(Ordering::Relaxed) {
         client.act();
-        std::thread::sleep(Duration::from_millis(client.random.random_range(0..=THINK_MAX_MS)));
+        if client.look_back.is_none() {
+            std::thread::sleep(Duration::from_millis(client.random.random_range(0..=THINK_MAX_MS)));
+        }
     }
     shared.memory.lock().unwrap().add(client.memory);
 }
@@ -137,26 +140,37 @@ struct Client<'a> {
     connected: Option<Connected>,
     /// Members that this session added, with their sets.
     added: Vec<(u64, u64)>,
+    look_back: Option<(Kind, u64)>,
+}
+
+/// Kinds of keys.
+#[derive(Clone, Copy)]
+enum Kind {
+    List,
+    Register,
+    Counter,
+    Set,
+    Bank,
 }
 
 impl Client<'_> {
     fn act(&mut self) {
-        let done = match self.connected() {
-            Ok(()) => match self.random.random_range(0..100) {
-                0..45 => self.append(),
-                45..65 if self.number < REGISTER_CLIENTS => self.register(),
-                45..75 => self.counter(),
-                75..88 => self.set(),
-                _ => self.bank(),
-            },
-            Err(error) => Err(error),
-        };
+        let look_back = self.look_back.take();
+        let done = self.connected().and_then(|()| match (look_back, self.random.random_range(0..100)) {
+            (Some((kind, key)), _) => self.read(kind, key),
+            (_, 0..45) => self.append(),
+            (_, 45..65) if self.number < REGISTER_CLIENTS => self.register(),
+            (_, 45..75) => self.counter(),
+            (_, 75..88) => self.set(),
+            _ => self.bank(),
+        });
         let left = self.connected.as_mut().map_or(0, |c| {
             c.operations_left = c.operations_left.saturating_sub(1);
             c.operations_left
         });
         if done.is_err() || left == 0 {
             self.connected = None;
+            self.look_back = None;
             self.added.clear();
         }
         if done.is_err() {
@@ -186,8 +200,8 @@ impl Client<'_> {
         self.shared.next_value.fetch_add(1, Ordering::Relaxed)
     }
 
-    fn key(&self, rotation: &Rotation, kind: usize) -> u64 {
-        rotation.next(&self.shared.used[kind])
+    fn key(&self, rotation: &Rotation, kind: Kind) -> u64 {
+        rotation.next(&self.shared.used[kind as usize])
     }
 
     /// Sends commands together; remembers each with its outcome. An error: this session is over.
@@ -234,79 +248,113 @@ impl Client<'_> {
     }
 
     fn append(&mut self) -> io::Result<()> {
-        let (key, value) = (self.key(&APPENDS, 0), self.value());
+        let (key, value) = (self.key(&APPENDS, Kind::List), self.value());
         let (name, text) = (format!("list{key}"), value.to_string());
         let push: &[&[&str]] = &[&["RPUSH", &name, &text]];
         let read: &[&[&str]] = &[&["LRANGE", &name, "0", "-1"]];
         let push = Request { key, action: Append::Push(value), commands: push, read: false };
         let read = Request { key, action: Append::Read, commands: read, read: true };
         match self.random.random_range(0..10) {
-            0..5 => self.perform(&[push], |m| &mut m.appends),
-            5..8 => self.perform(&[read], |m| &mut m.appends),
-            _ => self.perform(&[push, read], |m| &mut m.appends),
+            0..6 => self.perform(&[push], |m| &mut m.appends)?,
+            6..8 => return self.read(Kind::List, key),
+            _ => self.perform(&[push, read], |m| &mut m.appends)?,
         }
-    }
-
-    fn register(&mut self) -> io::Result<()> {
-        let (key, value) = (self.key(&REGISTERS, 1), self.value());
-        let (name, text) = (format!("register{key}"), value.to_string());
-        let (action, command): (_, &[&str]) = match self.random.random_range(0..20) {
-            0..6 => (Register::Set(value), &["SET", &name, &text]),
-            6..8 => (Register::Exchange(value), &["GETSET", &name, &text]),
-            8..10 => (Register::SetIfAbsent(value), &["SET", &name, &text, "NX"]),
-            // Weak reads say less where there are deletions.
-            10..12 if key % 2 == 0 => (Register::Delete, &["DEL", &name]),
-            _ => (Register::Get, &["GET", &name]),
-        };
-        let read = action == Register::Get;
-        self.perform(&[Request { key, action, commands: &[command], read }], |m| &mut m.registers)
-    }
-
-    fn counter(&mut self) -> io::Result<()> {
-        let key = self.key(&COUNTERS, 2);
-        let name = format!("counter{key}");
-        let read = self.random.random_range(0..10) < 4;
-        let (action, command) = if read { (Counter::Read, "GET") } else { (Counter::Increment, "INCR") };
-        self.perform(&[Request { key, action, commands: &[&[command, &name]], read }], |m| &mut m.counters)
-    }
-
-    fn set(&mut self) -> io::Result<()> {
-        let (mut key, mut value) = (self.key(&SETS, 3), self.value());
-        let choice = self.random.random_range(0..10);
-        if choice >= 8
-            && let Some(own) = self.added.pop()
-        {
-            (key, value) = own;
-            let (name, text) = (format!("set{key}"), value.to_string());
-            let commands: &[&[&str]] = &[&["SREM", &name, &text]];
-            let request = Request { key, action: Set::Remove(value), commands, read: false };
-            return self.perform(&[request], |m| &mut m.sets);
-        }
-        let (name, text) = (format!("set{key}"), value.to_string());
-        if choice < 4 {
-            let commands: &[&[&str]] = &[&["SMEMBERS", &name]];
-            return self.perform(&[Request { key, action: Set::Read, commands, read: true }], |m| &mut m.sets);
-        }
-        let commands: &[&[&str]] = &[&["SADD", &name, &text]];
-        self.perform(&[Request { key, action: Set::Add(value), commands, read: false }], |m| &mut m.sets)?;
-        if key % 2 == 0 {
-            self.added.push((key, value));
-        }
+        self.perhaps_look_back(Kind::List, key);
         Ok(())
     }
 
+    fn register(&mut self) -> io::Result<()> {
+        let (key, value) = (self.key(&REGISTERS, Kind::Register), self.value());
+        let (name, text) = (format!("register{key}"), value.to_string());
+        let (action, command): (_, &[&str]) = match self.random.random_range(0..20) {
+            0..6 => (Register::Set(value), &["SET", &name, &text]),
+            6..9 => (Register::Exchange(value), &["GETSET", &name, &text]),
+            9..12 => (Register::SetIfAbsent(value), &["SET", &name, &text, "NX"]),
+            // Weak reads say less where there are deletions.
+            12..14 if key % 2 == 0 => (Register::Delete, &["DEL", &name]),
+            _ => return self.read(Kind::Register, key),
+        };
+        self.perform(&[Request { key, action, commands: &[command], read: false }], |m| &mut m.registers)?;
+        self.perhaps_look_back(Kind::Register, key);
+        Ok(())
+    }
+
+    fn counter(&mut self) -> io::Result<()> {
+        let key = self.key(&COUNTERS, Kind::Counter);
+        if self.random.random_range(0..10) < 3 {
+            return self.read(Kind::Counter, key);
+        }
+        let name = format!("counter{key}");
+        let commands: &[&[&str]] = &[&["INCR", &name]];
+        let request = Request { key, action: Counter::Increment, commands, read: false };
+        self.perform(&[request], |m| &mut m.counters)?;
+        self.perhaps_look_back(Kind::Counter, key);
+        Ok(())
+    }
+
+    fn set(&mut self) -> io::Result<()> {
+        let (mut key, mut value) = (self.key(&SETS, Kind::Set), self.value());
+        let choice = self.random.random_range(0..10);
+        let own = if choice >= 8 { self.added.pop() } else { None };
+        let action = if let Some(own) = own {
+            (key, value) = own;
+            Set::Remove(value)
+        } else if choice < 3 {
+            return self.read(Kind::Set, key);
+        } else {
+            Set::Add(value)
+        };
+        let (name, text) = (format!("set{key}"), value.to_string());
+        let commands: &[&[&str]] = &[&[if own.is_some() { "SREM" } else { "SADD" }, &name, &text]];
+        self.perform(&[Request { key, action, commands, read: false }], |m| &mut m.sets)?;
+        if own.is_none() && key % 2 == 0 {
+            self.added.push((key, value));
+        }
+        self.perhaps_look_back(Kind::Set, key);
+        Ok(())
+    }
+
+    /// Often the next thing, and without thinking, is to read what was written: then a stale answer shows.
+    fn perhaps_look_back(&mut self, kind: Kind, key: u64) {
+        self.look_back = self.random.random_bool(0.4).then_some((kind, key));
+    }
+
+    fn read(&mut self, kind: Kind, key: u64) -> io::Result<()> {
+        match kind {
+            Kind::List => {
+                let commands: &[&[&str]] = &[&["LRANGE", &format!("list{key}"), "0", "-1"]];
+                self.perform(&[Request { key, action: Append::Read, commands, read: true }], |m| &mut m.appends)
+            }
+            Kind::Register => {
+                let commands: &[&[&str]] = &[&["GET", &format!("register{key}")]];
+                self.perform(&[Request { key, action: Register::Get, commands, read: true }], |m| &mut m.registers)
+            }
+            Kind::Counter => {
+                let commands: &[&[&str]] = &[&["GET", &format!("counter{key}")]];
+                self.perform(&[Request { key, action: Counter::Read, commands, read: true }], |m| &mut m.counters)
+            }
+            Kind::Set => {
+                let commands: &[&[&str]] = &[&["SMEMBERS", &format!("set{key}")]];
+                self.perform(&[Request { key, action: Set::Read, commands, read: true }], |m| &mut m.sets)
+            }
+            Kind::Bank => {
+                let commands = bank_read(key);
+                let words: Vec<Vec<&str>> = commands.iter().map(|c| c.iter().map(String::as_str).collect()).collect();
+                let words: Vec<&[&str]> = words.iter().map(Vec::as_slice).collect();
+                // A transaction is an entry of the log, whatever the level.
+                let request = Request { key, action: Bank::Read, commands: &words, read: false };
+                self.perform(&[request], |m| &mut m.banks)
+            }
+        }
+    }
+
     fn bank(&mut self) -> io::Result<()> {
-        let (key, id) = (self.key(&BANKS, 4), self.value());
+        let (key, id) = (self.key(&BANKS, Kind::Bank), self.value());
+        if self.random.random_range(0..10) < 3 {
+            return self.read(Kind::Bank, key);
+        }
         let account = |number: usize| format!("{{bank{key}}}:{number}");
         let log = format!("{{bank{key}}}:log");
-        if self.random.random_range(0..10) < 3 {
-            let commands = bank_read(key);
-            let words: Vec<Vec<&str>> = commands.iter().map(|c| c.iter().map(String::as_str).collect()).collect();
-            let words: Vec<&[&str]> = words.iter().map(Vec::as_slice).collect();
-            // A transaction is an entry of the log, whatever the level.
-            let request = Request { key, action: Bank::Read, commands: &words, read: false };
-            return self.perform(&[request], |m| &mut m.banks);
-        }
         let from = self.random.random_range(0..ACCOUNTS);
         let to = (from + self.random.random_range(1..ACCOUNTS)) % ACCOUNTS;
         let amount: i64 = self.random.random_range(1..100);

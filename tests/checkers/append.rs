@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 
 use super::extents::{self, Extent};
-use super::history::{Level, Operation, Verdict, Violation, WRONG_FORM, last_read};
+use super::history::{Operation, Outcome, Reply, Verdict, Violation, WRONG_FORM, last_read};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Append {
@@ -22,14 +22,14 @@ pub fn check(history: &History) -> Verdict {
     let list = values(last)?;
     let writers = writers_in_order(history, last, &list)?;
     acknowledged_are_there(history, last, &list)?;
-    reads_are_prefixes(history, last, &list, &writers)?;
+    reads_are_prefixes(history, &list, &writers)?;
     let mut extents = Vec::new();
     for operation in history {
         if let Some(extent) = extent(operation, &writers)? {
             extents.push(Extent { operation, write: operation.action != Append::Read, extent });
         }
     }
-    extents::check(&extents).map_err(|found| Violation::of(found.rule, &[found.before, found.after]))
+    extents::check(&extents).map_err(|found| Violation::of(found.rule, &[&brief(found.before), &brief(found.after)]))
 }
 
 fn values(read: &Operation<Append>) -> Result<Vec<u64>, Violation> {
@@ -59,7 +59,7 @@ fn writers_in_order<'a>(
     let mut writers = Vec::with_capacity(list.len());
     for (place, value) in list.iter().enumerate() {
         let Some(writer) = by_value.get(value) else {
-            return Err(Violation::of("a value that nobody wrote", &[last]).and(value));
+            return Err(Violation::of("a value that nobody wrote", &[&brief(last)]).and(value));
         };
         if let Some(first) = places.insert(value, place) {
             let places = format!("{value} is at {first} and at {place}");
@@ -93,12 +93,7 @@ fn acknowledged_are_there(history: &History, last: &Operation<Append>, list: &[u
     Ok(())
 }
 
-fn reads_are_prefixes(
-    history: &History,
-    last: &Operation<Append>,
-    list: &[u64],
-    writers: &[&Operation<Append>],
-) -> Verdict {
+fn reads_are_prefixes(history: &History, list: &[u64], writers: &[&Operation<Append>]) -> Verdict {
     // The latest start among the first elements.
     let mut latest: Vec<usize> = Vec::with_capacity(writers.len());
     for (i, writer) in writers.iter().enumerate() {
@@ -120,13 +115,14 @@ fn reads_are_prefixes(
             return Err(Violation::of("a read shows what was written later", &[newest, &brief(read)]));
         }
     }
-    debug_assert!(last.level == Level::Strong);
     Ok(())
 }
 
 /// A read without its elements: they are many.
 fn brief(read: &Operation<Append>) -> Operation<Append> {
-    use super::history::{Outcome, Reply};
+    if read.action != Append::Read {
+        return read.clone();
+    }
     let count = read.reply().and_then(Reply::list).map_or(0, <[Reply]>::len);
     read.map(read.action, Outcome::Done(Reply::text(format!("{count} elements"))))
 }

@@ -8,6 +8,9 @@ use std::fmt::{self, Debug, Display};
 /// The end of what never ended.
 pub const NEVER: u64 = u64::MAX;
 
+/// Of an outcome that is shown to somebody.
+const OUTCOME_CHARS_MAX: usize = 200;
+
 /// What was answered.
 #[derive(Clone, PartialEq, Eq)]
 pub enum Reply {
@@ -128,7 +131,11 @@ impl<A: Debug> Display for Operation<A> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { session, start, end, level, action, outcome, .. } = self;
         let level = if *level == Level::Strong { String::new() } else { format!(" ({level:?})") };
-        write!(f, "[{start}..{end}] session {session}: {action:?}{level} -> {outcome:?}")
+        let mut outcome = format!("{outcome:?}");
+        if outcome.chars().count() > OUTCOME_CHARS_MAX {
+            outcome = outcome.chars().take(OUTCOME_CHARS_MAX).chain("...".chars()).collect();
+        }
+        write!(f, "[{start}..{end}] session {session}: {action:?}{level} -> {outcome}")
     }
 }
 
