@@ -15,7 +15,8 @@ use super::resp::{Answer, Connection};
 use crate::checkers::append::Append;
 use crate::checkers::bank::Bank;
 use crate::checkers::counter::Counter;
-use crate::checkers::history::{Level, Operation, Outcome};
+use crate::checkers::history::{Level, Operation, Outcome, Reply};
+use crate::checkers::queue::Queue;
 use crate::checkers::register::Register;
 use crate::checkers::set::Set;
 
@@ -34,9 +35,10 @@ struct Rotation {
 }
 
 const APPENDS: Rotation = Rotation { operations: 250, keys: 4 };
-const REGISTERS: Rotation = Rotation { operations: 180, keys: 3 };
+const REGISTERS: Rotation = Rotation { operations: 150, keys: 4 };
 const COUNTERS: Rotation = Rotation { operations: 500, keys: 2 };
 const SETS: Rotation = Rotation { operations: 200, keys: 2 };
+const QUEUES: Rotation = Rotation { operations: 300, keys: 2 };
 const BANKS: Rotation = Rotation { operations: 200, keys: 2 };
 
 impl Rotation {
@@ -58,6 +60,7 @@ pub struct Memory {
     pub counters: Record<Counter>,
     pub sets: Record<Set>,
     pub banks: Record<Bank>,
+    pub queues: Record<Queue>,
     /// Answers that nobody may get.
     pub complaints: Vec<String>,
 }
@@ -69,6 +72,7 @@ impl Memory {
         self.counters.extend(other.counters);
         self.sets.extend(other.sets);
         self.banks.extend(other.banks);
+        self.queues.extend(other.queues);
         self.complaints.extend(other.complaints);
     }
 }
@@ -83,7 +87,7 @@ pub struct Shared {
     pub memory: Mutex<Memory>,
     next_session: AtomicU64,
     next_value: AtomicU64,
-    used: [AtomicU64; 5],
+    used: [AtomicU64; 6],
 }
 
 impl Shared {
@@ -151,6 +155,7 @@ enum Kind {
     Counter,
     Set,
     Bank,
+    Queue,
 }
 
 impl Client<'_> {
@@ -158,10 +163,11 @@ impl Client<'_> {
         let look_back = self.look_back.take();
         let done = self.connected().and_then(|()| match (look_back, self.random.random_range(0..100)) {
             (Some((kind, key)), _) => self.read(kind, key),
-            (_, 0..45) => self.append(),
-            (_, 45..65) if self.number < REGISTER_CLIENTS => self.register(),
-            (_, 45..75) => self.counter(),
-            (_, 75..88) => self.set(),
+            (_, 0..40) => self.append(),
+            (_, 40..58) if self.number < REGISTER_CLIENTS => self.register(),
+            (_, 40..68) => self.counter(),
+            (_, 68..80) => self.set(),
+            (_, 80..88) => self.queue(),
             _ => self.bank(),
         });
         let left = self.connected.as_mut().map_or(0, |c| {
@@ -267,7 +273,8 @@ impl Client<'_> {
         let (key, value) = (self.key(&REGISTERS, Kind::Register), self.value());
         let (name, text) = (format!("register{key}"), value.to_string());
         let (action, command): (_, &[&str]) = match self.random.random_range(0..20) {
-            0..6 => (Register::Set(value), &["SET", &name, &text]),
+            0..2 => return self.set_two_registers(key, value),
+            2..6 => (Register::Set(value), &["SET", &name, &text]),
             6..9 => (Register::Exchange(value), &["GETSET", &name, &text]),
             9..12 => (Register::SetIfAbsent(value), &["SET", &name, &text, "NX"]),
             // Weak reads say less where there are deletions.
@@ -277,6 +284,45 @@ impl Client<'_> {
         self.perform(&[Request { key, action, commands: &[command], read: false }], |m| &mut m.registers)?;
         self.perhaps_look_back(Kind::Register, key);
         Ok(())
+    }
+
+    /// One command for keys that may be of two shards. What is told of it is true of each of them.
+    fn set_two_registers(&mut self, key: u64, value: u64) -> io::Result<()> {
+        let (other_key, other_value) = (key ^ 1, self.value());
+        let names = [key, other_key].map(|key| format!("register{key}"));
+        let texts = [value, other_value].map(|value| value.to_string());
+        let commands: &[&[&str]] = &[&["MSET", &names[0], &texts[0], &names[1], &texts[1]]];
+        let request = Request { key, action: Register::Set(value), commands, read: false };
+        let done = self.perform(&[request], |m| &mut m.registers);
+        if let Some((_, first)) = self.memory.registers.last_mut().filter(|(_, o)| o.action == Register::Set(value)) {
+            // An error is that of a part; the other one may have been done.
+            if first.is_refused() {
+                first.outcome = Outcome::Unknown;
+            }
+            let second = first.map(Register::Set(other_value), first.outcome.clone());
+            self.memory.registers.push((other_key, second));
+        }
+        done
+    }
+
+    fn queue(&mut self) -> io::Result<()> {
+        let (key, value) = (self.key(&QUEUES, Kind::Queue), self.value());
+        let (name, text) = (format!("queue{key}"), value.to_string());
+        let (action, command): (_, &[&str]) = match self.random.random_range(0..10) {
+            0..5 => (Queue::Push(value), &["RPUSH", &name, &text]),
+            5..8 => (Queue::Take, &["BLPOP", &name, "0.3"]),
+            _ => (Queue::Take, &["LPOP", &name]),
+        };
+        let done = self.perform(&[Request { key, action, commands: &[command], read: false }], |m| &mut m.queues);
+        // BLPOP tells the key too.
+        if let Some((_, Operation { outcome: Outcome::Done(reply), .. })) = self.memory.queues.last_mut()
+            && let Some([_, taken]) = reply.list()
+            && action == Queue::Take
+        {
+            *reply = taken.clone();
+        }
+        self.perhaps_look_back(Kind::Queue, key);
+        done
     }
 
     fn counter(&mut self) -> io::Result<()> {
@@ -337,6 +383,10 @@ impl Client<'_> {
                 let commands: &[&[&str]] = &[&["SMEMBERS", &format!("set{key}")]];
                 self.perform(&[Request { key, action: Set::Read, commands, read: true }], |m| &mut m.sets)
             }
+            Kind::Queue => {
+                let commands: &[&[&str]] = &[&["LRANGE", &format!("queue{key}"), "0", "-1"]];
+                self.perform(&[Request { key, action: Queue::Read, commands, read: true }], |m| &mut m.queues)
+            }
             Kind::Bank => {
                 let commands = bank_read(key);
                 let words: Vec<Vec<&str>> = commands.iter().map(|c| c.iter().map(String::as_str).collect()).collect();
@@ -379,7 +429,7 @@ impl Client<'_> {
         let watched = connected.connection.ask(&["WATCH", account])?;
         let balance = connected.connection.ask(&["GET", account])?;
         match (watched, balance) {
-            (Answer::Reply(_), Answer::Reply(crate::checkers::history::Reply::Nil)) => Ok(0),
+            (Answer::Reply(_), Answer::Reply(Reply::Nil)) => Ok(0),
             (Answer::Reply(_), Answer::Reply(reply)) => reply.number().ok_or(io::ErrorKind::InvalidData.into()),
             _ => Err(io::ErrorKind::TimedOut.into()),
         }

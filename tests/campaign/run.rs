@@ -17,6 +17,7 @@ use crate::checkers::append::{self, Append};
 use crate::checkers::bank::{self, Bank};
 use crate::checkers::counter::{self, Counter};
 use crate::checkers::history::{Operation, Outcome, Verdict};
+use crate::checkers::queue::{self, Queue};
 use crate::checkers::register::{self, Register};
 use crate::checkers::set::{self, Set};
 
@@ -204,6 +205,9 @@ fn look(address: &str, memory: &mut Memory, began: Instant) -> Result<(), String
     look_at(&mut memory.registers, Register::Get, connection, began, |k| words(&["GET", &format!("register{k}")]))?;
     look_at(&mut memory.counters, Counter::Read, connection, began, |k| words(&["GET", &format!("counter{k}")]))?;
     look_at(&mut memory.sets, Set::Read, connection, began, |k| words(&["SMEMBERS", &format!("set{k}")]))?;
+    look_at(&mut memory.queues, Queue::Read, connection, began, |k| {
+        words(&["LRANGE", &format!("queue{k}"), "0", "-1"])
+    })?;
     look_at(&mut memory.banks, Bank::Read, connection, began, bank_read)
 }
 
@@ -236,6 +240,7 @@ fn judge(memory: &Memory, report: &mut Report) {
     judge_kind("register", &memory.registers, register::check, report);
     judge_kind("counter", &memory.counters, counter::check, report);
     judge_kind("set", &memory.sets, set::check, report);
+    judge_kind("queue", &memory.queues, queue::check, report);
     judge_kind("bank", &memory.banks, |history| bank::check(history, ACCOUNTS), report);
 }
 
@@ -263,6 +268,7 @@ fn count(memory: &Memory, report: &mut Report) {
     count_kind(&memory.registers, |a| a != Register::Get, report, &mut acknowledged);
     count_kind(&memory.counters, |a| a != Counter::Read, report, &mut acknowledged);
     count_kind(&memory.sets, |a| a != Set::Read, report, &mut acknowledged);
+    count_kind(&memory.queues, |a| a != Queue::Read, report, &mut acknowledged);
     count_kind(&memory.banks, |a| a != Bank::Read, report, &mut acknowledged);
     acknowledged.sort_unstable();
     let gap = acknowledged.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap_or(0);
