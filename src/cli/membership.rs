@@ -66,6 +66,29 @@ impl MemberInTransit {
     }
 }
 
+/// A replica that stopped for good, while its node goes on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct StoppedReplica {
+    shard: ShardName,
+    node: NodeName,
+    reason: String,
+}
+
+impl StoppedReplica {
+    /// All of a shard that told.
+    pub fn of(record: &ShardRecord, told: &[(&NodeName, &ReplicaReport)]) -> Vec<Self> {
+        let stopped = told.iter().filter_map(|(node, replica)| Some((*node, replica.failed.as_ref()?)));
+        stopped
+            .map(|(node, reason)| Self { shard: record.name.clone(), node: node.clone(), reason: reason.clone() })
+            .collect()
+    }
+
+    /// For people.
+    pub fn text(&self) -> String {
+        format!("shard {}: the replica on {} stopped: {}", self.shard, self.node, self.reason)
+    }
+}
+
 /// Whether no replica is left that could have the shard's data: every one came after the shard was formed, told about
 /// itself, and has nothing.
 pub fn is_lost(record: &ShardRecord, told: &[(&NodeName, &ReplicaReport)]) -> bool {

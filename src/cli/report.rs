@@ -9,7 +9,7 @@ use std::fmt::Write;
 use serde::Serialize;
 
 use super::gather::Gathered;
-use super::membership::{MemberInTransit, is_lost};
+use super::membership::{MemberInTransit, StoppedReplica, is_lost};
 use crate::protocol::control::{NodeReport, ReplicaReport, TypeReport};
 use crate::protocol::frame::Role;
 use crate::topology::{
@@ -33,6 +33,8 @@ pub struct StatusReport {
     pub catalog: Option<ShardStatus>,
     /// Replicas that become voters, and voters that leave.
     pub changes: Vec<MemberInTransit>,
+    /// Replicas that stopped for good.
+    stopped: Vec<StoppedReplica>,
 }
 
 /// A node.
@@ -112,6 +114,9 @@ impl StatusReport {
             changes: catalog.map_or_else(Vec::new, |c| {
                 c.shards.iter().flat_map(|s| MemberInTransit::of(s, &told(gathered, s))).collect()
             }),
+            stopped: catalog.map_or_else(Vec::new, |c| {
+                c.shards.iter().flat_map(|s| StoppedReplica::of(s, &told(gathered, s))).collect()
+            }),
         }
     }
 
@@ -143,7 +148,8 @@ impl StatusReport {
         }
         let lost = self.catalog.iter().chain(&self.shards).filter(|shard| shard.lost);
         let lost = lost.map(|shard| format!("shard {} is lost: no disk is left that had its data", shard.name));
-        let remarks: Vec<_> = lost.chain(self.changes.iter().map(MemberInTransit::text)).collect();
+        let stopped = self.stopped.iter().map(StoppedReplica::text);
+        let remarks: Vec<_> = lost.chain(stopped).chain(self.changes.iter().map(MemberInTransit::text)).collect();
         if !remarks.is_empty() {
             line(String::new());
             remarks.into_iter().for_each(line);
@@ -451,6 +457,18 @@ a        16384  100   1000   n2      5     n1 leader (11), n2 leader (1), n3 dow
         assert!(!lost(&catalog, 1) && lost(&catalog, 0));
         let answers = vec![told(&catalog, "n1", Role::Learner, 0, 0, 0), dead("n2"), dead("n3")];
         assert!(!StatusReport::of(&Gathered { catalog: Some(catalog), answers }).shards[0].lost, "n2 may have it");
+    }
+
+    #[test]
+    fn a_replica_that_stopped_says_why() {
+        let mut gathered = gathered();
+        let report = gathered.answers[1].report.as_mut().unwrap();
+        report.replicas[0].failed = Some("index 9: an entry cannot be understood".to_owned());
+        let text = StatusReport::of(&gathered).table();
+        assert!(
+            text.ends_with("\nshard a: the replica on n2 stopped: index 9: an entry cannot be understood\n"),
+            "{text}"
+        );
     }
 
     #[test]

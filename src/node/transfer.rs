@@ -287,3 +287,74 @@ async fn next_frame(stream: &TcpStream, unread: &mut Vec<u8>) -> io::Result<(Kin
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::net::Entropy;
+    use crate::node::home::Home;
+    use crate::storage::SimulatedDisk;
+    use crate::topology::{Catalog, ClusterId, LogIndex, ShardsConfig, Term};
+
+    const ID: ReplicaId = ReplicaId(9);
+
+    fn home(disk: &SimulatedDisk) -> Home {
+        Home::open(&disk.disk(), Path::new("/data"), &NodeName::new("n1"), &Entropy::seeded(1)).unwrap().0
+    }
+
+    /// Keeps these pieces, the last of which is the sum of the others.
+    fn keep(home: &Home, pieces: Vec<Vec<u8>>) -> Result<u64, NotKept> {
+        let (sender, receiver) = mpsc::channel(pieces.len().max(1));
+        pieces.into_iter().for_each(|piece| sender.try_send(piece).unwrap());
+        drop(sender);
+        let point = SnapshotPoint { index: LogIndex(9), term: Term(6), ..SnapshotPoint::default() };
+        keep_pieces(&home.snapshots(), ShardId::CATALOG, ID, &point, receiver).map(|(_, bytes)| bytes)
+    }
+
+    fn catalog_in_pieces() -> Vec<Vec<u8>> {
+        let file = "version = 1\n[[node]]\nname = 'n1'\naddr = 'h:1'\n[[shard]]\nname = 'a'\nnodes = ['n1']\n";
+        let config = ShardsConfig::parse(file, "test").unwrap();
+        let catalog = Catalog::found(ClusterId(7), 1, &config, &std::collections::BTreeMap::new());
+        let mut pieces: Vec<_> = Machine::Catalog(Arc::new(catalog)).freeze().unwrap().pieces().collect();
+        let mut sum = PieceSum::default();
+        pieces.iter().for_each(|piece| sum.add(piece));
+        pieces.extend([Vec::new(), sum.encode().to_vec()]);
+        pieces
+    }
+
+    fn snapshots_on(disk: &SimulatedDisk) -> Vec<String> {
+        disk.disk().list_dir(Path::new("/data/snapshots")).unwrap().unwrap()
+    }
+
+    #[test]
+    fn a_state_that_was_damaged_or_cut_on_its_way_leaves_nothing() {
+        let disk = SimulatedDisk::new(1);
+        let home = home(&disk);
+        let whole = catalog_in_pieces();
+        // A digit of the seed: a good catalog all the same, and another one.
+        let mut damaged = whole.clone();
+        let place = String::from_utf8_lossy(&damaged[0]).find("\"seed\":1").unwrap() + 7;
+        damaged[0][place] ^= 2;
+        let error = keep(&home, damaged).unwrap_err().to_string();
+        assert!(error.contains("damaged on its way"), "{error}");
+        for count in 0..whole.len() {
+            assert!(matches!(keep(&home, whole[..count].to_vec()), Err(NotKept::Stream(_))), "{count}");
+        }
+        assert_eq!(snapshots_on(&disk), [""; 0]);
+        keep(&home, whole).unwrap();
+        assert_eq!(snapshots_on(&disk).len(), 1);
+    }
+
+    #[test]
+    fn a_disk_that_cannot_keep_a_state_is_told_from_a_bad_stream() {
+        let disk = SimulatedDisk::new(1);
+        let home = home(&disk);
+        disk.fail_sync(1);
+        let Err(NotKept::Disk(error)) = keep(&home, catalog_in_pieces()) else { panic!("the sync failed") };
+        assert!(error.to_string().contains(".snapshot.tmp: cannot sync at byte 0"), "{error}");
+        assert_eq!(snapshots_on(&disk), [""; 0]);
+    }
+}

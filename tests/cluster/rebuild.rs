@@ -48,6 +48,12 @@ fn nodes_that_lose_their_disks_one_after_the_other_get_all_data_back_while_write
         }
     });
     check_all(&cluster, &written);
+    // A disk that is lost again while it is being filled, whatever had come to it by then.
+    for _ in 0..3 {
+        wipe(&mut cluster, "n2");
+        cluster.start_node("n2");
+    }
+    await_rebuilt(&cluster, "n2", &["a", "b"]);
     // A rebuilt node is a node like any other: it restarts, and the others may go.
     for node in ["n1", "n3"] {
         let before = identity(&cluster, node);
