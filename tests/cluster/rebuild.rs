@@ -72,6 +72,32 @@ fn nodes_that_lose_their_disks_one_after_the_other_get_all_data_back_while_write
 }
 
 #[test]
+fn leaders_that_die_at_any_step_of_a_rebuild_do_not_stop_it() {
+    let mut cluster = Cluster::start(3, &[ALL, &[2, 3, 1]], &["--snapshot-entries", "50"]);
+    let mut connection = cluster.connect();
+    for round in 0..6_u64 {
+        for number in 0..100 {
+            let outcome = redis::cmd("SET").arg(number).arg(round).query::<String>(&mut connection);
+            assert!(outcome.is_ok() || outcome.as_ref().is_err_and(|e| e.code() == Some("TIMEOUT")), "{outcome:?}");
+        }
+        wipe(&mut cluster, "n3");
+        cluster.start_node("n3");
+        // Somewhere between its being let in and its vote.
+        std::thread::sleep(std::time::Duration::from_millis(round * 70));
+        for node in ["n1", "n2"] {
+            cluster.nodes.get_mut(node).unwrap().kill();
+            cluster.start_node(node);
+        }
+        await_rebuilt(&cluster, "n3", &["a", "b"]);
+    }
+    cluster.await_health();
+    redis::cmd("CLIENT").arg("READS").arg("strong").query::<String>(&mut connection).unwrap();
+    let found: Vec<Option<u64>> = redis::cmd("MGET").arg((0..100).collect::<Vec<_>>()).query(&mut connection).unwrap();
+    assert!(found.iter().all(|value| *value == Some(5)), "{found:?}");
+    cluster.end();
+}
+
+#[test]
 fn a_node_without_a_log_does_not_help_anybody_to_a_majority() {
     let mut cluster = Cluster::start(3, &[ALL], &[]);
     let mut connection = cluster.connect();
