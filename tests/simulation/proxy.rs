@@ -95,11 +95,14 @@ impl World {
             request_deadline: std::time::Duration::from_micros(self.deadline_us),
             ..WorkerLimits::default()
         };
+        // Strong reads go to followers where one is near and the leader is not.
+        let near = self.random.below(2 * self.catalog.nodes.len());
+        let zone = self.catalog.nodes.keys().nth(near).map(ToString::to_string);
         let settings = Settings {
             limits,
             request_limits: Limits::default(),
             health: HealthTimes::default(),
-            zone: None,
+            zone,
             name: format!("p{proxy}"),
             workers: 1,
             seed: self.random.next(),

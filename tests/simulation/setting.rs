@@ -57,7 +57,7 @@ fn catalog(nodes: usize, shards: usize, replicas: usize) -> Arc<Catalog> {
     let names: Vec<String> = (1..=nodes).map(|n| format!("n{n}")).collect();
     let mut text = "version = 1\n".to_owned();
     for name in &names {
-        text += &format!("[[node]]\nname = \"{name}\"\naddr = \"{name}:7000\"\n");
+        text += &format!("[[node]]\nname = \"{name}\"\naddr = \"{name}:7000\"\nzone = \"{name}\"\n");
     }
     for shard in 0..shards {
         let homes: Vec<&String> = (0..replicas).map(|i| &names[(shard + i) % nodes]).collect();
