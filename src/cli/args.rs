@@ -166,8 +166,8 @@ pub struct ProxyArgs {
     /// The zone whose replicas are read first
     #[arg(long, env = "PONTOON_ZONE")]
     pub zone: Option<String>,
-    /// How long a request may wait for a leader, in milliseconds
-    #[arg(long, env = "PONTOON_DEADLINE_MS", default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(1..))]
+    /// How long a request may wait for its answer, in milliseconds: writes are asked for again until then
+    #[arg(long, env = "PONTOON_DEADLINE_MS", default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(1..=30_000))]
     pub deadline_ms: u64,
     /// A node that says nothing for so many milliseconds is given up
     #[arg(long, env = "PONTOON_SILENCE_MS", default_value_t = 1_000, value_parser = clap::value_parser!(u64).range(1..))]

@@ -331,7 +331,10 @@ impl RoutingTable {
         for heard in &status.replicas {
             let Some(&index) = self.by_id.get(&heard.shard) else { continue };
             let shard = &mut self.shards[index.at()];
-            shard.log_time = shard.log_time.max(heard.log_time);
+            // A follower may not have heard of an entry for hours.
+            if heard.role == Role::Leader {
+                shard.log_time = shard.log_time.max(heard.log_time);
+            }
             changed |= shard.merge_leader(heard);
             changed |= shard.merge_replica(node, heard);
         }

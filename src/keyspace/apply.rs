@@ -8,11 +8,13 @@
 use super::call::{CommandResult, NOT_OF_A_SHARD, ReadCall, WriteCall};
 use super::entry::Entry;
 use super::error::EntryError;
+use super::named::record_slot;
 use super::random::Random;
 use super::store::Keyspace;
 use super::{bits, blocking, hashes, keys, lists, sets, sorted_sets, strings, transaction};
 use crate::protocol::command::{CommandId, CommandSpec, Group, resolve};
 use crate::protocol::errors;
+use crate::protocol::identity::Identity;
 use crate::protocol::reply::ReplyWriter;
 use crate::protocol::request::{Args, Span, parse_array};
 use crate::protocol::verification::MarkId;
@@ -23,6 +25,8 @@ use crate::topology::{LogTime, Slot, WriteId};
 pub enum Applied {
     /// It was executed; the reply was appended, be it an error.
     Reply,
+    /// It was executed before; the reply that it got then was appended.
+    Repeated,
     /// A key's slot is not owned here: nothing changed, nothing was appended.
     NotOwner(Slot),
     /// It was no client's request.
@@ -31,7 +35,7 @@ pub enum Applied {
     Mark(MarkId),
     /// A blocking command that found nothing: its answer comes with a later entry, under this name.
     Waits(WriteId),
-    /// A blocking command that is so old that nobody knows what became of it.
+    /// It is so old that nobody knows what became of it, or its sender said that it is answered: nothing changed.
     Forgotten,
     /// A blocking command whose client was taken for gone: it got nothing.
     Cancelled,
@@ -84,11 +88,18 @@ impl Keyspace {
                 self.sweep(slot, keys_max);
                 Ok(Applied::Nothing)
             }
-            Entry::Write { seed, resp3, request, .. } => self.apply_request(request, spans, seed, resp3, out),
+            Entry::Write { seed, resp3, identity, request, .. } => {
+                self.apply_request(identity, request, spans, seed, resp3, out)
+            }
+            Entry::Split { seed, resp3, identity, body, .. } => {
+                self.apply_split(identity, body, spans, seed, resp3, out)
+            }
             Entry::Block { seed, resp3, identity, request, .. } => {
                 self.apply_block(identity, seed, resp3, request, spans, out)
             }
-            Entry::Exec { seed, resp3, body, .. } => self.apply_transaction(body, spans, seed, resp3, out),
+            Entry::Exec { seed, resp3, identity, body, .. } => {
+                self.apply_transaction(identity, body, spans, seed, resp3, out)
+            }
             Entry::Cancel { how, resp3, slot, identity, .. } => Ok(self.apply_cancel(identity, how, resp3, slot)),
         }
     }
@@ -109,12 +120,13 @@ impl Keyspace {
         if spec.key_positions(args).any(|position| self.is_unsettled(args.get(position), now_ms)) {
             return Read::Unsettled;
         }
-        self.answer(spec, args, now_ms, ReplyWriter::new(out, at.resp3));
+        self.answer(spec, args, now_ms, None, ReplyWriter::new(out, at.resp3));
         Read::Answered
     }
 
     fn apply_request(
         &mut self,
+        identity: Option<Identity>,
         request: &[u8],
         spans: &mut Vec<Span>,
         seed: u64,
@@ -122,7 +134,9 @@ impl Keyspace {
         out: &mut Vec<u8>,
     ) -> Result<Applied, EntryError> {
         parse_array(request, spans).map_err(|_| EntryError::Malformed("not one RESP array"))?;
-        Ok(self.apply_parsed(Args::new(request, spans), seed, resp3, out))
+        let args = Args::new(request, spans);
+        let slot = identity.and_then(|_| record_slot(args));
+        Ok(self.once(identity, slot, out, |keyspace, out| keyspace.apply_parsed(args, seed, resp3, out)))
     }
 
     /// Applies one request, alone or one of a transaction.
@@ -140,7 +154,7 @@ impl Keyspace {
         }
         if !spec.is_write() {
             // A read in the log sees exactly its position: its clock is log time.
-            self.answer(spec, args, self.log_time.get(), reply);
+            self.answer(spec, args, self.log_time.get(), Some(seed), reply);
             return Applied::Reply;
         }
         let keys = || spec.key_positions(args).map(|position| args.get(position));
@@ -164,8 +178,8 @@ impl Keyspace {
         of_keys.chain(of_cursor).find(|&slot| !self.has(slot))
     }
 
-    fn answer(&self, spec: &CommandSpec, args: Args<'_>, now_ms: u64, reply: ReplyWriter<'_>) {
-        let mut call = ReadCall { keyspace: self, args, reply, now_ms };
+    fn answer(&self, spec: &CommandSpec, args: Args<'_>, now_ms: u64, logged: Option<u64>, reply: ReplyWriter<'_>) {
+        let mut call = ReadCall { keyspace: self, args, reply, now_ms, logged };
         if let Err(error) = execute_read(spec, &mut call) {
             error.write(&mut call.reply);
         }

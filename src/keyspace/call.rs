@@ -149,6 +149,8 @@ pub struct ReadCall<'a> {
     pub reply: ReplyWriter<'a>,
     /// The time that the command lives in: log time, or later where no answer depends on the difference.
     pub now_ms: u64,
+    /// The randomness of the entry, for a read in the log: its reply is remembered, so all replicas must give the same.
+    pub logged: Option<u64>,
 }
 
 impl<'a> ReadCall<'a> {
@@ -174,9 +176,9 @@ impl<'a> ReadCall<'a> {
         self.find(key).map(collection_of).transpose()
     }
 
-    /// Random choices that no two replicas need to make alike.
+    /// Random choices: of the entry, or such that no two replicas need to make alike.
     pub fn random(&self) -> Random {
-        Random::new(self.keyspace.draw())
+        Random::new(self.logged.unwrap_or_else(|| self.keyspace.draw()))
     }
 }
 

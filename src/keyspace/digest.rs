@@ -5,6 +5,7 @@
 
 use xxhash_rust::xxh3::{Xxh3, xxh3_64_with_seed};
 
+use super::blocking::BlockedPieces;
 use super::record::Record;
 use super::slot_data::SlotData;
 use super::snapshot::Frozen;
@@ -60,6 +61,7 @@ impl Frozen {
             keys: usage.keys,
             bytes: usage.bytes,
             expiring: usage.expires,
+            remembered: digest_of_blocked(self.blocked()),
             slots: owned().map(|(slot, data)| SlotDigest { slot, digest: digest_of_slot(data) }).collect(),
         }
     }
@@ -77,6 +79,15 @@ impl Frozen {
             next: (next < data.records().len() as u64).then_some(next),
         })
     }
+}
+
+fn digest_of_blocked(mut pieces: BlockedPieces) -> u64 {
+    let (mut hash, mut piece) = (Xxh3::new(), Vec::new());
+    while pieces.write(PIECE_BYTES, &mut piece) {
+        hash.update(&piece);
+        piece.clear();
+    }
+    hash.digest()
 }
 
 fn digest_of_key(record: &Record) -> KeyDigest {

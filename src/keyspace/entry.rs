@@ -2,9 +2,13 @@
 //!
 //! | kind | payload |
 //! | --- | --- |
-//! | 1 write | `u64 seed`, `u8 flags` (1: RESP3), the request as one RESP array |
+//! | 1 write | `u64 seed`, `u8 flags` (1: RESP3, 2: with an identity), identity, the request as one RESP array |
 //! | 2 tick | |
 //! | 3 sweep | `u16 slot`, `u32 keys at most` |
+//! | 4 exec | as 1, a [transaction](crate::protocol::transaction) instead of the request |
+//! | 5 split | as 1, always with an identity, a [split command](crate::protocol::split) instead of the request |
+//! | 8 block | as 1, always with an identity |
+//! | 9 cancel | `u8 how`, `u8 flags`, `u16 slot`, identity |
 //! | 16 mark | `u64 id` |
 //!
 //! Entries outlive the program that wrote them: a version or kind that is not known is an error that stops the
@@ -22,10 +26,12 @@ const KIND_WRITE: u8 = 1;
 const KIND_TICK: u8 = 2;
 const KIND_SWEEP: u8 = 3;
 const KIND_EXEC: u8 = 4;
+const KIND_SPLIT: u8 = 5;
 const KIND_MARK: u8 = 16;
 const KIND_BLOCK: u8 = 8;
 const KIND_CANCEL: u8 = 9;
 const FLAG_RESP3: u8 = 1;
+const FLAG_IDENTITY: u8 = 2;
 
 /// One entry of a data shard's log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,8 +44,23 @@ pub enum Entry<'a> {
         seed: u64,
         /// Whether the client speaks RESP3.
         resp3: bool,
+        /// The request's name, under which it is executed once; none where its sender does not ask again.
+        identity: Option<Identity>,
         /// The request as one RESP array.
         request: &'a [u8],
+    },
+    /// A client's request over several slots: a write for each.
+    Split {
+        /// The leader's proposal for log time.
+        time: LogTime,
+        /// The randomness that the requests may use.
+        seed: u64,
+        /// Whether the client speaks RESP3.
+        resp3: bool,
+        /// The name of the part with ordinal zero; the others follow from it.
+        identity: Identity,
+        /// The parts, as a [split command](crate::protocol::split).
+        body: &'a [u8],
     },
     /// A client's transaction: all or nothing.
     Exec {
@@ -49,6 +70,8 @@ pub enum Entry<'a> {
         seed: u64,
         /// Whether the client speaks RESP3.
         resp3: bool,
+        /// The transaction's name, under which it is executed once; none where its sender does not ask again.
+        identity: Option<Identity>,
         /// What is watched and the requests, as a [transaction](crate::protocol::transaction).
         body: &'a [u8],
     },
@@ -107,6 +130,7 @@ impl<'a> Entry<'a> {
         match self {
             Self::Write { time, .. }
             | Self::Exec { time, .. }
+            | Self::Split { time, .. }
             | Self::Tick { time }
             | Self::Sweep { time, .. }
             | Self::Block { time, .. }
@@ -120,6 +144,7 @@ impl<'a> Entry<'a> {
         let kind = match self {
             Self::Write { .. } => KIND_WRITE,
             Self::Exec { .. } => KIND_EXEC,
+            Self::Split { .. } => KIND_SPLIT,
             Self::Tick { .. } => KIND_TICK,
             Self::Sweep { .. } => KIND_SWEEP,
             Self::Mark { .. } => KIND_MARK,
@@ -129,10 +154,13 @@ impl<'a> Entry<'a> {
         out.extend_from_slice(&[ENTRY_FORMAT_VERSION, kind]);
         out.extend_from_slice(&self.time().get().to_le_bytes());
         match self {
-            Self::Write { seed, resp3, request: bytes, .. } | Self::Exec { seed, resp3, body: bytes, .. } => {
-                out.extend_from_slice(&seed.to_le_bytes());
-                out.push(if *resp3 { FLAG_RESP3 } else { 0 });
-                out.extend_from_slice(bytes);
+            Self::Write { seed, resp3, identity, request: bytes, .. }
+            | Self::Exec { seed, resp3, identity, body: bytes, .. } => {
+                put_named(out, *seed, *resp3, identity.as_ref(), bytes);
+            }
+            Self::Split { seed, resp3, identity, body: bytes, .. }
+            | Self::Block { seed, resp3, identity, request: bytes, .. } => {
+                put_named(out, *seed, *resp3, Some(identity), bytes);
             }
             Self::Tick { .. } => {}
             Self::Sweep { slot, keys_max, .. } => {
@@ -140,12 +168,6 @@ impl<'a> Entry<'a> {
                 out.extend_from_slice(&keys_max.to_le_bytes());
             }
             Self::Mark { id, .. } => out.extend_from_slice(&id.0.to_le_bytes()),
-            Self::Block { seed, resp3, identity, request, .. } => {
-                out.extend_from_slice(&seed.to_le_bytes());
-                out.push(if *resp3 { FLAG_RESP3 } else { 0 });
-                identity.encode(out);
-                out.extend_from_slice(request);
-            }
             Self::Cancel { how, resp3, slot, identity, .. } => {
                 out.extend_from_slice(&[*how as u8, if *resp3 { FLAG_RESP3 } else { 0 }]);
                 out.extend_from_slice(&slot.number().to_le_bytes());
@@ -163,13 +185,20 @@ impl<'a> Entry<'a> {
         let (time, rest) = take(rest)?;
         let time = LogTime(u64::from_le_bytes(time));
         match *kind {
-            KIND_WRITE | KIND_EXEC => {
+            KIND_WRITE | KIND_EXEC | KIND_SPLIT | KIND_BLOCK => {
                 let (seed, rest) = take(rest)?;
-                let (resp3, bytes) = take_resp3(rest)?;
-                let seed = u64::from_le_bytes(seed);
+                let ([flags], rest) = take(rest)?;
+                if flags & !(FLAG_RESP3 | FLAG_IDENTITY) != 0 {
+                    return Err(EntryError::Malformed("unknown flags"));
+                }
+                let (identity, bytes) = take_identity(rest, flags)?;
+                let (seed, resp3) = (u64::from_le_bytes(seed), flags & FLAG_RESP3 != 0);
+                let named = identity.ok_or(EntryError::Malformed("a write that needs a name and has none"));
                 Ok(match *kind {
-                    KIND_EXEC => Self::Exec { time, seed, resp3, body: bytes },
-                    _ => Self::Write { time, seed, resp3, request: bytes },
+                    KIND_EXEC => Self::Exec { time, seed, resp3, identity, body: bytes },
+                    KIND_SPLIT => Self::Split { time, seed, resp3, identity: named?, body: bytes },
+                    KIND_BLOCK => Self::Block { time, seed, resp3, identity: named?, request: bytes },
+                    _ => Self::Write { time, seed, resp3, identity, request: bytes },
                 })
             }
             KIND_TICK => end(rest, Self::Tick { time }),
@@ -183,13 +212,6 @@ impl<'a> Entry<'a> {
                 let (id, rest) = take(rest)?;
                 end(rest, Self::Mark { time, id: MarkId(u64::from_le_bytes(id)) })
             }
-            KIND_BLOCK => {
-                let (seed, rest) = take(rest)?;
-                let (resp3, rest) = take_resp3(rest)?;
-                let (identity, request) = take::<IDENTITY_BYTES>(rest)?;
-                let identity = Identity::decode(&identity);
-                Ok(Self::Block { time, seed: u64::from_le_bytes(seed), resp3, identity, request })
-            }
             KIND_CANCEL => {
                 let ([how], rest) = take(rest)?;
                 let how = CancelHow::from_byte(how).ok_or(EntryError::Malformed("no such reason to cancel"))?;
@@ -202,6 +224,22 @@ impl<'a> Entry<'a> {
             kind => Err(EntryError::Kind(kind)),
         }
     }
+}
+
+fn put_named(out: &mut Vec<u8>, seed: u64, resp3: bool, identity: Option<&Identity>, bytes: &[u8]) {
+    let resp3 = if resp3 { FLAG_RESP3 } else { 0 };
+    out.extend_from_slice(&seed.to_le_bytes());
+    out.push(resp3 | if identity.is_some() { FLAG_IDENTITY } else { 0 });
+    identity.into_iter().for_each(|identity| identity.encode(out));
+    out.extend_from_slice(bytes);
+}
+
+fn take_identity(bytes: &[u8], flags: u8) -> Result<(Option<Identity>, &[u8]), EntryError> {
+    if flags & FLAG_IDENTITY == 0 {
+        return Ok((None, bytes));
+    }
+    let (identity, rest) = take::<IDENTITY_BYTES>(bytes)?;
+    Ok((Some(Identity::decode(&identity)), rest))
 }
 
 fn take_resp3(bytes: &[u8]) -> Result<(bool, &[u8]), EntryError> {
@@ -223,14 +261,17 @@ mod tests {
     use super::*;
     use crate::topology::{SessionId, WriteId};
 
-    fn examples() -> [Entry<'static>; 8] {
+    fn examples() -> [Entry<'static>; 11] {
         let id = WriteId { session: SessionId(77), sequence: 3 };
         let identity = Identity { id, low: 2, born: LogTime(5) };
         let (time, slot) = (LogTime(0x0102_0304), Slot::of_key(b"k"));
         [
-            Entry::Write { time, seed: 9, resp3: true, request: b"*1\r\n$4\r\nINCR\r\n" },
-            Entry::Write { time, seed: u64::MAX, resp3: false, request: b"" },
-            Entry::Exec { time, seed: 1, resp3: true, body: b"\0\0\0\0*1\r\n$4\r\nINCR\r\n" },
+            Entry::Write { time, seed: 9, resp3: true, identity: None, request: b"*1\r\n$4\r\nINCR\r\n" },
+            Entry::Write { time, seed: 9, resp3: true, identity: Some(identity), request: b"*1\r\n$4\r\nINCR\r\n" },
+            Entry::Write { time, seed: u64::MAX, resp3: false, identity: None, request: b"" },
+            Entry::Exec { time, seed: 1, resp3: true, identity: None, body: b"\0\0\0\0*1\r\n$4\r\nINCR\r\n" },
+            Entry::Exec { time, seed: 1, resp3: false, identity: Some(identity), body: b"" },
+            Entry::Split { time, seed: 1, resp3: true, identity, body: b"\0\0\0\0*1\r\n$4\r\nINCR\r\n" },
             Entry::Tick { time },
             Entry::Sweep { time, slot, keys_max: 100 },
             Entry::Mark { time, id: MarkId(u64::MAX - 1) },
@@ -251,13 +292,13 @@ mod tests {
     #[test]
     fn the_bytes_of_version_1_stay_as_they_are() {
         let mut bytes = Vec::new();
-        Entry::Write { time: LogTime(1), seed: 2, resp3: true, request: b"*0" }.encode(&mut bytes);
+        Entry::Write { time: LogTime(1), seed: 2, resp3: true, identity: None, request: b"*0" }.encode(&mut bytes);
         assert_eq!(bytes, b"\x01\x01\x01\0\0\0\0\0\0\0\x02\0\0\0\0\0\0\0\x01*0");
         bytes.clear();
         Entry::Mark { time: LogTime(1), id: MarkId(2) }.encode(&mut bytes);
         assert_eq!(bytes, b"\x01\x10\x01\0\0\0\0\0\0\0\x02\0\0\0\0\0\0\0");
         bytes.clear();
-        Entry::Exec { time: LogTime(1), seed: 2, resp3: false, body: b"\0\0\0\0" }.encode(&mut bytes);
+        Entry::Exec { time: LogTime(1), seed: 2, resp3: false, identity: None, body: b"\0\0\0\0" }.encode(&mut bytes);
         assert_eq!(bytes, b"\x01\x04\x01\0\0\0\0\0\0\0\x02\0\0\0\0\0\0\0\0\0\0\0\0");
     }
 

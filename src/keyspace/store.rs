@@ -11,6 +11,7 @@ use super::blocking::Blocking;
 use super::holdings::Holdings;
 use super::limits::Limits;
 use super::record::{ExpireAt, Position, Record};
+use super::remembered::Remembered;
 use super::slot_data::{Changed, Expired, SlotData};
 use super::slot_set::SlotSet;
 use super::value::{Collection, Hash, Text, Value};
@@ -39,6 +40,8 @@ pub struct Keyspace {
     pub(super) spans: Vec<Span>,
     /// Who waits for which key.
     pub(super) blocking: Blocking,
+    /// What became of writes that have a name.
+    pub(super) remembered: Remembered,
     /// Counts RANDOMKEY's draws.
     draws: AtomicU64,
 }
@@ -89,6 +92,7 @@ impl Keyspace {
             garbage: Garbage::default(),
             spans: Vec::new(),
             blocking: Blocking::default(),
+            remembered: Remembered::default(),
             draws: AtomicU64::new(0),
         }
     }

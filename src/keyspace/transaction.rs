@@ -7,9 +7,11 @@
 use super::apply::Applied;
 use super::call::{CommandResult, ReadCall};
 use super::error::EntryError;
+use super::named::record_slot;
 use super::random::Random;
 use super::store::Keyspace;
 use crate::protocol::command::resolve;
+use crate::protocol::identity::Identity;
 use crate::protocol::reply::ReplyWriter;
 use crate::protocol::request::{Args, Span};
 use crate::protocol::transaction::{Transaction, next_request, split};
@@ -30,6 +32,7 @@ impl Keyspace {
     /// Applies a transaction; see the module.
     pub(super) fn apply_transaction(
         &mut self,
+        identity: Option<Identity>,
         body: &[u8],
         spans: &mut Vec<Span>,
         seed: u64,
@@ -37,22 +40,34 @@ impl Keyspace {
         out: &mut Vec<u8>,
     ) -> Result<Applied, EntryError> {
         let transaction = split(body, spans).map_err(|_| EntryError::Malformed("not a transaction"))?;
-        if let Some(slot) = self.foreign_slot_of_transaction(&transaction, spans) {
-            return Ok(Applied::NotOwner(slot));
+        let slot = identity.and_then(|_| record_slot_of(&transaction, spans));
+        Ok(self.once(identity, slot, out, |keyspace, out| keyspace.carry_out(&transaction, spans, seed, resp3, out)))
+    }
+
+    fn carry_out(
+        &mut self,
+        transaction: &Transaction<'_>,
+        spans: &mut Vec<Span>,
+        seed: u64,
+        resp3: bool,
+        out: &mut Vec<u8>,
+    ) -> Applied {
+        if let Some(slot) = self.foreign_slot_of_transaction(transaction, spans) {
+            return Applied::NotOwner(slot);
         }
         // A field that expired has changed its hash.
         transaction.watched().for_each(|(key, _)| self.remove_if_expired(key));
         let mut reply = ReplyWriter::new(out, resp3);
         if transaction.watched().any(|(key, version)| self.version_of(key) != Some(version)) {
             reply.null_array();
-            return Ok(Applied::Reply);
+            return Applied::Reply;
         }
         reply.array(transaction.count());
         let (mut rest, mut seeds) = (transaction.requests(), Random::new(seed));
         while let Some(request) = next_request(&mut rest, spans) {
             self.apply_parsed(Args::new(request, spans), seeds.next(), resp3, out);
         }
-        Ok(Applied::Reply)
+        Applied::Reply
     }
 
     fn foreign_slot_of_transaction(&self, transaction: &Transaction<'_>, spans: &mut Vec<Span>) -> Option<Slot> {
@@ -71,6 +86,21 @@ impl Keyspace {
         }
         None
     }
+}
+
+/// The slot that a transaction's record belongs to: that of the first key that it names.
+fn record_slot_of(transaction: &Transaction<'_>, spans: &mut Vec<Span>) -> Option<Slot> {
+    if let Some((key, _)) = transaction.watched().next() {
+        return Some(Slot::of_key(key));
+    }
+    let mut rest = transaction.requests();
+    while let Some(request) = next_request(&mut rest, spans) {
+        let slot = record_slot(Args::new(request, spans));
+        if slot.is_some() {
+            return slot;
+        }
+    }
+    None
 }
 
 #[cfg(test)]
@@ -99,7 +129,7 @@ mod tests {
     fn exec_at(keyspace: &mut Keyspace, time: u64, watched: &[(&str, u64)], lines: &[&str]) -> (Applied, String) {
         let (mut body, mut out) = (Vec::new(), Vec::new());
         put(&mut body, watched.iter().map(|(key, version)| (key.as_bytes(), *version)), &requests(lines));
-        let entry = Entry::Exec { time: LogTime(time), seed: 1, resp3: false, body: &body };
+        let entry = Entry::Exec { time: LogTime(time), seed: 1, resp3: false, identity: None, body: &body };
         let applied = keyspace.apply(&entry, &mut out).unwrap();
         (applied, String::from_utf8(out).unwrap())
     }
@@ -112,7 +142,7 @@ mod tests {
 
     fn set(keyspace: &mut Keyspace, line: &str) {
         let request = requests(&[line]);
-        let entry = Entry::Write { time: LogTime(1), seed: 1, resp3: false, request: &request };
+        let entry = Entry::Write { time: LogTime(1), seed: 1, resp3: false, identity: None, request: &request };
         keyspace.apply(&entry, &mut Vec::new()).unwrap();
     }
 
@@ -174,7 +204,7 @@ mod tests {
         let mut keyspace = keyspace();
         let mut body = Vec::new();
         put(&mut body, std::iter::empty(), &[&requests(&["SET a 1"])[..], b"*1\r\n"].concat());
-        let entry = Entry::Exec { time: LogTime(1), seed: 1, resp3: false, body: &body };
+        let entry = Entry::Exec { time: LogTime(1), seed: 1, resp3: false, identity: None, body: &body };
         assert!(matches!(keyspace.apply(&entry, &mut Vec::new()), Err(EntryError::Malformed(_))));
         assert_eq!(keyspace.usage().keys, 0);
     }

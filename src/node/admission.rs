@@ -5,13 +5,14 @@ use crate::protocol::command::resolve;
 use crate::protocol::frame::RequestHead;
 use crate::protocol::identity::Blocking;
 use crate::protocol::request::{Args, Span, parse_array};
-use crate::protocol::transaction;
+use crate::protocol::{split, transaction};
 
 /// Whether a request, if it is a write, makes an entry that can be applied. `spans` is room to work in.
 pub fn can_be_logged(head: &RequestHead, body: &[u8], spans: &mut Vec<Span>) -> bool {
     spans.clear();
     match head.blocking {
         _ if !head.write => true,
+        _ if head.split => split::check(body, spans).is_ok(),
         _ if head.transaction => transaction::split(body, spans).is_ok(),
         Some(Blocking::Cancel(_)) => true,
         Some(Blocking::Wait) => {
@@ -41,6 +42,8 @@ mod tests {
             resp3: false,
             after_writes: false,
             transaction,
+            split: false,
+            retried: false,
             level: ReadLevel::Session,
             slot: Some(Slot::of_key(b"k")),
             epoch: Epoch(1),
@@ -68,7 +71,7 @@ mod tests {
             assert_eq!(can_be_logged(&head, body, &mut Vec::new()), expected, "{}", body.escape_ascii());
             let (time, seed, resp3) = (LogTime(1), 0, false);
             let entry = match head.blocking {
-                None => Entry::Write { time, seed, resp3, request: body },
+                None => Entry::Write { time, seed, resp3, identity: head.identity, request: body },
                 Some(_) => Entry::Block { time, seed, resp3, identity: head.identity.unwrap(), request: body },
             };
             assert_eq!(Keyspace::new(1).apply(&entry, &mut Vec::new()).is_ok(), expected);

@@ -118,6 +118,12 @@ impl Refused {
         }
     }
 
+    /// Whether a frame of this generation, or of a later one, was refused.
+    pub fn is_refused(&self, client: u64, shard: ShardId, generation: u32) -> bool {
+        let of = |known: &HashMap<(u64, ShardId), u32>| known.get(&(client, shard)).is_some_and(|g| generation <= *g);
+        !(self.young.is_empty() && self.old.is_empty()) && (of(&self.young) || of(&self.old))
+    }
+
     /// Takes a sign of life.
     pub const fn hear(&mut self, now: Moment) {
         self.heard = now;
@@ -248,6 +254,12 @@ impl<S> Answers for Connections<S> {
     fn reply(&mut self, ticket: Ticket, index: LogIndex, reply: &[u8]) {
         let Some(connection) = self.holder(ticket) else { return };
         match &mut connection.dialect {
+            // What came after a refused request was not carried out in its client's order: it is asked for again, and a
+            // write then gets this answer (R1).
+            Dialect::Proxy(refused) if refused.is_refused(ticket.client, ticket.shard, ticket.generation) => {
+                let reason = RefusalReason::Unknown;
+                Refusal { id: ticket.id, reason, leader: None }.put(&mut connection.outlet.out);
+            }
             Dialect::Proxy(_) => put_message(&mut connection.outlet.out, Kind::Reply, |out| {
                 ReplyHead { id: ticket.id, index }.encode(out);
                 out.extend_from_slice(reply);
@@ -292,6 +304,30 @@ impl<S> Answers for Connections<S> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn r1_an_answer_to_what_came_after_a_refused_request_is_refused_too() {
+        let mut connections: Connections<()> = Connections::default();
+        let key = connections.insert((), Dialect::Proxy(Refused::default()));
+        let kinds = |connections: &mut Connections<()>| {
+            let out = std::mem::take(&mut connections.get(key).unwrap().outlet.out);
+            crate::protocol::frame::split_frame(&out).unwrap().unwrap().kind
+        };
+        let shard = ShardId(1);
+        let ticket = |connections: &Connections<()>, id, client, generation| {
+            connections.ticket(key, id, client, generation, shard)
+        };
+        let (write, read) = (ticket(&connections, 1, 7, 0), ticket(&connections, 2, 7, 0));
+        connections.refuse(write, RefusalReason::NotOwner, None);
+        assert_eq!(kinds(&mut connections), Kind::Refusal);
+        connections.reply(read, LogIndex(9), b"$-1\r\n");
+        assert_eq!(kinds(&mut connections), Kind::Refusal, "it does not see the write that came before it");
+        for (client, generation) in [(7, 1), (8, 0)] {
+            let other = ticket(&connections, 3, client, generation);
+            connections.reply(other, LogIndex(9), b"$-1\r\n");
+            assert_eq!(kinds(&mut connections), Kind::Reply);
+        }
+    }
 
     #[test]
     fn a_refused_generation_stays_refused_whatever_an_earlier_one_says_later() {

@@ -139,7 +139,7 @@ fn report(node: &Node) -> NodeReport {
             keys: usage.keys,
             bytes: usage.bytes,
             types: types.collect(),
-            clients_blocked: replica.machine.keyspace().map_or(0, |keyspace| keyspace.blocking_usage().waiters),
+            clients_blocked: replica.machine.keyspace().map_or(0, |keyspace| keyspace.waiter_count()),
             slots: replica.machine.slots(),
             readable: status.readable,
             voters: replica.group.members().all_voters().collect(),

@@ -48,8 +48,8 @@ struct PublishedReplica {
     readable: bool,
     has_leader: bool,
     orphan: bool,
-    gauges: [(&'static str, &'static str, u64); 15],
-    counters: [(&'static str, &'static str, u64); 9],
+    gauges: Vec<(&'static str, &'static str, u64)>,
+    counters: Vec<(&'static str, &'static str, u64)>,
     held: Holdings,
 }
 
@@ -61,7 +61,8 @@ impl Figures {
             let status = replica.status(now, LogTime(0));
             let shard = catalog.and_then(|c| c.shard(replica.shard));
             let (usage, (writes, reads)) = (replica.machine.usage(), replica.waiting());
-            let blocking = replica.machine.keyspace().map(Keyspace::blocking_usage).unwrap_or_default();
+            let waiters = replica.machine.keyspace().map_or(0, Keyspace::waiter_count);
+            let remembered = replica.machine.keyspace().map(Keyspace::remembered_usage).unwrap_or_default();
             PublishedReplica {
                 shard: shard.map_or_else(|| replica.shard.to_string(), |s| s.name.to_string()),
                 leads: status.role == Role::Leader,
@@ -69,7 +70,7 @@ impl Figures {
                 held: usage.by_type,
                 has_leader: status.leader.is_some(),
                 orphan: status.orphan,
-                gauges: [
+                gauges: vec![
                     ("term", "Raft term", status.term.0),
                     ("committed_index", "Highest log index known to be committed", status.committed.0),
                     ("applied_index", "Highest log index in the state", status.applied.0),
@@ -89,18 +90,16 @@ impl Figures {
                         "How the last comparison of the replicas ended: 0 none yet, 1 identical, 2 different, 3 incomplete",
                         replica.verifications.1.map_or(0, verdict_number),
                     ),
-                    ("clients_blocked", "Clients that wait for a key", blocking.waiters),
+                    ("clients_blocked", "Clients that wait for a key", waiters),
                     ("clients_held", "Requests of blocked clients that this leader holds", replica.blocked() as u64),
-                    (
-                        "answers_remembered",
-                        "Answers of blocking commands that may be asked for again",
-                        blocking.answers,
-                    ),
-                    ("answers_remembered_bytes", "Bytes of those answers", blocking.answer_bytes),
+                    ("sessions_remembered", "Proxy workers and blocked clients whose writes are remembered", remembered.sessions),
+                    ("replies_remembered", "Replies to writes that may come again", remembered.replies),
+                    ("replies_remembered_bytes", "Bytes of those sessions and replies", remembered.bytes),
                 ],
-                counters: [
+                counters: vec![
                     ("reads", "Reads answered", replica.counts.reads),
                     ("writes", "Writes answered", replica.counts.writes),
+                    ("writes_repeated", "Of these, writes that had been executed before", replica.counts.repeated),
                     ("refusals", "Requests refused", replica.counts.refusals),
                     ("lease_reads", "Reads at level strong that were answered by a lease", replica.counts.lease_reads),
                     (
@@ -274,8 +273,8 @@ mod tests {
             readable: true,
             has_leader: true,
             orphan: false,
-            gauges: [("term", "", 1); 15],
-            counters: [("reads", "", 1); 9],
+            gauges: vec![("term", "", 1)],
+            counters: vec![("reads", "", 1)],
             held,
         };
         let mut root = Registry::default();

@@ -27,6 +27,8 @@ pub enum Machine {
 pub enum Outcome {
     /// The reply was written.
     Reply,
+    /// It was executed before; the reply that it got then was written.
+    Repeated,
     /// The reply comes with a later entry, under this name.
     Waits(WriteId),
     /// Nothing was changed.
@@ -61,6 +63,7 @@ impl Machine {
                 let entry = Entry::decode(data).map_err(|e| unreadable(&e))?;
                 match keyspace.apply(&entry, out).map_err(|e| unreadable(&e))? {
                     Applied::Reply => Ok(Outcome::Reply),
+                    Applied::Repeated => Ok(Outcome::Repeated),
                     Applied::NotOwner(_) => Ok(Outcome::Refused(RefusalReason::NotOwner)),
                     Applied::Nothing => Ok(Outcome::Nothing),
                     Applied::Mark(id) => Ok(Outcome::Mark(id)),
@@ -100,6 +103,11 @@ impl Machine {
             Self::Data(keyspace) => Some(keyspace),
             Self::Empty | Self::Catalog(_) => None,
         }
+    }
+
+    /// What it takes in memory, roughly: data, and what is remembered of writes.
+    pub fn bytes(&self) -> u64 {
+        self.usage().bytes + self.keyspace().map_or(0, |keyspace| keyspace.remembered_usage().bytes)
     }
 
     /// Its clock; zero for the catalog, which has none.

@@ -86,6 +86,8 @@ pub struct Counts {
     pub reads: u64,
     /// Writes answered.
     pub writes: u64,
+    /// Of these, those that were executed before and came again.
+    pub repeated: u64,
     /// Requests refused.
     pub refusals: u64,
     /// Of the reads, those at level `any` that were answered from a state of unknown age: no leader was left to ask.
@@ -273,7 +275,8 @@ impl Replica {
         if self.is_full() {
             return self.refuse(ticket, RefusalReason::Busy, turn);
         }
-        if self.memory.is_full() && !self.was_taken(head) {
+        // One that comes again may have been taken: it must not be told that it was not.
+        if self.memory.is_full() && !head.retried && !self.was_taken(head) {
             let adds = if head.transaction { memory::transaction_adds } else { memory::adds };
             if adds(body, turn.spans) {
                 return self.answer_out_of_memory(head.transaction, ticket, turn);
@@ -287,8 +290,9 @@ impl Replica {
             (Some(Blocking::Cancel(how)), Some(identity), Some(slot)) => {
                 Entry::Cancel { time, how, resp3, slot, identity }
             }
-            _ if head.transaction => Entry::Exec { time, seed, resp3, body },
-            _ => Entry::Write { time, seed, resp3, request: body },
+            (_, Some(identity), _) if head.split => Entry::Split { time, seed, resp3, identity, body },
+            (_, identity, _) if head.transaction => Entry::Exec { time, seed, resp3, identity, body },
+            (_, identity, _) => Entry::Write { time, seed, resp3, identity, request: body },
         };
         entry.encode(&mut data);
         let in_flight = Some(self.memory.carry(data.len()));
@@ -307,7 +311,7 @@ impl Replica {
 
     /// Tells the node how much the state holds by now.
     pub fn account(&mut self) {
-        let bytes = self.machine.usage().bytes;
+        let bytes = self.machine.bytes();
         self.memory.account(std::mem::replace(&mut self.accounted_bytes, bytes), bytes);
     }
 
@@ -452,8 +456,9 @@ impl Replica {
             return self.refuse(ticket, RefusalReason::Unknown, turn);
         }
         self.counts.writes += 1;
+        self.counts.repeated += u64::from(outcome == Outcome::Repeated);
         match outcome {
-            Outcome::Reply => turn.answers.reply(ticket, index, turn.scratch),
+            Outcome::Reply | Outcome::Repeated => turn.answers.reply(ticket, index, turn.scratch),
             Outcome::Waits(id) => self.hold_blocked(id, ticket, turn),
             Outcome::Refused(reason) => self.refuse(ticket, reason, turn),
             Outcome::Nothing | Outcome::Mark(_) => turn.answers.reply(ticket, index, b""),
@@ -528,8 +533,12 @@ impl Replica {
         }
         let time = leading.at(turn.now, turn.wall, keyspace.log_time());
         let due: Vec<Slot> = keyspace.due_sweeps(time, SWEEP_SLOTS_MAX);
+        let forgets = keyspace.has_old_answers(time);
         for slot in due {
             self.propose_own(&Entry::Sweep { time, slot, keys_max: SWEEP_KEYS_MAX }, turn.now);
+        }
+        if forgets {
+            self.propose_tick(time, turn.now);
         }
     }
 

@@ -10,5 +10,6 @@ pub mod numbers;
 pub mod reply;
 pub mod reply_scan;
 pub mod request;
+pub mod split;
 pub mod transaction;
 pub mod verification;

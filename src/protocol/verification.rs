@@ -58,6 +58,9 @@ pub struct StateDigest {
     pub bytes: u64,
     /// Keys with an expiry.
     pub expiring: u64,
+    /// A digest of who waits for which key, and of what is remembered of writes that may come again.
+    #[serde(default)]
+    pub remembered: u64,
     /// The digests of the owned slots, in order.
     pub slots: Vec<SlotDigest>,
 }

@@ -59,7 +59,7 @@ impl Exposition {
     }
 
     fn gauges(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), Error> {
-        let gauges: [(&str, &str, u64); 9] = [
+        let gauges: [(&str, &str, u64); 10] = [
             ("connections", "Open client connections", self.sum(|w| &w.connections)),
             ("requests_in_flight", "Requests that are not answered yet", self.sum(|w| &w.in_flight)),
             ("requests_parked", "Requests that wait for a node", self.sum(|w| &w.waiting)),
@@ -69,6 +69,7 @@ impl Exposition {
                 self.sum(|w| &w.clients_blocked),
             ),
             ("clients_stalled", "Clients that are not read because of a limit", self.sum(|w| &w.stalled)),
+            ("write_names_open", "Writes from the oldest unanswered one on", self.sum(|w| &w.names_open)),
             ("transaction_bytes", "Bytes that clients watch and queued", self.sum(|w| &w.transaction_bytes)),
             (
                 "catalog_revision",

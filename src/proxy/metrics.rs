@@ -196,6 +196,8 @@ pub struct WorkerStats {
     pub transactions_aborted: Figure,
     /// Bytes that clients watch and queued.
     pub transaction_bytes: Figure,
+    /// Names of writes from the lowest that is needed on: what shards may have to remember of this worker.
+    pub names_open: Figure,
     /// The revision of the catalog.
     pub revision: Figure,
     /// One when every shard has a leader that can be reached.

@@ -40,7 +40,7 @@ pub type Told<T> = (NodeName, T);
 /// A field of a state, how it is called, and how it is shown.
 type Field = (&'static str, fn(&StateDigest) -> String);
 
-const FIELDS: [Field; 9] = [
+const FIELDS: [Field; 10] = [
     ("index", |state| state.index.to_string()),
     ("log time", |state| state.log_time.to_string()),
     ("hash seed", |state| format!("{:016x}", state.seed)),
@@ -50,6 +50,7 @@ const FIELDS: [Field; 9] = [
     ("count of keys", |state| state.keys.to_string()),
     ("count of expiring keys", |state| state.expiring.to_string()),
     ("accounted bytes", |state| state.bytes.to_string()),
+    ("blocked clients and remembered writes", |state| format!("{:016x}", state.remembered)),
 ];
 
 /// What differs outside of the slots.
@@ -160,7 +161,7 @@ mod tests {
     fn apply(keyspace: &mut Keyspace, line: &str) {
         let (mut request, mut reply) = (Vec::new(), Vec::new());
         write_array(&mut request, line.split(' ').map(str::as_bytes).collect::<Vec<_>>().into_iter());
-        let entry = Entry::Write { time: LogTime(1000), seed: 0, resp3: false, request: &request };
+        let entry = Entry::Write { time: LogTime(1000), seed: 0, resp3: false, identity: None, request: &request };
         keyspace.apply(&entry, &mut reply).unwrap();
         assert!(!reply.starts_with(b"-"), "{line}: {}", reply.escape_ascii());
     }

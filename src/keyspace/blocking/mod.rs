@@ -6,14 +6,13 @@
 //! which they became ready, the clients of a key in the order in which they came, each by executing its command again,
 //! as Redis 7.2 does. A served BLMOVE may make another key ready.
 //!
-//! Each answer is remembered under its name (`remembered`), so that a proxy that lost a connection or a leader asks again
+//! Each answer is remembered under its name ([`remembered`](super::remembered)), so that a proxy that lost a connection or a leader asks again
 //! and pops nothing twice. Time is the proxy's: it logs the end of the wait ([`Entry::Cancel`](super::Entry::Cancel)),
 //! and the answer is what this state says, the nil or what was popped before.
 //!
-//! From the ground up: `remembered` and `waiting` (plain data) < this < `commands`; `stream` beside, for snapshots.
+//! From the ground up: `waiting` (plain data) < this < `commands`; `stream` beside, for snapshots.
 
 mod commands;
-mod remembered;
 mod stream;
 #[cfg(test)]
 mod tests;
@@ -26,18 +25,17 @@ use super::apply::Applied;
 use super::call::WriteCall;
 use super::error::EntryError;
 use super::random::Random;
+use super::remembered::{Answer, RememberedUsage, Reply, Verdict};
 use super::store::Keyspace;
 use crate::protocol::command::{CommandSpec, resolve};
 use crate::protocol::errors;
 use crate::protocol::identity::{CancelHow, Identity};
 use crate::protocol::reply::ReplyWriter;
 use crate::protocol::request::{Args, Span, parse_array};
-use crate::topology::{Slot, WriteId};
+use crate::topology::{LogTime, Slot, WriteId};
 
 use commands::attempt;
 pub use commands::execute;
-pub use remembered::Answer;
-use remembered::{Remembered, Verdict};
 pub use stream::{BlockedLoader, BlockedPieces};
 use waiting::Awaited;
 use waiting::{Waiter, Waiting};
@@ -46,7 +44,6 @@ use waiting::{Waiter, Waiting};
 #[derive(Clone, Debug, Default)]
 pub struct Blocking {
     waiting: Arc<Waiting>,
-    remembered: Arc<Remembered>,
     /// Keys that somebody waits for and that got a value in this entry, in order, each once. Empty between entries.
     ready: Vec<Box<[u8]>>,
     ready_set: BTreeSet<Box<[u8]>>,
@@ -61,17 +58,6 @@ pub struct Served {
     pub id: WriteId,
     /// What became of it.
     pub answer: Answer,
-}
-
-/// How many clients wait, how many answers are remembered, and their bytes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct BlockingUsage {
-    /// Clients that wait.
-    pub waiters: u64,
-    /// Answers remembered.
-    pub answers: u64,
-    /// Their bytes.
-    pub answer_bytes: u64,
 }
 
 impl Blocking {
@@ -108,7 +94,7 @@ impl Keyspace {
 
     /// Whether the request of this name was executed or waits, so that asking again changes nothing.
     pub fn knows_write(&self, id: WriteId) -> bool {
-        self.blocking.waiting.contains(id) || self.blocking.remembered.has(id)
+        self.blocking.waiting.contains(id) || self.remembered.has(id)
     }
 
     /// Those who wait for keys of a slot: each key, and who waits for it in order.
@@ -116,16 +102,25 @@ impl Keyspace {
         self.blocking.waiting.of_slot(slot)
     }
 
-    /// How much there is of all this.
-    pub fn blocking_usage(&self) -> BlockingUsage {
-        let (answers, answer_bytes) = self.blocking.remembered.size();
-        BlockingUsage { waiters: self.blocking.waiting.len() as u64, answers: answers as u64, answer_bytes }
+    /// How many clients wait.
+    pub fn waiter_count(&self) -> u64 {
+        self.blocking.waiting.len() as u64
+    }
+
+    /// How much is remembered of writes that may come again.
+    pub const fn remembered_usage(&self) -> RememberedUsage {
+        self.remembered.usage()
+    }
+
+    /// Whether a new log time would let something be forgotten.
+    pub fn has_old_answers(&self, clock: LogTime) -> bool {
+        self.remembered.has_old(clock)
     }
 
     /// Drops what is remembered and too old by now.
     pub(super) fn drop_old_answers(&mut self) {
-        if self.blocking.remembered.has_old(self.log_time) {
-            Arc::make_mut(&mut self.blocking.remembered).drop_old(self.log_time);
+        if self.remembered.has_old(self.log_time) {
+            self.remembered.drop_old(self.log_time);
         }
     }
 
@@ -152,18 +147,12 @@ impl Keyspace {
         if let Some(slot) = self.foreign_slot(spec, args) {
             return Ok(Applied::NotOwner(slot));
         }
-        Arc::make_mut(&mut self.blocking.remembered).hear(identity, self.log_time);
+        self.remembered.hear(identity, self.log_time);
         if self.blocking.waiting.contains(identity.id) {
             return Ok(Applied::Waits(identity.id));
         }
-        match self.blocking.remembered.judge(identity, self.log_time) {
-            Verdict::New => {}
-            Verdict::Forgotten => return Ok(Applied::Forgotten),
-            Verdict::Answered(Answer::Gone) => return Ok(Applied::Cancelled),
-            Verdict::Answered(Answer::Reply(reply)) => {
-                out.extend_from_slice(reply);
-                return Ok(Applied::Reply);
-            }
+        if let Some(known) = self.known(identity, out) {
+            return Ok(known);
         }
         let start = out.len();
         let slot = spec.key_positions(args).next().map_or(Slot::of_key(b""), |at| Slot::of_key(args.get(at)));
@@ -179,18 +168,18 @@ impl Keyspace {
             }
             ReplyWriter::new(out, resp3).error(errors::TOO_MANY_BLOCKED);
         }
-        self.remember(identity.id, slot, Answer::Reply(out[start..].into()));
+        self.remember(identity.id, slot, Answer::Reply(Reply::new(&out[start..])));
         Ok(Applied::Reply)
     }
 
     /// Applies the end of a wait. Where the request is not known, its end is remembered: it may be on its way.
     pub(super) fn apply_cancel(&mut self, identity: Identity, how: CancelHow, resp3: bool, slot: Slot) -> Applied {
-        Arc::make_mut(&mut self.blocking.remembered).hear(identity, self.log_time);
+        self.remembered.hear(identity, self.log_time);
         let waits = self.blocking.waiting.contains(identity.id);
         if !waits && !self.has(slot) {
             return Applied::NotOwner(slot);
         }
-        if !waits && self.blocking.remembered.judge(identity, self.log_time) != Verdict::New {
+        if !waits && self.remembered.judge(identity, self.log_time) != Verdict::New {
             return Applied::Nothing;
         }
         let waiter = if waits { Arc::make_mut(&mut self.blocking.waiting).remove(identity.id) } else { None };
@@ -200,11 +189,11 @@ impl Keyspace {
             CancelHow::Gone => Answer::Gone,
             CancelHow::Timeout => {
                 ReplyWriter::new(&mut reply, resp3).null_array();
-                Answer::Reply(reply.into())
+                Answer::Reply(Reply::new(&reply))
             }
             CancelHow::Unblocked => {
                 ReplyWriter::new(&mut reply, resp3).error(errors::UNBLOCKED);
-                Answer::Reply(reply.into())
+                Answer::Reply(Reply::new(&reply))
             }
         };
         self.remember(identity.id, slot, answer.clone());
@@ -251,7 +240,7 @@ impl Keyspace {
         // No blocking command chooses at random.
         if self.try_to_serve(spec, args, 0, waiter.resp3, &mut reply) {
             Arc::make_mut(&mut self.blocking.waiting).remove(waiter.id);
-            let answer = Answer::Reply(reply.into());
+            let answer = Answer::Reply(Reply::new(&reply));
             self.remember(waiter.id, waiter.slot(), answer.clone());
             self.blocking.served.push(Served { id: waiter.id, answer });
         }
@@ -274,7 +263,6 @@ impl Keyspace {
     }
 
     fn remember(&mut self, id: WriteId, slot: Slot, answer: Answer) {
-        let now = self.log_time;
-        Arc::make_mut(&mut self.blocking.remembered).keep(id, slot, answer, now);
+        self.remembered.keep(id, Some(slot), answer, self.log_time);
     }
 }

@@ -1,18 +1,19 @@
-//! Blocked clients and what is remembered of them as one stream of bytes, for snapshots.
+//! Blocked clients, and what is remembered of them and of all writes, as one stream of bytes, for snapshots.
 //!
 //! Items, each `u32 length | u8 what | fields`, little endian; an item may be cut anywhere, and the next piece goes on:
 //!
 //! | what | fields |
 //! | --- | --- |
-//! | session | session, `u64 low`, `u64 log time` |
-//! | answer | session, `u64 sequence`, `u16 slot`, `u64 log time`, `u8` 1 for a reply or 0 for gone, the reply |
+//! | forgotten | `u64 log time` until which sessions were forgotten; first |
+//! | session | session, `u64 low`, `u64 log time` of its last sign of life |
+//! | answer | session, `u64 sequence`, `u16 slot` or 65535 for none, `u8` 1 for a reply or 0 for gone, the reply |
 //! | waiter | session, `u64 sequence`, `u8 RESP3`, the request |
 //!
 //! Waiters come in the order of their queues; their keys and what they wait for follow from the request.
 
 use std::sync::Arc;
 
-use super::remembered::{Answer, Kept, Remembered};
+use super::super::remembered::{Answer, Cursor, FrozenRemembered, Item, Kept, Remembered, Reply};
 use super::waiting::{Waiter, Waiting};
 use super::{Blocking, commands};
 use crate::protocol::command::resolve;
@@ -22,13 +23,15 @@ use crate::topology::{LogTime, SessionId, Slot, WriteId};
 const SESSION: u8 = 1;
 const ANSWER: u8 = 2;
 const WAITER: u8 = 3;
+const FORGOTTEN: u8 = 4;
+const NO_SLOT: u16 = u16::MAX;
 const LENGTH_BYTES: usize = 4;
 
 /// Blocked clients as they were at one log position, as bytes.
 #[derive(Clone, Debug)]
 pub struct BlockedPieces {
     waiting: Arc<Waiting>,
-    remembered: Arc<Remembered>,
+    remembered: FrozenRemembered,
     at: Place,
     /// The item that is being written, and how much of it was.
     item: Vec<u8>,
@@ -38,16 +41,16 @@ pub struct BlockedPieces {
 /// The last item that was begun.
 #[derive(Clone, Copy, Debug)]
 enum Place {
-    Session(Option<SessionId>),
-    Answer(Option<WriteId>),
+    Start,
+    Remembered(Cursor),
     Waiter(Option<u64>),
 }
 
 impl Blocking {
     /// The state as a stream; it costs nothing until it is written.
-    pub fn freeze(&self) -> BlockedPieces {
-        let (waiting, remembered) = (Arc::clone(&self.waiting), Arc::clone(&self.remembered));
-        BlockedPieces { waiting, remembered, at: Place::Session(None), item: Vec::new(), written: 0 }
+    pub fn freeze(&self, remembered: FrozenRemembered) -> BlockedPieces {
+        let waiting = Arc::clone(&self.waiting);
+        BlockedPieces { waiting, remembered, at: Place::Start, item: Vec::new(), written: 0 }
     }
 }
 
@@ -83,33 +86,36 @@ impl BlockedPieces {
     }
 
     fn fill_item(&mut self) -> bool {
-        if let Place::Session(before) = self.at {
-            if let Some((session, low, at)) = self.remembered.session_after(before) {
-                self.at = Place::Session(Some(session));
-                self.item.push(SESSION);
-                self.item.extend_from_slice(&session.0.to_le_bytes());
-                self.item.extend_from_slice(&low.to_le_bytes());
-                self.item.extend_from_slice(&at.get().to_le_bytes());
-                return true;
-            }
-            self.at = Place::Answer(None);
+        if let Place::Start = self.at {
+            self.at = Place::Remembered(Cursor::default());
+            self.item.push(FORGOTTEN);
+            self.item.extend_from_slice(&self.remembered.forgotten_until().get().to_le_bytes());
+            return true;
         }
-        if let Place::Answer(before) = self.at {
-            if let Some((id, kept)) = self.remembered.reply_after(before) {
-                self.at = Place::Answer(Some(id));
-                put_id(&mut self.item, ANSWER, id);
-                self.item.extend_from_slice(&kept.slot.number().to_le_bytes());
-                self.item.extend_from_slice(&kept.at.get().to_le_bytes());
-                match &kept.answer {
-                    Answer::Gone => self.item.push(0),
-                    Answer::Reply(reply) => {
-                        self.item.push(1);
-                        self.item.extend_from_slice(reply);
-                    }
+        if let Place::Remembered(mut cursor) = self.at {
+            let item = self.remembered.next(&mut cursor);
+            self.at = Place::Remembered(cursor);
+            match item {
+                Some(Item::Session(session, known)) => {
+                    put_id(&mut self.item, SESSION, WriteId { session, sequence: known.low });
+                    self.item.extend_from_slice(&known.heard.get().to_le_bytes());
+                    return true;
                 }
-                return true;
+                Some(Item::Reply(session, kept)) => {
+                    put_id(&mut self.item, ANSWER, WriteId { session, sequence: kept.sequence });
+                    let slot = kept.slot.map_or(NO_SLOT, Slot::number);
+                    self.item.extend_from_slice(&slot.to_le_bytes());
+                    match &kept.answer {
+                        Answer::Gone => self.item.push(0),
+                        Answer::Reply(reply) => {
+                            self.item.push(1);
+                            self.item.extend_from_slice(reply);
+                        }
+                    }
+                    return true;
+                }
+                None => self.at = Place::Waiter(None),
             }
-            self.at = Place::Waiter(None);
         }
         let Place::Waiter(before) = self.at else { return false };
         let Some((number, waiter)) = self.waiting.waiter_after(before) else { return false };
@@ -159,35 +165,40 @@ impl BlockedLoader {
     ///
     /// # Errors
     /// It is cut.
-    pub fn finish(self) -> Result<Blocking, &'static str> {
+    pub fn finish(self) -> Result<(Blocking, Remembered), &'static str> {
         if !self.rest.is_empty() {
             return Err("a blocked client of whom not all is there");
         }
-        Ok(Blocking { waiting: Arc::new(self.waiting), remembered: Arc::new(self.remembered), ..Blocking::default() })
+        Ok((Blocking { waiting: Arc::new(self.waiting), ..Blocking::default() }, self.remembered))
     }
 
     fn take(&mut self, item: &[u8]) -> Result<(), &'static str> {
         let mut fields = Fields(item);
         let [what] = fields.array()?;
+        if what == FORGOTTEN {
+            self.remembered.load_forgotten_until(LogTime(u64::from_le_bytes(fields.array()?)));
+            return if fields.0.is_empty() { Ok(()) } else { Err("a time longer than it may be") };
+        }
         let session = SessionId(u128::from_le_bytes(fields.array()?));
         let number = u64::from_le_bytes(fields.array()?);
         let id = WriteId { session, sequence: number };
         match what {
             SESSION => {
                 let at = LogTime(u64::from_le_bytes(fields.array()?));
-                self.remembered.set_session(session, number, at);
+                self.remembered.load_session(session, number, at);
                 if fields.0.is_empty() { Ok(()) } else { Err("a session longer than it may be") }
             }
             ANSWER => {
-                let slot = Slot::new(u16::from_le_bytes(fields.array()?)).ok_or("no such slot")?;
-                let at = LogTime(u64::from_le_bytes(fields.array()?));
+                let slot = match u16::from_le_bytes(fields.array()?) {
+                    NO_SLOT => None,
+                    number => Some(Slot::new(number).ok_or("no such slot")?),
+                };
                 let answer = match (fields.array()?, fields.0) {
                     ([0], []) => Answer::Gone,
-                    ([1], reply) => Answer::Reply(reply.into()),
+                    ([1], reply) => Answer::Reply(Reply::new(reply)),
                     _ => return Err("an answer of unknown form"),
                 };
-                self.remembered.load(id, Kept { slot, at, answer });
-                Ok(())
+                self.remembered.load_reply(session, Kept { sequence: number, slot, answer })
             }
             WAITER => {
                 let [resp3] = fields.array()?;

@@ -78,22 +78,22 @@ fn the_first_who_came_is_served_first() {
     assert_eq!(served(&mut k), [(3, popped("a", "3"))]);
     assert_eq!(elements(&k, "a"), ["4"]);
     assert_eq!(block(&mut k, 4, "BLPOP b a 0"), (Applied::Reply, popped("a", "4")));
-    assert_eq!(k.blocking_usage().waiters, 0);
+    assert_eq!(k.waiter_count(), 0);
 }
 
 #[test]
 fn a_request_that_comes_again_is_executed_once() {
     let mut k = whole();
     push(&mut k, "a", &["1", "2", "3"]);
-    for _ in 0..3 {
-        assert_eq!(block(&mut k, 1, "BLPOP a 0"), (Applied::Reply, popped("a", "1")));
+    for applied in [Applied::Reply, Applied::Repeated, Applied::Repeated] {
+        assert_eq!(block(&mut k, 1, "BLPOP a 0"), (applied, popped("a", "1")));
     }
     assert_eq!(block(&mut k, 2, "BLMOVE a b LEFT LEFT 0").1, "$1\r\n2\r\n");
     waits(&mut k, 3, "BLPOP c 0");
     waits(&mut k, 3, "BLPOP c 0");
     push(&mut k, "c", &["4", "5"]);
     assert_eq!(served(&mut k), [(3, popped("c", "4"))]);
-    assert_eq!(block(&mut k, 3, "BLPOP c 0"), (Applied::Reply, popped("c", "4")));
+    assert_eq!(block(&mut k, 3, "BLPOP c 0"), (Applied::Repeated, popped("c", "4")));
     assert_eq!((elements(&k, "a"), elements(&k, "c")), (vec!["3".to_owned()], vec!["5".to_owned()]));
 }
 
@@ -111,17 +111,17 @@ fn the_end_of_a_wait_is_what_the_state_says() {
     assert_eq!(served(&mut k), ends);
     push(&mut k, "a", &["1"]);
     assert_eq!((served(&mut k), elements(&k, "a").len()), (vec![], 1));
-    assert_eq!(block(&mut k, 1, "BLPOP a 0"), (Applied::Reply, "*-1\r\n".to_owned()));
-    assert_eq!(block(&mut k, 2, "BLPOP a 0"), (Applied::Reply, unblocked));
+    assert_eq!(block(&mut k, 1, "BLPOP a 0"), (Applied::Repeated, "*-1\r\n".to_owned()));
+    assert_eq!(block(&mut k, 2, "BLPOP a 0"), (Applied::Repeated, unblocked));
     assert_eq!(block(&mut k, 3, "BLPOP a 0"), (Applied::Cancelled, String::new()));
     // Served before its time was over.
     assert_eq!(block(&mut k, 4, "BLPOP a 0"), (Applied::Reply, popped("a", "1")));
     cancel(&mut k, 4, CancelHow::Timeout);
-    assert_eq!(block(&mut k, 4, "BLPOP a 0"), (Applied::Reply, popped("a", "1")));
+    assert_eq!(block(&mut k, 4, "BLPOP a 0"), (Applied::Repeated, popped("a", "1")));
     // Its end overtook it.
     cancel(&mut k, 5, CancelHow::Timeout);
-    assert_eq!(block(&mut k, 5, "BLPOP a 0"), (Applied::Reply, "*-1\r\n".to_owned()));
-    assert_eq!(k.blocking_usage().waiters, 0);
+    assert_eq!(block(&mut k, 5, "BLPOP a 0"), (Applied::Repeated, "*-1\r\n".to_owned()));
+    assert_eq!(k.waiter_count(), 0);
 }
 
 #[test]
@@ -183,7 +183,7 @@ fn a_key_that_is_too_long_is_neither_made_nor_waited_for() {
     let (applied, error) = block(&mut k, 1, &format!("BLMOVE a {long} LEFT LEFT 0"));
     assert!(applied == Applied::Reply && error.starts_with("-ERR the key"), "{error}");
     assert!(block(&mut k, 2, &format!("BLPOP {long} 0")).1.starts_with("-ERR the key"));
-    assert_eq!((elements(&k, "a").len(), k.blocking_usage().waiters), (1, 0));
+    assert_eq!((elements(&k, "a").len(), k.waiter_count()), (1, 0));
 }
 
 #[test]
@@ -239,7 +239,8 @@ fn a_transaction_is_over_before_anybody_is_served() {
         let requests: Vec<u8> = lines.iter().flat_map(|line| request(line)).collect();
         let (mut body, mut out) = (Vec::new(), Vec::new());
         put(&mut body, std::iter::empty::<(&[u8], u64)>(), &requests);
-        k.apply(&Entry::Exec { time: LogTime(1), seed: 1, resp3: false, body: &body }, &mut out).unwrap();
+        k.apply(&Entry::Exec { time: LogTime(1), seed: 1, resp3: false, identity: None, body: &body }, &mut out)
+            .unwrap();
         String::from_utf8(out).unwrap()
     };
     exec(&mut k, &["RPUSH a 1", "DEL a"]);
@@ -268,13 +269,16 @@ fn a_restored_replica_knows_who_waits_and_what_became_of_the_others() {
     assert_eq!(before.len(), 4);
     for piece_bytes in [0, usize::MAX] {
         let mut back = restored(&k, piece_bytes);
-        assert_eq!((back.blocking_usage(), back.digest()), (k.blocking_usage(), k.digest()));
+        assert_eq!(
+            (back.waiter_count(), back.remembered_usage(), back.digest()),
+            (k.waiter_count(), k.remembered_usage(), k.digest())
+        );
         let mut original = restored(&k, usize::MAX);
         for keyspace in [&mut original, &mut back] {
             push(keyspace, "b", &["x", "y"]);
         }
         assert_eq!(served(&mut original), served(&mut back));
-        assert_eq!(block(&mut back, 3, "BLPOP kkk a3 b 0"), (Applied::Reply, popped("a3", "1")));
+        assert_eq!(block(&mut back, 3, "BLPOP kkk a3 b 0"), (Applied::Repeated, popped("a3", "1")));
         assert_eq!(block(&mut back, 4, "BLPOP kkkk a4 b 0").0, Applied::Cancelled);
         assert_eq!(original.digest(), back.digest());
     }
@@ -373,7 +377,7 @@ fn ask(
 ) -> Result<(), TestCaseError> {
     let line = lines.entry(sequence).or_insert(line).clone();
     match block(k, sequence, &line) {
-        (Applied::Reply, reply) => {
+        (Applied::Reply | Applied::Repeated, reply) => {
             let before = answers.entry(sequence).or_insert_with(|| reply.clone());
             prop_assert_eq!(&*before, &reply, "answered twice, differently");
         }

@@ -83,7 +83,9 @@ fn refcount(call: &mut ReadCall<'_>, record: &Record) -> CommandResult {
 }
 
 fn idletime(call: &mut ReadCall<'_>, record: &Record) -> CommandResult {
-    call.reply.integer(i64::from(record.idle_seconds(call.now_ms)));
+    // The last access is each replica's own, so the log cannot tell it.
+    let idle = if call.logged.is_some() { 0 } else { record.idle_seconds(call.now_ms) };
+    call.reply.integer(i64::from(idle));
     Ok(())
 }
 

@@ -45,8 +45,9 @@ pub fn randomkey(call: &mut ReadCall<'_>) -> CommandResult {
 fn random_record<'a>(call: &ReadCall<'a>) -> Option<&'a Record> {
     let keyspace = call.keyspace;
     let total = keyspace.usage().keys;
+    let mut random = call.random();
     let drawn = (0..DRAWS_MAX.min(total as usize)).find_map(|_| {
-        let mut rank = keyspace.draw() % total;
+        let mut rank = random.next() % total;
         for slot in keyspace.occupied().iter() {
             let records = keyspace.slot(slot)?.records();
             match rank.checked_sub(records.len() as u64) {

@@ -15,7 +15,9 @@ fn apply_with_seed(keyspace: &mut Keyspace, seed: u64, line: &str) -> String {
     let words: Vec<&[u8]> = line.split(' ').map(str::as_bytes).collect();
     let (mut request, mut out) = (Vec::new(), Vec::new());
     write_array(&mut request, words.into_iter());
-    keyspace.apply(&Entry::Write { time: LogTime(1), seed, resp3: false, request: &request }, &mut out).unwrap();
+    keyspace
+        .apply(&Entry::Write { time: LogTime(1), seed, resp3: false, identity: None, request: &request }, &mut out)
+        .unwrap();
     String::from_utf8(out).unwrap()
 }
 

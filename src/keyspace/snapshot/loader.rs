@@ -175,7 +175,7 @@ impl Loading {
 
     fn end_blocked(&mut self) -> Result<(), LoadFault> {
         if let Some(blocked) = self.blocked.take() {
-            self.keyspace.blocking = blocked.finish()?;
+            (self.keyspace.blocking, self.keyspace.remembered) = blocked.finish()?;
         }
         Ok(())
     }

@@ -10,7 +10,7 @@
 //! | slot | `u16 slot`, `u64 epoch`, `u64 version`, `u64 last removal version`, `u64 keys` |
 //! | keys | keys of the slot in hash order: `u8 form`, `u64 version`, `u64 expiry or 0`, `u32 key length`, key, `u64 value size`, value (`value::stream`) |
 //! | value | more bytes of the value that the record before left unfinished |
-//! | blocked | bytes of the stream of blocked clients (`blocking::stream`); before the first slot |
+//! | blocked | bytes of the stream of blocked clients and remembered writes (`blocking::stream`); before the first slot |
 //! | end | `u64 keys of all slots` |
 //!
 //! A slot is complete when it has as many keys as it said. Only the last value of a record may be unfinished.
@@ -32,7 +32,7 @@ pub use loader::Loader;
 pub use writer::Pieces;
 
 /// The version of the format, in the first record.
-pub const SNAPSHOT_FORMAT_VERSION: u16 = 2;
+pub const SNAPSHOT_FORMAT_VERSION: u16 = 3;
 /// Pieces are at least this long, whatever is asked for (the last one aside).
 pub const PIECE_BYTES_MIN: usize = 1024;
 /// Pieces are at most this long, whatever is asked for, plus one key.
@@ -71,7 +71,7 @@ impl Keyspace {
             limits: self.limits,
             usage: self.usage(),
             slots: self.slots().into(),
-            blocked: Box::new(self.blocking.freeze()),
+            blocked: Box::new(self.blocking.freeze(self.remembered.freeze())),
         }
     }
 }
@@ -92,6 +92,10 @@ impl Frozen {
 
     pub(super) const fn usage(&self) -> Usage {
         self.usage
+    }
+
+    pub(super) fn blocked(&self) -> BlockedPieces {
+        (*self.blocked).clone()
     }
 
     pub(super) fn slot(&self, slot: Slot) -> Option<&SlotData> {

@@ -196,6 +196,8 @@ impl Trio {
             write: false,
             resp3: false,
             transaction: false,
+            split: false,
+            retried: false,
             after_writes: false,
             level: ReadLevel::Session,
             slot: Some(Slot::of_key(words[1].as_bytes())),

@@ -285,6 +285,8 @@ impl RespReader {
             resp3: self.session.resp3(),
             after_writes: !sent.write && client.unanswered_writes > 0,
             transaction: sent.transaction,
+            split: false,
+            retried: false,
             level: sent.level,
             slot,
             epoch: Epoch(0),

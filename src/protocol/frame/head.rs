@@ -51,6 +51,10 @@ pub struct RequestHead {
     pub resp3: bool,
     /// Whether the body is a [transaction](crate::protocol::transaction); such a request is a write.
     pub transaction: bool,
+    /// Whether the body is a [split command](crate::protocol::split); such a request is a write with an identity.
+    pub split: bool,
+    /// Whether the write was sent before and may have been taken; only with an identity.
+    pub retried: bool,
     /// Whether earlier writes of the client to this shard are unanswered: the read must follow them.
     pub after_writes: bool,
     /// The level, for reads.
@@ -89,7 +93,9 @@ impl RequestHead {
         head[50] = u8::from(self.write)
             | u8::from(self.resp3) << 1
             | u8::from(self.after_writes) << 2
-            | u8::from(self.transaction) << 3;
+            | u8::from(self.transaction) << 3
+            | u8::from(self.split) << 4
+            | u8::from(self.retried) << 5;
         head[50] |= if self.identity.is_some() { FLAG_IDENTITY } else { 0 };
         head[51] = self.level as u8 | Blocking::byte(self.blocking) << 4;
         out.extend_from_slice(&head);
@@ -141,11 +147,19 @@ impl RequestHead {
             resp3: head[50] & 2 != 0,
             after_writes: head[50] & 4 != 0,
             transaction: head[50] & 8 != 0,
+            split: head[50] & 16 != 0,
+            retried: head[50] & 32 != 0,
             level,
             identity,
             blocking,
         };
-        if decoded.transaction && (!decoded.write || blocking.is_some()) || blocking.is_some() && !decoded.write {
+        if (decoded.transaction || decoded.split) && blocking.is_some() || decoded.transaction && decoded.split {
+            return Err(malformed);
+        }
+        if (decoded.transaction || decoded.split || blocking.is_some()) && !decoded.write {
+            return Err(malformed);
+        }
+        if (decoded.split || decoded.retried) && identity.is_none() {
             return Err(malformed);
         }
         Ok((decoded, body))
@@ -200,6 +214,8 @@ mod tests {
             resp3: false,
             after_writes: true,
             transaction: true,
+            split: false,
+            retried: false,
             level: ReadLevel::Any,
             slot: Slot::new(16383),
             epoch: Epoch(5),
@@ -213,7 +229,8 @@ mod tests {
         let named = RequestHead { identity, ..head };
         let cancel = Some(Blocking::Cancel(CancelHow::Gone));
         let blocks = RequestHead { blocking: cancel, transaction: false, ..named };
-        for head in [head, named, blocks] {
+        let split = RequestHead { split: true, retried: true, transaction: false, ..named };
+        for head in [head, named, blocks, split] {
             let mut out = Vec::new();
             head.encode(&mut out);
             assert_eq!(out.len(), head.encoded_bytes());
@@ -229,6 +246,10 @@ mod tests {
             (RequestHead { transaction: true, ..blocks }, "and as a transaction"),
             (RequestHead { blocking: Some(Blocking::Wait), ..named }, "a transaction that blocks"),
             (RequestHead { write: false, ..head }, "a transaction that is no write"),
+            (RequestHead { identity: None, ..split }, "a split command without a name"),
+            (RequestHead { write: false, ..split }, "and as a read"),
+            (RequestHead { transaction: true, ..split }, "and as a transaction"),
+            (RequestHead { retried: true, ..head }, "a retry without a name"),
         ] {
             let mut out = Vec::new();
             bad.encode(&mut out);

@@ -6,9 +6,12 @@ use super::Engine;
 use super::flight::{Flight, FlightKey, Purpose, State};
 use super::scatter::{PartReply, merge_replies};
 use crate::control::routing::NodeIndex;
+use crate::protocol::command::Merge;
 use crate::protocol::errors;
 use crate::protocol::frame::{ReadLevel, ReplyHead};
+use crate::protocol::reply::ReplyWriter;
 use crate::protocol::reply_scan::{integer, is_error, is_null};
+use crate::protocol::split;
 use crate::proxy::metrics::{CommandClass, Outcome};
 use crate::proxy::outbox::{COPY_BYTES_MAX, Outbox};
 
@@ -17,8 +20,14 @@ impl Engine {
     pub(super) fn take_reply(&mut self, node: NodeIndex, head: ReplyHead, body: &[u8], large: Option<Bytes>) {
         let Some(key) = self.flights.find(head.id).filter(|k| self.is_handed_to(*k, node)) else { return };
         self.came_back(key);
+        self.give_back_name(key);
         let flight = &self.flights[key];
         let (client_key, shard) = (flight.client, flight.shard);
+        let merged = flight.split.map(|merge| merge_split(body, merge));
+        let (body, large) = match &merged {
+            Some(merged) => (&merged[..], None),
+            None => (body, large),
+        };
         let outcome = if is_error(body) { Outcome::Error } else { Outcome::Ok };
         self.routing.merge_applied(shard, node, head.index);
         self.count_answer(key, outcome);
@@ -165,6 +174,16 @@ impl Engine {
         stats.reads.add(1);
         of_shard.push((node, stats));
     }
+}
+
+/// The reply to a split command, put together from those to its parts.
+fn merge_split(replies: &[u8], merge: Merge) -> Vec<u8> {
+    let mut merged = Vec::new();
+    if split::merge(replies, merge, &mut merged).is_err() {
+        merged.clear();
+        ReplyWriter::new(&mut merged, false).error(errors::UNEXPECTED_REPLY);
+    }
+    merged
 }
 
 fn keep_reply(flight: &mut Flight, body: &[u8], large: Option<Bytes>) {

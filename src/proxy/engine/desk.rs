@@ -11,6 +11,7 @@ use crate::frontend::{Around, ClientView, Effect, Facts, Holder, Seat, SlowReque
 use crate::net::Moment;
 use crate::protocol::command::{CommandId, CommandSpec, Merge, resolve};
 use crate::protocol::request::{Args, Span, parse_array, write_array};
+use crate::protocol::split;
 use crate::proxy::metrics::CommandClass;
 use crate::proxy::process::Process;
 
@@ -226,11 +227,16 @@ impl Engine {
         // Waiting is not slowness.
         let is_counted = matches!(flight.class, CommandClass::Connection | CommandClass::Blocking)
             || matches!(flight.purpose, Purpose::Part(_));
-        let mut spans = Vec::new();
-        if is_counted || parse_array(flight.body(), &mut spans).is_err() {
-            return;
+        let (mut spans, mut joined) = (Vec::new(), Vec::new());
+        let body = if flight.split.is_some() {
+            split::join(flight.body(), &mut spans, &mut joined);
+            &joined
+        } else {
+            flight.body()
+        };
+        if !is_counted && parse_array(body, &mut spans).is_ok() {
+            self.keep_slow(flight.client, Args::new(body, &spans), took);
         }
-        self.keep_slow(flight.client, Args::new(flight.body(), &spans), took);
     }
 
     fn keep_slow(&self, key: u32, args: Args<'_>, microseconds: u64) {

@@ -12,7 +12,7 @@ use crate::net::Moment;
 use crate::protocol::frame::{ReadLevel, Refusal, RefusalReason, RequestHead};
 use crate::protocol::reply::ReplyWriter;
 use crate::proxy::metrics::Outcome;
-use crate::topology::Epoch;
+use crate::topology::{Epoch, LogTime};
 
 /// How often overdue requests are looked for.
 pub const DEADLINE_SCAN: Duration = Duration::from_millis(100);
@@ -54,7 +54,8 @@ impl Engine {
             client.waiting -= 1;
             self.waiting -= 1;
             self.waiting_bytes -= self.flights[key].cost_bytes;
-            self.flights[key].note_hand(self.routing.shard(line.shard).log_time);
+            let log_time = self.routing.shard(line.shard).log_time;
+            self.flights[key].name(self.settings.session, &mut self.names, log_time);
             let head = head(self.flights.id(key), client.id, &self.flights[key], line, &self.routing, self.now);
             let flight = &mut self.flights[key];
             let link = &mut self.links[node.at()];
@@ -86,7 +87,7 @@ impl Engine {
         let flight = &mut self.flights[key];
         flight.refused = Some(refusal.reason);
         let (client_key, shard, write) = (flight.client, flight.shard, flight.write);
-        let named = flight.identity.is_some();
+        flight.maybe_taken |= write && refusal.reason == RefusalReason::Unknown;
         match refusal.reason {
             RefusalReason::NotLeader => self.routing.merge_hint(shard, node, refusal.leader),
             RefusalReason::Behind
@@ -106,10 +107,16 @@ impl Engine {
             let pause = pause_after(refusal.reason, line.refusals, write);
             line.not_before = line.not_before.max(self.now + pause);
         }
+        let flight = &self.flights[key];
         let outcome = match refusal.reason {
-            reason if named => self.take_refused_name(key, reason).then_some(Outcome::Unknown),
+            reason if flight.blocking.is_some() => self.take_refused_name(key, reason).then_some(Outcome::Unknown),
+            RefusalReason::DeadlinePassed | RefusalReason::Forgotten if flight.maybe_taken => Some(Outcome::Unknown),
             RefusalReason::DeadlinePassed => Some(Outcome::TimedOut),
-            RefusalReason::Unknown if write => Some(Outcome::Unknown),
+            RefusalReason::Forgotten => {
+                // It was never taken, and the shard is sure that this name was long ago: another one will do.
+                self.give_back_name(key);
+                None
+            }
             _ => None,
         };
         if let Some(outcome) = outcome {
@@ -118,25 +125,48 @@ impl Engine {
         self.reopen_line(client_key, shard);
     }
 
-    /// The connection to a node is gone: what it had is answered or waits again, in order.
+    /// The connection to a node is gone: what it had waits again, in order. Writes are asked for again by name.
     pub(super) fn recall(&mut self, node: NodeIndex) {
         let sent = self.links[node.at()].outbox.sent_position();
-        let handed = self.flights.select(|f| f.state == State::Handed && f.node == node);
+        self.recall_those(|f| f.node == node, |f| f.position <= sent);
+        self.routing.node_mut(node).in_flight = 0;
+    }
+
+    /// Recalls what only a leader can answer from nodes that lead no more. They may know nothing about it for long: a leader
+    /// that is cut off from its shard is not cut off from us.
+    pub(super) fn follow_leaders(&mut self) {
+        for (at, shard) in self.routing.shards().iter().enumerate() {
+            if self.leaders.len() <= at {
+                self.leaders.push(None);
+            }
+            let leader = shard.leader.and_then(|leader| shard.replica(leader)).map(|replica| replica.node);
+            let before = self.leaders[at];
+            if leader.is_none() || before == leader {
+                continue;
+            }
+            self.leaders[at] = leader;
+            self.deposed.extend(before.map(|before| (ShardIndex(at as u32), before)));
+        }
+        while let Some((shard, node)) = self.deposed.pop() {
+            // What has not left yet will leave.
+            self.recall_those(|f| f.shard == shard && f.node == node && f.needs_leader(), |_| true);
+        }
+    }
+
+    /// Takes back requests that were handed over, of which some may have been taken.
+    fn recall_those(&mut self, which: impl Fn(&Flight) -> bool, taken: impl Fn(&Flight) -> bool) {
         let mut lines: Vec<(u32, ShardIndex)> = Vec::new();
-        for key in handed {
-            let flight = &self.flights[key];
+        for key in self.flights.select(|f| f.state == State::Handed && which(f)) {
+            self.came_back(key);
+            self.flights.change_id(key);
+            let flight = &mut self.flights[key];
             let (client_key, shard) = (flight.client, flight.shard);
-            // What has a name is asked for again.
-            let unknown = flight.write && flight.position <= sent && flight.identity.is_none();
+            flight.maybe_taken |= flight.write && taken(flight);
             let client = &mut self.clients[client_key as usize];
             let at = client.line_at(shard);
             client.lines[at].refuse(&mut self.flights, key);
             lines.push((client_key, shard));
-            if unknown {
-                self.give_up(key, Outcome::Unknown);
-            }
         }
-        self.routing.node_mut(node).in_flight = 0;
         lines.sort_unstable();
         lines.dedup();
         lines.into_iter().for_each(|(client_key, shard)| self.reopen_line(client_key, shard));
@@ -172,7 +202,17 @@ impl Engine {
         let mut reply = Vec::new();
         ReplyWriter::new(&mut reply, false).error(text);
         self.count_answer(key, outcome);
+        self.give_back_name(key);
         self.finish(key, &reply, None);
+    }
+
+    /// Nobody asks for a write under its name again.
+    pub(super) fn give_back_name(&mut self, key: FlightKey) {
+        let flight = &mut self.flights[key];
+        let names = flight.names();
+        if let Some(identity) = flight.identity.take_if(|_| names > 0) {
+            self.names.give_back(identity.id.sequence, names);
+        }
     }
 
     /// Takes a request out of its line, whatever its state.
@@ -204,8 +244,9 @@ impl Engine {
             let flight = &self.flights[key];
             let (client_key, shard) = (flight.client, flight.shard);
             let handed = flight.state == State::Handed;
-            let outcome =
-                if (handed || flight.hands > 0) && flight.write { Outcome::Unknown } else { Outcome::TimedOut };
+            // What was handed over and has not left yet will leave.
+            let taken = handed || flight.maybe_taken || flight.blocking.is_some() && flight.hands > 0;
+            let outcome = if taken && flight.write { Outcome::Unknown } else { Outcome::TimedOut };
             if handed {
                 self.came_back(key);
             }
@@ -231,6 +272,10 @@ impl Engine {
 
 /// The node that the next request of a line goes to, if there is one now.
 fn target(routing: &RoutingTable, line: &Line, flight: &Flight, coin: &mut Coin) -> Option<NodeIndex> {
+    if flight.write && routing.shard(line.shard).log_time == LogTime(0) {
+        // Nobody could say when it was born, and the shard would take it for a very late one.
+        return None;
+    }
     if flight.write || line.handed_writes > 0 {
         return routing.leader_node(line.shard);
     }
@@ -258,6 +303,8 @@ fn head(id: u64, client: u64, flight: &Flight, line: &Line, routing: &RoutingTab
         resp3: flight.resp3,
         after_writes: flight.after_writes,
         transaction: flight.transaction,
+        split: flight.split.is_some(),
+        retried: flight.maybe_taken,
         level: if flight.strong { ReadLevel::Strong } else { flight.level },
         slot: flight.slot,
         epoch: flight.slot.map_or(Epoch(0), |s| routing.epoch(s)),

@@ -6,13 +6,15 @@
 
 use bytes::Bytes;
 
+use super::names::Names;
 use super::scatter::Scatter;
 use crate::control::routing::{NodeIndex, ShardIndex};
 use crate::net::Moment;
+use crate::protocol::command::Merge;
 use crate::protocol::frame::{ReadLevel, RefusalReason};
 use crate::protocol::identity::{Blocking, Identity};
 use crate::proxy::metrics::CommandClass;
-use crate::topology::{LogTime, Slot};
+use crate::topology::{LogTime, SessionId, Slot, WriteId};
 
 /// A record's buffer that grew past this is freed with its use.
 const KEPT_BYTES_MAX: usize = 1024;
@@ -87,6 +89,10 @@ pub struct Flight {
     pub write: bool,
     /// Whether its bytes are a transaction.
     pub transaction: bool,
+    /// If its bytes are a split command, how the replies to the parts become one.
+    pub split: Option<Merge>,
+    /// How many parts that has.
+    pub parts: u32,
     /// Whether the client speaks RESP3.
     pub resp3: bool,
     /// The level, for reads.
@@ -105,6 +111,8 @@ pub struct Flight {
     pub blocking: Option<Blocking>,
     /// How often it was handed over under its name.
     pub hands: u8,
+    /// Whether it was sent and nobody said what became of it: it may have taken effect.
+    pub maybe_taken: bool,
     /// For metrics.
     pub class: CommandClass,
     /// The last refusal.
@@ -124,19 +132,44 @@ pub struct Flight {
 }
 
 impl Flight {
-    /// Notes that it is handed over. When it was born, in log time, is known only then.
-    pub fn note_hand(&mut self, log_time: LogTime) {
-        if let Some(identity) = self.identity.as_mut() {
-            if self.hands == 0 {
-                identity.born = log_time;
+    /// Gives a write that is handed over its name, if it has none. When it was born, in log time, is known only then.
+    pub fn name(&mut self, session: SessionId, names: &mut Names, log_time: LogTime) {
+        if !self.write {
+            return;
+        }
+        let identity = match &mut self.identity {
+            Some(identity) => identity,
+            None => {
+                let id = WriteId { session, sequence: names.take(self.parts.max(1) as usize) };
+                self.hands = 0;
+                self.identity.insert(Identity { id, low: 0, born: LogTime(0) })
             }
-            self.hands = self.hands.saturating_add(1);
+        };
+        if self.blocking.is_none() {
+            identity.low = names.low();
+        }
+        if self.hands == 0 {
+            identity.born = log_time;
+        }
+        self.hands = self.hands.saturating_add(1);
+    }
+
+    /// How many names it takes, if it has one of the worker's.
+    pub fn names(&self) -> usize {
+        match self.identity {
+            Some(_) if self.blocking.is_none() => self.parts.max(1) as usize,
+            _ => 0,
         }
     }
 
     /// Whether its node has no work with it: a blocked client may wait there for days, and is asked for again.
     pub fn is_idle(&self) -> bool {
         self.blocking == Some(Blocking::Wait)
+    }
+
+    /// Whether it was handed over as one that only a leader answers.
+    pub fn needs_leader(&self) -> bool {
+        self.write || self.after_writes || self.leader_only
     }
 
     /// The request's or the reply's bytes.
@@ -173,11 +206,14 @@ impl Flights {
         flight.slot = None;
         flight.write = false;
         flight.transaction = false;
+        flight.split = None;
+        flight.parts = 0;
         flight.leader_only = false;
         flight.muted = false;
         flight.identity = None;
         flight.blocking = None;
         flight.hands = 0;
+        flight.maybe_taken = false;
         flight.refused = None;
         flight.born = born;
         flight.deadline = deadline;
@@ -202,6 +238,11 @@ impl Flights {
     /// The id of this use, for frames.
     pub fn id(&self, key: FlightKey) -> u64 {
         u64::from(self[key].serial) << 32 | u64::from(key.0)
+    }
+
+    /// Lets the id name nothing any more, though the use goes on: an answer to what was sent under it comes too late.
+    pub fn change_id(&mut self, key: FlightKey) {
+        self[key].serial = self[key].serial.wrapping_add(1);
     }
 
     /// The record that an id names, if it still does.
@@ -251,6 +292,8 @@ fn blank() -> Flight {
         position: 0,
         write: false,
         transaction: false,
+        split: None,
+        parts: 0,
         resp3: false,
         level: ReadLevel::Session,
         after_writes: false,
@@ -260,6 +303,7 @@ fn blank() -> Flight {
         identity: None,
         blocking: None,
         hands: 0,
+        maybe_taken: false,
         class: CommandClass::Read,
         refused: None,
         born: Moment::default(),

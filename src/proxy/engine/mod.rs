@@ -8,10 +8,8 @@
 //! place in the client's order of replies (`client`) and in the line of its shard (`line`); it is handed to a node's
 //! output or waits (`dispatch`); its answer goes to the client when all before it have gone (`answer`).
 //!
-//! Invariants: replies leave in the order of the requests; a request is answered exactly once; a write of which all
-//! bytes were sent is never sent again unless its node said that it changed nothing, or it has a name (`blocked`).
-//!
-//! Deliberately absent: retries of writes whose outcome is unknown, which need sessions that shards remember.
+//! Invariants: replies leave in the order of the requests; a request is answered exactly once; a write has one name
+//! (`names`) under which it is handed over until it is answered or its deadline passes, and its shard executes it once.
 
 mod answer;
 mod blocked;
@@ -22,6 +20,7 @@ mod dispatch;
 mod flight;
 mod line;
 mod link;
+mod names;
 mod nodes;
 pub use nodes::LinkError;
 mod request;
@@ -52,6 +51,7 @@ use client::Client;
 use coin::Coin;
 use flight::Flights;
 use link::Link;
+use names::Names;
 
 /// How many empty buffers are kept for the next client.
 const POOLED_BUFFERS_MAX: usize = 1024;
@@ -75,7 +75,7 @@ pub struct Settings {
     pub workers: usize,
     /// Seeds the choices among replicas and the jitter.
     pub seed: u64,
-    /// Names the writes of this worker's clients, together with the client's id and a number.
+    /// Names this worker's writes, together with a number; its blocked clients have sessions next to it.
     pub session: SessionId,
 }
 
@@ -133,6 +133,11 @@ pub struct Engine {
     read_stats: Vec<Vec<(NodeIndex, Arc<ReadStats>)>>,
     clients: Slab<Client>,
     flights: Flights,
+    names: Names,
+    /// The node of each shard's leader as last seen.
+    leaders: Vec<Option<NodeIndex>>,
+    /// Leaders of old whose requests are to be recalled.
+    deposed: Vec<(ShardIndex, NodeIndex)>,
     waiting: usize,
     waiting_bytes: usize,
     /// What all clients watch and queued.
@@ -190,6 +195,9 @@ impl Engine {
             read_stats: Vec::new(),
             clients,
             flights: Flights::default(),
+            names: Names::new(),
+            leaders: Vec::new(),
+            deposed: Vec::new(),
             waiting: 0,
             waiting_bytes: 0,
             transaction_bytes: 0,
@@ -302,6 +310,7 @@ impl Engine {
     pub fn settle(&mut self) {
         if self.recheck {
             self.recheck = false;
+            self.follow_leaders();
             self.go_on_with_lines();
         }
         while let Some((key, id)) = self.resumable.pop() {
@@ -331,6 +340,7 @@ impl Engine {
         stats.in_flight.set(self.flights.used() as u64);
         stats.waiting.set(self.waiting as u64);
         stats.stalled.set(self.stalled);
+        stats.names_open.set(self.names.span() as u64);
         stats.transaction_bytes.set(self.transaction_bytes as u64);
         stats.revision.set(self.routing.revision().0);
         stats.ready.set(u64::from(self.routing.is_ready()));

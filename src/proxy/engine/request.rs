@@ -151,6 +151,8 @@ impl Engine {
             State::Waiting | State::Refused => self.leave_line(key),
             State::Scattered | State::Ready | State::Free => {}
         }
+        // Whatever becomes of it now, nobody waits for it.
+        self.give_back_name(key);
         self.flights.free(key);
     }
 
@@ -391,7 +393,16 @@ impl Engine {
         let step = spec.key_step();
         let Some(cut) = Cut::new(args, step, |slot| self.routing.owner(slot)) else { return self.no_owner(key) };
         if let [part] = &cut.parts[..] {
-            self.launch_whole(key, spec, part.shard, Some(part.slot), args.bytes(), large);
+            if spec.is_write() && !cut.is_of_one_slot() {
+                let (mut body, split) = (Vec::new(), Some(merge));
+                let parts = cut.write_split(args, 0, &mut body);
+                let large = (body.len() > COPY_BYTES_MAX).then(|| Bytes::from(std::mem::take(&mut body)));
+                let flight = self.prepare(key, spec, &body, large);
+                (self.flights[flight].split, self.flights[flight].parts) = (split, parts);
+                self.launch(flight, part.shard, Some(part.slot));
+            } else {
+                self.launch_whole(key, spec, part.shard, Some(part.slot), args.bytes(), large);
+            }
             return Taken::Yes;
         }
         let whole = self.claim(key, spec);
@@ -399,15 +410,32 @@ impl Engine {
         self.enlist_scatter(key, whole, scatter, args.bytes().len());
         for (index, part) in cut.parts.iter().enumerate() {
             let flight = self.claim_part(key, spec, whole);
-            let mut bytes = std::mem::take(&mut self.flights[flight].bytes);
-            cut.write_part(args, index, &mut bytes);
-            self.flights[flight].bytes = bytes;
+            if spec.is_write() {
+                self.fill_split(flight, args, &cut, index, merge);
+            } else {
+                let mut bytes = std::mem::take(&mut self.flights[flight].bytes);
+                cut.write_part(args, index, &mut bytes);
+                self.flights[flight].bytes = bytes;
+            }
             self.launch(flight, part.shard, Some(part.slot));
         }
         if let Some(scatter) = self.flights[whole].scatter.as_mut() {
             scatter.part_of_key = cut.part_of_key;
         }
         Taken::Yes
+    }
+
+    /// Makes a flight the part of a write that is for one shard: by slot, so that each slot's write has its own name (R10).
+    fn fill_split(&mut self, key: FlightKey, args: Args<'_>, cut: &Cut, part: usize, merge: Merge) {
+        let flight = &mut self.flights[key];
+        let mut bytes = std::mem::take(&mut flight.bytes);
+        let parts = cut.write_split(args, part, &mut bytes);
+        (flight.split, flight.parts) = if parts > 1 { (Some(merge), parts) } else { (None, 0) };
+        if bytes.len() > COPY_BYTES_MAX {
+            flight.large = Some(Bytes::from(bytes));
+        } else {
+            flight.bytes = bytes;
+        }
     }
 
     fn take_every_shard(&mut self, key: u32, spec: &CommandSpec, args: Args<'_>, merge: Merge) -> Taken {
@@ -525,7 +553,7 @@ impl Engine {
         flight.shard = shard;
         flight.slot = slot;
         if matches!(flight.purpose, Purpose::Part(_)) {
-            flight.cost_bytes = flight.bytes.len();
+            flight.cost_bytes = flight.body().len();
         }
         self.waiting += 1;
         self.waiting_bytes += flight.cost_bytes;

@@ -12,6 +12,7 @@ use crate::protocol::numbers::parse_i64;
 use crate::protocol::reply::ReplyWriter;
 use crate::protocol::reply_scan::{integer, is_error, is_null, reply_end};
 use crate::protocol::request::Args;
+use crate::protocol::split::put_ordinal;
 use crate::topology::{ShardName, Slot};
 
 /// A request of which parts are on their way.
@@ -61,6 +62,8 @@ pub struct Cut {
     pub part_of_key: Vec<u16>,
     /// Arguments per key.
     pub step: usize,
+    /// The slot of each key.
+    slots: Vec<Slot>,
 }
 
 impl Cut {
@@ -79,20 +82,52 @@ impl Cut {
             };
             cut.parts[part].keys += 1;
             cut.part_of_key.push(part as u16);
+            cut.slots.push(slot);
         }
         Some(cut)
     }
 
+    /// Whether all keys are in one slot.
+    pub fn is_of_one_slot(&self) -> bool {
+        self.slots.iter().all(|slot| *slot == self.slots[0])
+    }
+
     /// Appends the request of one part.
     pub fn write_part(&self, args: Args<'_>, part: usize, out: &mut Vec<u8>) {
-        let mut request = ReplyWriter::new(out, false);
-        request.array(1 + self.parts[part].keys * self.step);
-        request.bulk(args.name());
-        for (key, of) in self.part_of_key.iter().enumerate() {
-            if usize::from(*of) == part {
-                let first = 1 + key * self.step;
-                (first..first + self.step).for_each(|at| request.bulk(args.get(at)));
+        let keys: Vec<usize> = self.keys_of(part).collect();
+        self.write_request(args, &keys, out);
+    }
+
+    /// Appends the request of one part as a [split command](crate::protocol::split), cut further by slot. Returns how many
+    /// pieces that makes; if it is one, it was appended as a request.
+    pub fn write_split(&self, args: Args<'_>, part: usize, out: &mut Vec<u8>) -> u32 {
+        let mut keys: Vec<usize> = self.keys_of(part).collect();
+        // Stable: of a key that is there twice, the last value counts.
+        keys.sort_by_key(|key| self.slots[*key]);
+        let mut by_slot = keys.chunk_by(|one, other| self.slots[*one] == self.slots[*other]).enumerate().peekable();
+        let mut count = 0;
+        while let Some((ordinal, keys)) = by_slot.next() {
+            if ordinal > 0 || by_slot.peek().is_some() {
+                put_ordinal(out, ordinal as u32);
             }
+            self.write_request(args, keys, out);
+            count += 1;
+        }
+        count
+    }
+
+    fn keys_of(&self, part: usize) -> impl Iterator<Item = usize> {
+        let keys = self.part_of_key.iter().enumerate();
+        keys.filter(move |(_, of)| usize::from(**of) == part).map(|(key, _)| key)
+    }
+
+    fn write_request(&self, args: Args<'_>, keys: &[usize], out: &mut Vec<u8>) {
+        let mut request = ReplyWriter::new(out, false);
+        request.array(1 + keys.len() * self.step);
+        request.bulk(args.name());
+        for key in keys {
+            let first = 1 + key * self.step;
+            (first..first + self.step).for_each(|at| request.bulk(args.get(at)));
         }
     }
 }

@@ -2,6 +2,7 @@
 
 mod blocked;
 mod desk;
+mod retries;
 mod stories;
 mod swaps;
 mod transactions;
@@ -115,6 +116,14 @@ impl World {
         (0..3).for_each(|node| world.push_status(node));
         world.turn();
         world
+    }
+
+    /// The engine forgets what it heard of the shards' leaders.
+    fn stranger(&mut self) {
+        let engine = Engine::new(self.engine.settings.clone(), shared(), self.now);
+        *self = Self { engine, nodes: (0..3).map(|_| FakeNode::default()).collect(), ..Self::new() };
+        self.engine.learn_catalog(&self.catalog.clone());
+        self.tick(1);
     }
 
     /// All nodes up; node 0 leads shard 1, node 1 leads shard 2.
