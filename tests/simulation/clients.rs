@@ -65,7 +65,7 @@ impl Clients {
     pub fn new(world: &mut World, count: usize, think_max_us: u64) -> Self {
         (0..count).for_each(|client| world.schedule(200_000, Due::Client { client }));
         Self {
-            keys: Keys::new(),
+            keys: Keys::new(&mut world.random),
             clients: (0..count).map(|_| None).collect(),
             operations: Vec::new(),
             sessions: 0,
@@ -150,7 +150,7 @@ impl Clients {
         let place = self.wanted.as_ref().and_then(|(_, wanted)| pick(&mut world.random, wanted));
         let (place, write) = match place {
             Some(place) => (place, true),
-            None => (world.random.below(self.keys.places()), false),
+            None => (self.keys.any_place(&mut world.random), false),
         };
         let group = self.keys.group(place);
         if !READS_KEEP_THEIR_PLACE && read.contains(&group) {

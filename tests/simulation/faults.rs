@@ -191,11 +191,11 @@ pub fn heal(world: &mut World) {
     }
 }
 
-/// Every other time a leader.
+/// More often than not a leader.
 fn victim(world: &mut World) -> usize {
     let shards = world.shards();
     let shard = shards[world.random.below(shards.len())];
-    let leader = world.leader(shard).filter(|_| world.random.per_mille(500));
+    let leader = world.leader(shard).filter(|_| world.random.per_mille(600));
     leader.unwrap_or_else(|| world.random.below(world.members.len()))
 }
 
@@ -229,7 +229,7 @@ fn part(world: &mut World, node: usize) {
     let proxy = Host::Proxy(world.random.below(world.proxies.len()));
     // With the proxies, the clients of a minority's side reach nobody else.
     let with_proxies = world.random.per_mille(500);
-    let shape = world.random.below(6);
+    let shape = world.random.below(8);
     for from in &hosts {
         for to in &hosts {
             let side = |host: &Host, side: &[Host]| side.contains(host);
@@ -241,8 +241,10 @@ fn part(world: &mut World, node: usize) {
                 2 => *to == one && (with_proxies || !concerns_proxy),
                 // Two nodes and a proxy that still hear each other, and nobody else.
                 3 => crosses(&[one, other, proxy]),
+                // One node, often a leader, with clients who reach nobody else.
+                4 | 5 => crosses(&[one, proxy]),
                 // One link alone: the others still bridge it.
-                4 => [*from, *to] == [one, other] || [*from, *to] == [other, one],
+                6 => [*from, *to] == [one, other] || [*from, *to] == [other, one],
                 // A proxy and one node.
                 _ => [*from, *to] == [one, proxy] || (with_proxies && [*from, *to] == [proxy, one]),
             };

@@ -1,5 +1,7 @@
 //! What happens to a node, and what it does then: the part of the shell, with simulated sockets, disks and clocks.
 
+use std::collections::{BTreeMap, VecDeque};
+
 use pontoon::consensus::{Message, SnapshotPoint, snapshot_point};
 use pontoon::net::Moment;
 use pontoon::node::engine::{Event, TICK};
@@ -35,6 +37,22 @@ pub enum Happening {
     StateSent { shard: ShardId, to: ReplicaId, arrived: bool },
     Connected { to: usize },
     Lost { to: usize, refused: bool },
+}
+
+impl Happening {
+    /// Where it comes from: what comes from one place keeps its order.
+    fn source(&self) -> (u8, u64) {
+        match self {
+            Self::Message { from, .. } => (0, *from as u64),
+            Self::Connected { to } | Self::Lost { to, .. } => (0, *to as u64),
+            Self::Stream { stream, .. } => (1, *stream),
+            Self::Tick | Self::LeasesOver => (2, 0),
+            Self::BatchDone => (3, 0),
+            Self::SnapshotDone { shard, .. } => (4, shard.0),
+            Self::StateComes { transfer, .. } | Self::StateDone { transfer, .. } => (5, *transfer),
+            Self::StateSent { to, .. } => (6, to.0),
+        }
+    }
 }
 
 impl World {
@@ -94,10 +112,21 @@ impl World {
         }
     }
 
+    /// A node goes on. What waits for it at different sockets has no order between them.
     pub fn resume(&mut self, node: usize) {
         self.members[node].paused = false;
-        while let Some(happening) = self.members[node].backlog.pop_front() {
-            self.handle(node, happening);
+        let mut queues: BTreeMap<(u8, u64), VecDeque<Happening>> = BTreeMap::new();
+        for happening in std::mem::take(&mut self.members[node].backlog) {
+            queues.entry(happening.source()).or_default().push_back(happening);
+        }
+        while !queues.is_empty() {
+            let source = *queues.keys().nth(self.random.below(queues.len())).expect("one of them");
+            // A socket is read until it is empty, or a while.
+            for _ in 0..self.random.within(1, 20) {
+                let Some(happening) = queues.get_mut(&source).and_then(VecDeque::pop_front) else { break };
+                self.handle(node, happening);
+            }
+            queues.retain(|_, queue| !queue.is_empty());
         }
     }
 

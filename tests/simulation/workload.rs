@@ -87,6 +87,8 @@ pub struct Keys {
     pub all: Vec<Key>,
     /// The key that each tag is used with now, and how often it was.
     current: Vec<(usize, usize)>,
+    /// The places that are used most: where few keys are used, more is seen of each moment.
+    hot: Vec<usize>,
 }
 
 /// One operation, about to be sent.
@@ -96,11 +98,18 @@ pub struct Wish {
 }
 
 impl Keys {
-    pub fn new() -> Self {
+    pub fn new(random: &mut Random) -> Self {
         let all: Vec<Key> =
             tags().enumerate().map(|(place, (kind, tag))| Key { kind, place, name: format!("{{{tag}}}0") }).collect();
         let current = (0..all.len()).map(|key| (key, 0)).collect();
-        Self { all, current }
+        let count = if random.per_mille(500) { random.within(3, 8) as usize } else { all.len() };
+        let hot = (0..count).map(|_| random.below(all.len())).collect();
+        Self { all, current, hot }
+    }
+
+    /// Some place.
+    pub fn any_place(&self, random: &mut Random) -> usize {
+        if random.per_mille(100) { random.below(self.places()) } else { self.hot[random.below(self.hot.len())] }
     }
 
     pub fn places(&self) -> usize {
