@@ -10,7 +10,7 @@ use super::checkers::history::{Level, NEVER, Outcome};
 use super::random::Random;
 use super::replies;
 use super::streams::{Host, Parcel, StreamId};
-use super::workload::{self, Action, Keys, Wish, command};
+use super::workload::{self, Action, Keys, Mood, Wish, command};
 use super::world::{Due, World};
 
 /// How much later than its deadline a request may be answered: the node's own deadline, the way back, ticks.
@@ -43,6 +43,7 @@ struct Connection {
     input: Vec<u8>,
     /// The operations under way, and how many replies to each are missing.
     waiting: VecDeque<(Option<u64>, usize)>,
+    mood: Mood,
     /// Members of sets that were added here.
     added: Vec<(usize, u64)>,
 }
@@ -137,6 +138,8 @@ impl Clients {
             level,
             input: Vec::new(),
             waiting: [(None, 1)].into(),
+            // Who writes waits for a majority, and does not see what goes on without one.
+            mood: if world.random.per_mille(300) { Mood::Read } else { Mood::Mixed },
             added: Vec::new(),
         });
         true
@@ -148,15 +151,15 @@ impl Clients {
         let connection = self.clients[client].as_mut().expect("connected");
         let id = self.operations.len() as u64 + 1;
         let place = self.wanted.as_ref().and_then(|(_, wanted)| pick(&mut world.random, wanted));
-        let (place, write) = match place {
-            Some(place) => (place, true),
-            None => (self.keys.any_place(&mut world.random), false),
+        let (place, mood) = match place {
+            Some(place) => (place, Mood::Write),
+            None => (self.keys.any_place(&mut world.random, connection.mood), connection.mood),
         };
         let group = self.keys.group(place);
         if !READS_KEEP_THEIR_PLACE && read.contains(&group) {
             return false;
         }
-        let Wish { keys, action } = self.keys.wish(&mut world.random, place, id, &mut connection.added, write);
+        let Wish { keys, action } = self.keys.wish(&mut world.random, place, id, &mut connection.added, mood);
         if !action.is_write() {
             read.insert(group);
         }

@@ -91,6 +91,17 @@ pub struct Keys {
     hot: Vec<usize>,
 }
 
+/// What a client is up to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mood {
+    /// A write that always changes something.
+    Write,
+    /// Anything.
+    Mixed,
+    /// Nothing that could wait for a majority's word.
+    Read,
+}
+
 /// One operation, about to be sent.
 pub struct Wish {
     pub keys: Vec<usize>,
@@ -107,9 +118,16 @@ impl Keys {
         Self { all, current, hot }
     }
 
-    /// Some place.
-    pub fn any_place(&self, random: &mut Random) -> usize {
-        if random.per_mille(100) { random.below(self.places()) } else { self.hot[random.below(self.hot.len())] }
+    /// Some place that suits a mood.
+    pub fn any_place(&self, random: &mut Random, mood: Mood) -> usize {
+        loop {
+            let hot = random.per_mille(900);
+            let place = if hot { self.hot[random.below(self.hot.len())] } else { random.below(self.places()) };
+            // A transaction is a write, whatever it holds.
+            if mood != Mood::Read || self.all[place].kind != Kind::Bank {
+                return place;
+            }
+        }
     }
 
     pub fn places(&self) -> usize {
@@ -138,19 +156,18 @@ impl Keys {
         self.all.len() - 1
     }
 
-    /// Something to do at a place. `value`: unique. `added`: members of sets that this connection added. `write`: it must
-    /// be a write that always changes something.
+    /// Something to do at a place. `value`: unique. `added`: members of sets that this connection added.
     pub fn wish(
         &mut self,
         random: &mut Random,
         place: usize,
         value: u64,
         added: &mut Vec<(usize, u64)>,
-        write: bool,
+        mood: Mood,
     ) -> Wish {
         let key = self.take(place);
-        let reads = !write && random.per_mille(450);
-        let rarely = !write && random.per_mille(200);
+        let reads = mood == Mood::Read || (mood == Mood::Mixed && random.per_mille(450));
+        let rarely = mood == Mood::Mixed && random.per_mille(200);
         let action = match self.all[key].kind {
             Kind::Register if reads => Action::Register(Register::Get),
             Kind::Register if rarely => Action::Register(match random.below(3) {
@@ -180,7 +197,7 @@ impl Keys {
                 Action::Bank(Bank::Transfer { id: value, from, to, amount, guard: None })
             }
             Kind::Split => return self.split(random, key, value, reads, rarely),
-            Kind::Queue if rarely => Action::Queue(Queue::Read),
+            Kind::Queue if rarely || mood == Mood::Read => Action::Queue(Queue::Read),
             Kind::Queue if reads && random.per_mille(500) => Action::Queue(Queue::Take),
             Kind::Queue if reads => Action::WaitAndTake { ms: random.within(1, 800) },
             Kind::Queue => Action::Queue(Queue::Push(value)),
