@@ -8,14 +8,31 @@ use super::world::{Block, Due, FAIR, Weather, World};
 /// Something that was broken and will be repaired.
 #[derive(Clone, Copy, Debug)]
 pub enum Fault {
-    Down { node: usize },
-    Paused { node: usize },
-    SlowDisk { node: usize },
-    FullDisk { node: usize },
-    TightMemory { node: usize },
-    ProxyDown { proxy: usize },
-    ProxyPaused { proxy: usize },
-    Parted,
+    Down {
+        node: usize,
+    },
+    Paused {
+        node: usize,
+    },
+    SlowDisk {
+        node: usize,
+    },
+    FullDisk {
+        node: usize,
+    },
+    TightMemory {
+        node: usize,
+    },
+    ProxyDown {
+        proxy: usize,
+    },
+    ProxyPaused {
+        proxy: usize,
+    },
+    /// If no other came after it.
+    Parted {
+        number: u64,
+    },
     BadWeather,
 }
 
@@ -26,6 +43,7 @@ enum Kind {
     PowerCutOfAll,
     Pause,
     Partition,
+    Minority,
     SlowDisk,
     BadWeather,
     ClockStep,
@@ -46,12 +64,13 @@ enum Kind {
 }
 
 /// Every kind, its name, and how often it comes in a mixture.
-const KINDS: [(Kind, &str, usize); 22] = [
+const KINDS: [(Kind, &str, usize); 23] = [
     (Kind::PowerCut, "power cut", 3),
     (Kind::Kill, "kill", 2),
     (Kind::PowerCutOfAll, "power cut of all", 1),
     (Kind::Pause, "pause", 3),
-    (Kind::Partition, "partition", 4),
+    (Kind::Partition, "partition", 3),
+    (Kind::Minority, "minority with clients", 4),
     (Kind::SlowDisk, "slow disk", 2),
     (Kind::BadWeather, "bad weather", 1),
     (Kind::ClockStep, "clock step", 2),
@@ -120,6 +139,7 @@ pub fn strike(world: &mut World, clients: &mut Clients, plan: &Plan) {
         Kind::PowerCutOfAll => (0..world.members.len()).for_each(|node| down(world, node, true)),
         Kind::Pause => pause(world, node),
         Kind::Partition => part(world, node),
+        Kind::Minority => cut_off(world),
         Kind::SlowDisk => slow_disk(world, node),
         Kind::BadWeather => bad_weather(world),
         Kind::ClockStep => step_clock(world, node),
@@ -169,13 +189,14 @@ pub fn undo(world: &mut World, fault: Fault) {
         Fault::ProxyDown { .. } => {}
         Fault::ProxyPaused { proxy } => world.resume_proxy(proxy),
         Fault::BadWeather => world.weather = FAIR,
-        Fault::Parted => world.join_all(),
+        Fault::Parted { number } if number == world.partitions => world.join_all(),
+        Fault::Parted { .. } => {}
     }
 }
 
 /// Repairs everything.
 pub fn heal(world: &mut World) {
-    undo(world, Fault::Parted);
+    world.join_all();
     undo(world, Fault::BadWeather);
     for node in 0..world.members.len() {
         world.members[node].disk.mend();
@@ -229,7 +250,7 @@ fn part(world: &mut World, node: usize) {
     let proxy = Host::Proxy(world.random.below(world.proxies.len()));
     // With the proxies, the clients of a minority's side reach nobody else.
     let with_proxies = world.random.per_mille(500);
-    let shape = world.random.below(8);
+    let shape = world.random.below(6);
     for from in &hosts {
         for to in &hosts {
             let side = |host: &Host, side: &[Host]| side.contains(host);
@@ -241,10 +262,8 @@ fn part(world: &mut World, node: usize) {
                 2 => *to == one && (with_proxies || !concerns_proxy),
                 // Two nodes and a proxy that still hear each other, and nobody else.
                 3 => crosses(&[one, other, proxy]),
-                // One node, often a leader, with clients who reach nobody else.
-                4 | 5 => crosses(&[one, proxy]),
                 // One link alone: the others still bridge it.
-                6 => [*from, *to] == [one, other] || [*from, *to] == [other, one],
+                4 => [*from, *to] == [one, other] || [*from, *to] == [other, one],
                 // A proxy and one node.
                 _ => [*from, *to] == [one, proxy] || (with_proxies && [*from, *to] == [proxy, one]),
             };
@@ -254,7 +273,27 @@ fn part(world: &mut World, node: usize) {
         }
     }
     let most = if world.random.per_mille(100) { 8_000_000 } else { 2_500_000 };
-    until(world, 50_000, most, Fault::Parted);
+    world.partitions += 1;
+    until(world, 50_000, most, Fault::Parted { number: world.partitions });
+}
+
+/// A leader and the clients of one proxy reach nobody else, for as long as it takes until another leads.
+fn cut_off(world: &mut World) {
+    let shards = world.shards();
+    let shard = shards[world.random.below(shards.len())];
+    let Some(leader) = world.leader(shard) else { return };
+    let inside = [Host::Node(leader), Host::Proxy(world.random.below(world.proxies.len()))];
+    let nodes = (0..world.members.len()).map(Host::Node);
+    let hosts: Vec<Host> = nodes.chain((0..world.proxies.len()).map(Host::Proxy)).collect();
+    let block = if world.random.per_mille(500) { Block::Lose } else { Block::Hold };
+    for outside in hosts.into_iter().filter(|host| !inside.contains(host)) {
+        for host in inside {
+            world.part(host, outside, block);
+            world.part(outside, host, block);
+        }
+    }
+    world.partitions += 1;
+    until(world, 800_000, 2_500_000, Fault::Parted { number: world.partitions });
 }
 
 fn slow_disk(world: &mut World, node: usize) {

@@ -38,7 +38,7 @@ impl Setting {
         Self {
             catalog: catalog(nodes, shards, replicas),
             nodes,
-            proxies: random.within(1, 3) as usize,
+            proxies: [1, 2, 2, 3, 3][random.below(5)],
             clients: random.within(4, 9) as usize,
             limits: Limits {
                 leases_per_mille: [0, 0, 1000, 1000, 700][random.below(5)],

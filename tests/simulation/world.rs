@@ -87,6 +87,8 @@ pub struct World {
     pub next_stream: StreamId,
     /// Directions in which nothing comes through.
     pub blocks: BTreeMap<(Host, Host), Block>,
+    /// How many partitions there were.
+    pub partitions: u64,
     pub weather: Weather,
     pub invariants: Invariants,
     /// Since when the machines' clocks say different times.
@@ -120,6 +122,7 @@ impl World {
             streams: BTreeMap::new(),
             next_stream: 0,
             blocks: BTreeMap::new(),
+            partitions: 0,
             weather: FAIR,
             invariants: Invariants::default(),
             clocks_true_until_us: u64::MAX,
