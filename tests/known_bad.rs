@@ -517,6 +517,8 @@ mod fleeting_values {
         let replaced = vec![one(), set((6, 7), 8, LAST * 2, LAST * 3), get((70, 71), Some(8))];
         passes("a new value has its own time", judge(replaced, Some(8)));
         passes("a weak read is behind", judge(vec![one(), session(get((70, 71), Some(7)))], None));
+        let short = || unknown(3, (6, 9), Fleeting::Set { value: 8, from: 20, until: 90 });
+        passes("gone early by another's time", judge(vec![one(), short(), get((30, 31), None)], None));
     }
 
     #[test]
@@ -526,6 +528,8 @@ mod fleeting_values {
         caught("too late", "long after", judge(vec![one(), get((61, 62), Some(7))], None));
         let back = vec![set((0, 5), 7, 20, 90), get((30, 31), None), get((40, 41), Some(7))];
         caught("back from the dead", "no order", judge(back, None));
+        let late = unknown(3, (6, 9), Fleeting::Set { value: 8, from: 40, until: 90 });
+        caught("gone before anybody's time", "no order", judge(vec![one(), late, get((30, 31), None)], None));
         caught("from nowhere", "nobody wrote", judge(vec![get((6, 7), Some(7))], None));
         let refused = refused(1, (0, 5), Fleeting::Set { value: 7, from: 20, until: 90 });
         caught("resurrected", "surely was not", judge(vec![refused, get((6, 7), Some(7))], None));

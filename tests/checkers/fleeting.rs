@@ -1,7 +1,7 @@
 //! A value that expires (SET PX, GET): what was set is there until it is replaced or its time is over, and what has expired
 //! never comes back.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use super::history::{Level, NEVER, Operation, Outcome, Reply, Verdict, Violation, WRONG_FORM, last_read};
 use super::search::{Found, NOTHING, Needs, Step, search};
@@ -30,10 +30,20 @@ pub fn check(history: &[Op]) -> Verdict {
             writers.insert(value, operation);
         }
     }
+    let firm: Vec<&Op> = history
+        .iter()
+        .filter(|o| o.action == Fleeting::Get && o.level == Level::Strong && o.reply().is_some())
+        .collect();
+    let seen: BTreeSet<u64> = firm.iter().filter_map(|read| read.reply()?.value()).collect();
+    let nothing: Vec<&Op> = firm.iter().copied().filter(|read| read.reply() == Some(&Reply::Nil)).collect();
     let mut steps = Vec::new();
     for operation in history {
         match operation.action {
-            Fleeting::Set { value, from, .. } => steps.extend(steps_of_set(operation, value, from)),
+            Fleeting::Set { value, from, .. } if operation.outcome != Outcome::NotApplied => {
+                let may_show = nothing.iter().any(|read| read.end >= from && !is_replaced(history, operation, read));
+                steps.extend(steps_of_set(operation, value, from, seen.contains(&value), may_show));
+            }
+            Fleeting::Set { .. } => {}
             Fleeting::Get => {
                 let Some(value) = shown(operation)? else { continue };
                 is_of_a_write(operation, value, &writers)?;
@@ -62,15 +72,21 @@ fn shown(read: &Op) -> Result<Option<u64>, Violation> {
     }
 }
 
-/// It takes effect, and later its value may go by itself.
-fn steps_of_set(set: &Op, value: u64, from: u64) -> Vec<Step> {
-    if set.outcome == Outcome::NotApplied {
-        return Vec::new();
+/// Whether another value surely came between a write and a read.
+fn is_replaced(history: &[Op], set: &Op, read: &Op) -> bool {
+    let between = |o: &Op| o.action != Fleeting::Get && o.start > set.effect_end() && o.end < read.start;
+    history.iter().any(|o| between(o) && o.reply().is_some())
+}
+
+/// It takes effect, and later its value may go by itself; which matters only where that may show. Of one that nobody knows
+/// or saw nothing else can show.
+fn steps_of_set(set: &Op, value: u64, from: u64, seen: bool, may_show: bool) -> Vec<Step> {
+    let gone = |needs| may_show.then_some(Step { start: from, end: NEVER, needs, leaves: Some(NOTHING) });
+    if set.outcome == Outcome::Unknown && !seen {
+        return gone(Needs::Whatever).into_iter().collect();
     }
-    let (start, end) = (set.start, set.effect_end());
-    let set = Step { start, end, needs: Needs::Whatever, leaves: Some(value) };
-    let expiry = Step { start: from, end: NEVER, needs: Needs::Exactly(value), leaves: Some(NOTHING) };
-    vec![set, expiry]
+    let set = Step { start: set.start, end: set.effect_end(), needs: Needs::Whatever, leaves: Some(value) };
+    [set].into_iter().chain(gone(Needs::Exactly(value))).collect()
 }
 
 fn is_of_a_write(read: &Op, value: u64, writers: &HashMap<u64, &Op>) -> Verdict {

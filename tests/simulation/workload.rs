@@ -14,8 +14,9 @@ use super::checkers::set::Set;
 use super::random::Random;
 use super::replies::Answer;
 
-/// How many operations one key gets.
+/// How many operations one key gets; fewer where the order of all must be searched for.
 const OPERATIONS_PER_KEY: usize = 150;
+const OPERATIONS_PER_REGISTER: usize = 80;
 pub const ACCOUNTS: usize = 3;
 
 /// What is done with a key.
@@ -143,11 +144,12 @@ impl Keys {
     /// The key that is used at a place now.
     fn take(&mut self, place: usize) -> usize {
         let (key, used) = self.current[place];
-        if used < OPERATIONS_PER_KEY {
+        let Key { kind, ref name, .. } = self.all[key];
+        let is_register = matches!(kind, Kind::Register | Kind::Split | Kind::Fleeting);
+        if used < if is_register { OPERATIONS_PER_REGISTER } else { OPERATIONS_PER_KEY } {
             self.current[place].1 += 1;
             return key;
         }
-        let Key { kind, ref name, .. } = self.all[key];
         let end = name.find('}').expect("a tag");
         let number: usize = name[end + 1..].parse().expect("a number");
         let name = format!("{}{}", &name[..=end], number + 1);
