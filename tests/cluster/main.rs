@@ -12,6 +12,7 @@ mod disk;
 mod failover;
 mod files;
 mod memory;
+mod once;
 mod reads;
 mod rebuild;
 mod values;
