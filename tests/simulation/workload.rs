@@ -317,6 +317,11 @@ pub fn command(words: &[&str]) -> Vec<u8> {
     out.into_bytes()
 }
 
+/// Whether an answer says that nobody knows what became of a write.
+pub fn says_unknown(answer: &Answer) -> bool {
+    matches!(answer, Answer::Error(text) if text.starts_with("TIMEOUT") && text.contains("the outcome of this write"))
+}
+
 /// What an answer says of what was done.
 pub fn outcome(action: &Action, answer: Answer) -> Outcome {
     let text = match answer {
