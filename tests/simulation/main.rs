@@ -48,6 +48,8 @@ const HEALED_WITHIN_US: u64 = 10_000_000;
 /// How long the replicas may take to be at one index when nobody writes any more.
 const AGREE_WITHIN_US: u64 = 30_000_000;
 const SEEDS: u64 = 200;
+/// Seeds after which a long run says how far it is.
+const PROGRESS_SEEDS: u64 = 500;
 
 /// What a run came to.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -268,6 +270,9 @@ fn run_all(first: u64, count: u64, seconds: u64) -> (Report, Vec<u64>) {
             }
             let result = catch_unwind(|| run(seed, seconds));
             let mut total = total.lock().expect("nobody panics with it");
+            if (seed - first + 1).is_multiple_of(PROGRESS_SEEDS) {
+                println!("{} of {count} seeds, {} failed", seed - first + 1, total.1.len());
+            }
             match result {
                 Ok(report) if count < 10 => println!("seed {seed}: {report:?}"),
                 Ok(report) => total.0.add(report),
