@@ -62,6 +62,6 @@ fn key_of(cluster: &Cluster) -> Result<String, String> {
 /// One line of the table.
 pub fn line(what: &str, mut took: Vec<Duration>) -> String {
     took.sort_unstable();
-    let median = took[took.len() / 2];
-    format!("| {what} | {:.0?} | {:.0?} | {} |", median, took[took.len() - 1], took.len())
+    let (median, longest) = (took[took.len() / 2], took[took.len() - 1]);
+    format!("| {what} | {} ms | {} ms | {} |", median.as_millis(), longest.as_millis(), took.len())
 }
