@@ -5,7 +5,7 @@
 //! | what | fields |
 //! | --- | --- |
 //! | forgotten | `u64 log time` until which sessions were forgotten; first |
-//! | session | session, `u64 low`, `u64 log time` of its last sign of life |
+//! | session | session, `u64 low`, `u64 log time` of its last sign of life, `u64 log time` of its latest birth |
 //! | answer | session, `u64 sequence`, `u16 slot` or 65535 for none, `u8` 1 for a reply or 0 for gone, the reply |
 //! | waiter | session, `u64 sequence`, `u8 RESP3`, the request |
 //!
@@ -99,6 +99,7 @@ impl BlockedPieces {
                 Some(Item::Session(session, known)) => {
                     put_id(&mut self.item, SESSION, WriteId { session, sequence: known.low });
                     self.item.extend_from_slice(&known.heard.get().to_le_bytes());
+                    self.item.extend_from_slice(&known.born.get().to_le_bytes());
                     return true;
                 }
                 Some(Item::Reply(session, kept)) => {
@@ -184,8 +185,9 @@ impl BlockedLoader {
         let id = WriteId { session, sequence: number };
         match what {
             SESSION => {
-                let at = LogTime(u64::from_le_bytes(fields.array()?));
-                self.remembered.load_session(session, number, at);
+                let heard = LogTime(u64::from_le_bytes(fields.array()?));
+                let born = LogTime(u64::from_le_bytes(fields.array()?));
+                self.remembered.load_session(session, number, heard, born);
                 if fields.0.is_empty() { Ok(()) } else { Err("a session longer than it may be") }
             }
             ANSWER => {

@@ -250,3 +250,44 @@ fn replicas_that_restart_from_snapshots_anywhere_remember_alike() {
     assert_eq!(k.freeze().digest(Default::default()), behind.freeze().digest(Default::default()));
     assert_eq!(k.remembered_usage(), behind.remembered_usage());
 }
+
+#[test]
+fn r9_a_session_that_had_to_go_for_others_leaves_no_write_to_be_executed_twice() {
+    for speaks_between in [false, true] {
+        let mut k = whole();
+        assert_eq!(write(&mut k, 5, "INCR a").1, ":1\r\n");
+        let later = LogTime(NOW.get() + 2000);
+        // As many sessions as may be, all within the time in which the answer may be asked for.
+        for session in 1000..1000 + (1 << 18) {
+            let id = WriteId { session: SessionId(session), sequence: 1 };
+            k.remembered.hear(Identity { id, low: 1, born: later }, later);
+        }
+        apply(&mut k, &Entry::Tick { time: later });
+        assert!(!k.knows_write(identity(5).id));
+        if speaks_between {
+            let other = Identity { born: later, ..identity(6) };
+            assert_eq!(write_as(&mut k, other, later, "INCR b").1, ":1\r\n");
+        }
+        assert_eq!(write_as(&mut k, identity(5), later, "INCR a"), (Applied::Forgotten, String::new()));
+        let then = LogTime(later.get() + 1);
+        assert_eq!(write_as(&mut k, Identity { born: then, ..identity(7) }, then, "INCR a").1, ":2\r\n");
+    }
+}
+
+#[test]
+fn r6_what_is_forgotten_little_by_little_is_the_same_on_a_replica_that_restarted() {
+    let mut k = whole();
+    for number in 0..5000 {
+        let identity = Identity { low: if number == 4000 { 37 } else { 0 }, ..identity(number) };
+        write_as(&mut k, identity, NOW, "INCR a");
+    }
+    let mut other = restored(&k);
+    let late = LogTime(NOW.get() + 200_000);
+    for _ in 0..3 {
+        apply(&mut k, &Entry::Tick { time: late });
+        apply(&mut other, &Entry::Tick { time: late });
+        assert_eq!(k.remembered_usage(), other.remembered_usage());
+        assert_eq!(k.freeze().digest(Default::default()), other.freeze().digest(Default::default()));
+    }
+    assert!(k.remembered_usage().replies > 0, "it is not over yet");
+}

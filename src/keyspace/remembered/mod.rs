@@ -3,14 +3,17 @@
 //! A reply is kept until its session says that nobody asks for it again (`low`), until its session was silent for
 //! [`SILENT_MS`] of log time, or until there are too many: then those of the session that was silent for longest go
 //! first. A session's `low` is kept as long as the session, so that a frame that was on its way all the while is not
-//! taken for a new one; after that its birth gives it away ([`BORN_MS`]), which is why the two times are far apart:
-//! between them lies all that clocks and stale news may make a sender believe.
+//! taken for a new one; after that its birth gives it away, whether or not the session was heard of again since: what
+//! was born no later than a write of a forgotten session is not executed, and neither is what is older than [`BORN_MS`].
+//! So that a session that is forgotten takes along no other's writes, no sender believes that it is much later than the
+//! log says ([`NEWS_AHEAD_MS`]).
 //!
 //! What is dropped is dropped a little with each entry. Sessions lie on shelves that are shared with frozen copies, so
 //! that the first change after a snapshot copies a small part.
 //!
 //! Invariants: `by_age` has exactly the sessions, `loaded` exactly those with replies; the sums agree with the sessions.
-//! All of it is replicated state, and so is the order in which things are dropped.
+//! All of it is replicated state, and so is what is dropped with which entry: it may depend on nothing that a replica
+//! has from its own past, such as how replies lie in memory.
 
 mod reply;
 mod session;
@@ -39,10 +42,12 @@ const SESSIONS_MAX: usize = 1 << 18;
 const SESSION_BYTES: u64 = 256;
 /// How exactly it is known when a session was last heard of.
 const HEARD_STEP_MS: u64 = 1000;
-/// How far a sender's news of log time may be ahead of what the log says: a leader's clock was never logged.
-const NEWS_AHEAD_MS: u64 = 5_000;
-/// Silent sessions that one entry drops at most, or chunks of their replies.
+/// How far ahead of what the log says a sender may be told that log time is: a leader tells its clock, within that bound.
+pub const NEWS_AHEAD_MS: u64 = 25_000;
+/// Silent sessions that one entry drops at most, or portions of their replies.
 const DROPPED_PER_ENTRY_MAX: usize = 16;
+/// Replies in a portion.
+const PORTION_REPLIES: usize = 64;
 const SHELVES: usize = 256;
 
 type Shelf = BTreeMap<SessionId, Session>;
@@ -76,7 +81,7 @@ pub struct Remembered {
     by_age: BTreeSet<(LogTime, SessionId)>,
     loaded: BTreeSet<(LogTime, SessionId)>,
     usage: RememberedUsage,
-    /// A session that is not known may have been, if its write was born until then.
+    /// No forgotten session had a write that was born later.
     forgotten_until: LogTime,
 }
 
@@ -101,23 +106,27 @@ impl Remembered {
     /// What is known of a write.
     pub fn judge(&self, identity: Identity, now: LogTime) -> Verdict {
         let id = identity.id;
-        let Some(session) = self.find(id.session) else {
-            let unknown = is_over(identity.born, BORN_MS, now) || identity.born <= self.forgotten_until;
-            return if unknown { Verdict::Forgotten } else { Verdict::New };
-        };
-        if id.sequence < session.low {
-            return Verdict::Forgotten;
+        if let Some(session) = self.find(id.session) {
+            if id.sequence < session.low {
+                return Verdict::Forgotten;
+            }
+            if let Some(answer) = session.find(id.sequence) {
+                return Verdict::Answered(answer.clone());
+            }
         }
-        match session.find(id.sequence) {
-            Some(answer) => Verdict::Answered(answer.clone()),
-            None if is_over(identity.born, BORN_MS, now) => Verdict::Forgotten,
-            None => Verdict::New,
-        }
+        // The session may have been forgotten and heard of again: that it is there says nothing.
+        let unknown = is_over(identity.born, BORN_MS, now) || identity.born <= self.forgotten_until;
+        if unknown { Verdict::Forgotten } else { Verdict::New }
     }
 
     /// Takes note of what a session says of its other writes.
     pub fn hear(&mut self, identity: Identity, now: LogTime) {
-        self.change(identity.id.session, now, |session| session.raise_low(identity.low));
+        // A birth that is further ahead is no honest one, and is not to spoil those of others.
+        let born = identity.born.min(LogTime(now.get().saturating_add(NEWS_AHEAD_MS)));
+        self.change(identity.id.session, now, |session| {
+            session.raise_low(identity.low);
+            session.born = session.born.max(born);
+        });
     }
 
     /// Whether there is an answer under this name.
@@ -132,7 +141,9 @@ impl Remembered {
             && (self.usage.replies as usize > REPLIES_MAX || self.usage.bytes > REPLIES_BYTES_MAX)
         {
             let Some((heard, oldest)) = self.loaded.first().copied() else { break };
-            self.change(oldest, heard, Session::evict);
+            self.change(oldest, heard, |session| {
+                session.evict(1);
+            });
         }
     }
 
@@ -149,10 +160,10 @@ impl Remembered {
                 return;
             }
             let Some((heard, oldest)) = self.by_age.first().copied() else { return };
-            let mut has_more = false;
-            self.change(oldest, heard, |session| has_more = session.evict_chunk());
+            let (mut has_more, mut born) = (false, LogTime(0));
+            self.change(oldest, heard, |session| (has_more, born) = (session.evict(PORTION_REPLIES), session.born));
             if !has_more {
-                self.forgotten_until = self.forgotten_until.max(LogTime(heard.get() + NEWS_AHEAD_MS));
+                self.forgotten_until = self.forgotten_until.max(born);
                 self.remove(oldest);
             }
         }
@@ -164,8 +175,8 @@ impl Remembered {
     }
 
     /// Takes over a session without replies.
-    pub fn load_session(&mut self, id: SessionId, low: u64, heard: LogTime) {
-        self.insert(id, Session::new(low, heard));
+    pub fn load_session(&mut self, id: SessionId, low: u64, heard: LogTime, born: LogTime) {
+        self.insert(id, Session::new(low, heard, born));
     }
 
     /// Takes over a reply of a session that was taken over before.
@@ -195,7 +206,7 @@ impl Remembered {
     fn change(&mut self, id: SessionId, now: LogTime, change: impl FnOnce(&mut Session)) {
         let shelf = Arc::make_mut(&mut self.shelves[shelf_of(id)]);
         let Some(session) = shelf.get_mut(&id) else {
-            let mut session = Session::new(0, step_of(now));
+            let mut session = Session::new(0, step_of(now), LogTime(0));
             change(&mut session);
             return self.insert(id, session);
         };

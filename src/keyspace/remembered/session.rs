@@ -22,6 +22,8 @@ pub struct Session {
     pub low: u64,
     /// When it was last heard of, to the second.
     pub heard: LogTime,
+    /// None of its writes that came was born later.
+    pub born: LogTime,
     chunks: VecDeque<Arc<VecDeque<Kept>>>,
     count: usize,
     bytes: u64,
@@ -36,8 +38,8 @@ pub struct Place {
 
 impl Session {
     /// A session of which nothing is known but this.
-    pub const fn new(low: u64, heard: LogTime) -> Self {
-        Self { low, heard, chunks: VecDeque::new(), count: 0, bytes: 0 }
+    pub const fn new(low: u64, heard: LogTime, born: LogTime) -> Self {
+        Self { low, heard, born, chunks: VecDeque::new(), count: 0, bytes: 0 }
     }
 
     /// How many replies there are.
@@ -101,11 +103,14 @@ impl Session {
         }
     }
 
-    /// Drops the oldest reply: whoever asks for it is told that nobody knows.
-    pub fn evict(&mut self) {
-        if let Some(sequence) = self.first().map(|kept| kept.sequence) {
+    /// Drops the oldest replies, so many at most; returns whether there are more. Whoever asks for one of them is told that
+    /// nobody knows.
+    pub fn evict(&mut self, count_max: usize) -> bool {
+        for _ in 0..count_max {
+            let Some(sequence) = self.first().map(|kept| kept.sequence) else { break };
             self.raise_low(sequence + 1);
         }
+        self.count > 0
     }
 
     fn first(&self) -> Option<&Kept> {
@@ -123,14 +128,6 @@ impl Session {
             self.count -= 1;
             self.bytes -= kept.bytes();
         }
-    }
-
-    /// Drops at most one chunk of the oldest replies, as [`evict`](Self::evict) does; returns whether there are more.
-    pub fn evict_chunk(&mut self) -> bool {
-        if let Some(last) = self.chunks.front().and_then(|chunk| chunk.back()) {
-            self.raise_low(last.sequence + 1);
-        }
-        !self.chunks.is_empty()
     }
 
     /// The reply at a place, and the place after it.
@@ -163,7 +160,7 @@ mod tests {
 
     #[test]
     fn replies_stay_in_order_however_they_come_and_leave_from_below() {
-        let mut session = Session::new(0, LogTime(0));
+        let mut session = Session::new(0, LogTime(0), LogTime(0));
         let mut model = std::collections::BTreeSet::new();
         let mut random = 7_u64;
         for step in 0..20_000_u64 {
@@ -184,15 +181,15 @@ mod tests {
         }
         assert_eq!(sequences(&session), model.iter().copied().collect::<Vec<_>>());
         assert_eq!(session.bytes(), model.iter().map(|s| kept(*s).bytes()).sum::<u64>());
-        session.evict();
+        session.evict(1);
         assert_eq!(Some(session.low), model.pop_first().map(|first| first + 1));
-        while session.evict_chunk() {}
+        while session.evict(7) {}
         assert_eq!((session.len(), session.bytes(), sequences(&session)), (0, 0, Vec::new()));
     }
 
     #[test]
     fn a_copy_does_not_follow_its_original() {
-        let mut session = Session::new(0, LogTime(0));
+        let mut session = Session::new(0, LogTime(0), LogTime(0));
         (0..1000).for_each(|sequence| session.keep(kept(sequence)));
         let copy = session.clone();
         session.raise_low(500);

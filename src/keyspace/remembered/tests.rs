@@ -133,7 +133,7 @@ fn a_frozen_copy_stays_and_what_is_loaded_from_it_is_the_same() {
     loaded.load_forgotten_until(frozen.forgotten_until());
     while let Some(item) = frozen.next(&mut cursor) {
         match item {
-            Item::Session(id, session) => loaded.load_session(id, session.low, session.heard),
+            Item::Session(id, session) => loaded.load_session(id, session.low, session.heard, session.born),
             Item::Reply(id, kept) => loaded.load_reply(id, kept.clone()).unwrap(),
         }
     }
@@ -145,7 +145,7 @@ fn a_frozen_copy_stays_and_what_is_loaded_from_it_is_the_same() {
         match items {
             (None, None) => break,
             (Some(Item::Session(id, a)), Some(Item::Session(other, b))) => {
-                assert_eq!((id, a.low, a.heard, a.len()), (other, b.low, b.heard, b.len()));
+                assert_eq!((id, a.low, a.heard, a.born, a.len()), (other, b.low, b.heard, b.born, b.len()));
             }
             (Some(Item::Reply(id, a)), Some(Item::Reply(other, b))) => assert_eq!((id, a), (other, b)),
             other => panic!("{other:?}"),

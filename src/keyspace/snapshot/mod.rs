@@ -32,7 +32,7 @@ pub use loader::Loader;
 pub use writer::Pieces;
 
 /// The version of the format, in the first record.
-pub const SNAPSHOT_FORMAT_VERSION: u16 = 3;
+pub const SNAPSHOT_FORMAT_VERSION: u16 = 4;
 /// Pieces are at least this long, whatever is asked for (the last one aside).
 pub const PIECE_BYTES_MIN: usize = 1024;
 /// Pieces are at most this long, whatever is asked for, plus one key.
