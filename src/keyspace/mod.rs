@@ -58,7 +58,7 @@ pub use entry::{ENTRY_FORMAT_VERSION, Entry};
 pub use error::{EntryError, SnapshotError};
 pub use holdings::{Holding, Holdings};
 pub use limits::Limits;
-pub use remembered::{Answer, RememberedUsage, Reply};
+pub use remembered::{Answer, NEWS_AHEAD_MS, RememberedUsage, Reply};
 pub use slot_set::SlotSet;
 pub use snapshot::{Frozen, Loader, PIECE_BYTES_MAX, PIECE_BYTES_MIN, Pieces, SNAPSHOT_FORMAT_VERSION};
 pub use store::{Garbage, Keyspace, Usage};

@@ -17,7 +17,7 @@ use crate::keyspace::{Answer, Entry, Keyspace, Served};
 use crate::net::Moment;
 use crate::protocol::frame::{RefusalReason, RequestHead};
 use crate::protocol::identity::{CancelHow, Identity};
-use crate::topology::{LogIndex, WriteId};
+use crate::topology::{LogIndex, LogTime, WriteId};
 
 /// How long a blocked client may be without a connection before it is taken for gone.
 const LOST_MAX: Duration = Duration::from_secs(1);
@@ -99,6 +99,12 @@ impl Replica {
     pub(super) fn was_taken(&self, head: &RequestHead) -> bool {
         let keyspace = self.machine.keyspace();
         head.identity.is_some_and(|identity| keyspace.is_some_and(|keyspace| keyspace.knows_write(identity.id)))
+    }
+
+    /// Whether a write is of so long ago that it would not be executed at `time`.
+    pub(super) fn is_forgotten(&self, head: &RequestHead, time: LogTime) -> bool {
+        let keyspace = self.machine.keyspace();
+        head.identity.is_some_and(|identity| keyspace.is_some_and(|keyspace| keyspace.would_refuse(identity, time)))
     }
 
     /// Answers the blocked clients that the last entry served or let go.

@@ -14,7 +14,7 @@ use std::rc::Rc;
 
 use crate::protocol::command::{Flag, resolve};
 use crate::protocol::request::{Args, Span, parse_array};
-use crate::protocol::transaction;
+use crate::protocol::{split, transaction};
 
 /// The memory of a node. Clones share it.
 #[derive(Clone, Debug, Default)]
@@ -88,6 +88,12 @@ pub fn adds(request: &[u8], spans: &mut Vec<Span>) -> bool {
     spans.clear();
     parse_array(request, spans).is_ok()
         && resolve(Args::new(request, spans)).is_ok_and(|spec| spec.flags.has(Flag::DenyOom))
+}
+
+/// Whether a split command is of such requests; its parts are all alike.
+pub fn split_adds(body: &[u8], spans: &mut Vec<Span>) -> bool {
+    let mut rest = body;
+    split::next_part(&mut rest, spans).is_some_and(|part| adds(part.request, spans))
 }
 
 /// Whether a transaction has such a request.

@@ -27,7 +27,7 @@ use super::marks::Marked;
 use super::memory::{self, InFlight, Memory};
 use super::reads::{Reads, WaitingRead};
 use crate::consensus::{Committed, Group, ProposeError, SnapshotPoint};
-use crate::keyspace::Entry;
+use crate::keyspace::{Entry, NEWS_AHEAD_MS};
 use crate::net::Moment;
 use crate::protocol::control::ControlReply;
 use crate::protocol::errors;
@@ -44,6 +44,8 @@ pub use reading::{MAX_STALENESS, ReadOptions};
 const WRITES_WAITING_MAX: usize = 200_000;
 /// Keys that one sweep removes at most.
 const SWEEP_KEYS_MAX: u32 = 256;
+/// A leader whose clock is this far ahead of log time logs it, so that proxies can be told what time it is.
+const SILENCE_MAX_MS: u64 = 20_000;
 /// Slots that are swept in one go.
 const SWEEP_SLOTS_MAX: usize = 64;
 
@@ -277,12 +279,21 @@ impl Replica {
         }
         // One that comes again may have been taken: it must not be told that it was not.
         if self.memory.is_full() && !head.retried && !self.was_taken(head) {
-            let adds = if head.transaction { memory::transaction_adds } else { memory::adds };
+            let adds = match head {
+                _ if head.transaction => memory::transaction_adds,
+                _ if head.split => memory::split_adds,
+                _ => memory::adds,
+            };
             if adds(body, turn.spans) {
                 return self.answer_out_of_memory(head.transaction, ticket, turn);
             }
         }
         let time = leading.at(turn.now, turn.wall, self.machine.log_time());
+        // Apply decides (R5). But what it refuses, later writes of the client would have overtaken (R1).
+        if head.blocking.is_none() && !head.retried && self.is_forgotten(head, time) {
+            self.propose_tick(time, turn.now);
+            return self.refuse(ticket, RefusalReason::Forgotten, turn);
+        }
         let mut data = Vec::with_capacity(body.len() + 64);
         let (seed, resp3) = (turn.seed, head.resp3);
         let entry = match (head.blocking, head.identity, head.slot) {
@@ -491,6 +502,7 @@ impl Replica {
         self.leading = leads.then(|| LeaderTime::start(turn.now, turn.wall, self.machine.log_time()));
         if leads {
             self.await_blocked(turn.now);
+            self.log_clock(turn);
         } else {
             self.release_blocked(turn);
             self.tick_proposed = false;
@@ -534,6 +546,7 @@ impl Replica {
         let time = leading.at(turn.now, turn.wall, keyspace.log_time());
         let due: Vec<Slot> = keyspace.due_sweeps(time, SWEEP_SLOTS_MAX);
         let forgets = keyspace.has_old_answers(time);
+        self.log_clock(turn);
         for slot in due {
             self.propose_own(&Entry::Sweep { time, slot, keys_max: SWEEP_KEYS_MAX }, turn.now);
         }
@@ -542,9 +555,25 @@ impl Replica {
         }
     }
 
+    /// As leader: logs the time if log time has stood still for long.
+    fn log_clock(&mut self, turn: &Turn<'_>) {
+        let (Some(leading), Some(keyspace)) = (self.leading, self.machine.keyspace()) else { return };
+        let time = leading.at(turn.now, turn.wall, keyspace.log_time());
+        if time.0 > keyspace.log_time().0 + SILENCE_MAX_MS {
+            self.propose_tick(time, turn.now);
+        }
+    }
+
+    /// What time it is for those who send writes: what the next entry would say, since nothing may have been written for
+    /// long; but never far ahead of what is committed (R9). Zero: it is about to be logged, and told then.
+    fn told_time(&self, now: Moment, wall: LogTime) -> LogTime {
+        let log_time = self.machine.log_time();
+        let time = self.leading.map_or(log_time, |leading| leading.at(now, wall, log_time));
+        if time.0 > log_time.0 + NEWS_AHEAD_MS { LogTime(0) } else { time }
+    }
+
     /// What heartbeats say of this replica.
     pub fn status(&self, now: Moment, wall: LogTime) -> ReplicaStatus {
-        let log_time = self.machine.log_time();
         let role = if self.group.leads_surely() {
             Role::Leader
         } else if self.group.votes() {
@@ -564,8 +593,7 @@ impl Replica {
             leader: self.group.leader(),
             applied: self.applied(),
             committed: self.group.committed(),
-            // What its next entry would say: nothing may have been written for long.
-            log_time: self.leading.map_or(log_time, |leading| leading.at(now, wall, log_time)),
+            log_time: self.told_time(now, wall),
             ownership: Revision(0),
         }
     }

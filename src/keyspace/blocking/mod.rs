@@ -97,6 +97,11 @@ impl Keyspace {
         self.blocking.waiting.contains(id) || self.remembered.has(id)
     }
 
+    /// Whether a write that comes now would be refused because nobody could tell what became of it.
+    pub fn would_refuse(&self, identity: Identity, now: LogTime) -> bool {
+        self.remembered.judge(identity, now.max(self.log_time)) == Verdict::Forgotten
+    }
+
     /// Those who wait for keys of a slot: each key, and who waits for it in order.
     pub fn waiters_of(&self, slot: Slot) -> impl Iterator<Item = (&[u8], Vec<WriteId>)> {
         self.blocking.waiting.of_slot(slot)

@@ -6,15 +6,18 @@ use std::time::Duration;
 
 use super::{ReadOptions, Replica};
 use crate::consensus::{Group, GroupOptions, HardState, LogEntry, Restored, SnapshotPoint};
-use crate::keyspace::Keyspace;
+use crate::keyspace::{Keyspace, NEWS_AHEAD_MS};
 use crate::net::Moment;
 use crate::node::answers::{Answers, Ticket};
 use crate::node::engine::{Engine, EngineOptions, TICK};
 use crate::node::machine::Machine;
 use crate::protocol::frame::{ReadLevel, RefusalReason, RequestHead, split_frame};
+use crate::protocol::identity::Identity;
 use crate::protocol::request::write_array;
+use crate::protocol::split::put_ordinal;
 use crate::topology::{
-    Catalog, ClusterId, Epoch, LogIndex, LogTime, NodeName, ReplicaId, ShardId, ShardsConfig, Slot, Term,
+    Catalog, ClusterId, Epoch, LogIndex, LogTime, NodeName, ReplicaId, SessionId, ShardId, ShardsConfig, Slot, Term,
+    WriteId,
 };
 
 const SHARD: ShardId = ShardId(1);
@@ -186,6 +189,12 @@ impl Trio {
 
     /// Hands a request to a node; what it comes to is in `told` under the number that is returned.
     fn ask(&mut self, node: usize, words: &[&str], set: impl FnOnce(&mut RequestHead)) -> u64 {
+        let mut body = Vec::new();
+        write_array(&mut body, words.iter().map(|w| w.as_bytes()));
+        self.ask_body(node, &body, Slot::of_key(words[1].as_bytes()), set)
+    }
+
+    fn ask_body(&mut self, node: usize, body: &[u8], slot: Slot, set: impl FnOnce(&mut RequestHead)) -> u64 {
         let id = self.next_id;
         self.next_id += 1;
         let mut head = RequestHead {
@@ -200,7 +209,7 @@ impl Trio {
             retried: false,
             after_writes: false,
             level: ReadLevel::Session,
-            slot: Some(Slot::of_key(words[1].as_bytes())),
+            slot: Some(slot),
             epoch: Epoch(1),
             remaining_ms: 10_000,
             floor: LogIndex(0),
@@ -216,10 +225,8 @@ impl Trio {
             generation: head.generation,
             shard: SHARD,
         };
-        let mut body = Vec::new();
-        write_array(&mut body, words.iter().map(|w| w.as_bytes()));
         let (now, wall) = (self.now(), self.wall());
-        self.engines[node].request(&head, &body, ticket, now, wall, &mut self.told);
+        self.engines[node].request(&head, body, ticket, now, wall, &mut self.told);
         id
     }
 
@@ -229,6 +236,17 @@ impl Trio {
 
     fn write(&mut self, node: usize, value: &str) -> u64 {
         self.ask(node, &["SET", "k", value], |head| head.write = true)
+    }
+
+    fn write_named(&mut self, node: usize, sequence: u64, born: LogTime, words: &[&str]) -> u64 {
+        let id = WriteId { session: SessionId(1), sequence };
+        let identity = Some(Identity { id, low: sequence, born });
+        self.ask(node, words, |head| (head.write, head.identity) = (true, identity))
+    }
+
+    /// What a proxy is told that log time is.
+    fn told_time(&self, node: usize) -> LogTime {
+        self.engines[node].status(1, self.now(), self.wall()).replicas[0].log_time
     }
 
     fn reply(&self, id: u64) -> Option<&str> {
@@ -493,4 +511,56 @@ fn nobody_stands_early_because_a_node_refuses_connections_while_a_lease_may_rest
     let refuses = |trio: &mut Trio| (1..3).for_each(|node| trio.engines[node].peer_lost(&name(0), true));
     assert!(!lease_outlives_its_leader(true, refuses));
     assert!(lease_outlives_its_leader(false, refuses), "or else this test would prove nothing");
+}
+
+#[test]
+fn a_command_that_adds_is_refused_while_memory_is_full_though_it_is_split() {
+    let mut trio = Trio::led(second(), true);
+    trio.write(0, "1");
+    trio.exchange();
+    trio.engines[0].memory().limit(1);
+    for (name, refused) in [("MSET", true), ("DEL", false)] {
+        let mut body = Vec::new();
+        for (ordinal, key) in ["a", "b"].into_iter().enumerate() {
+            put_ordinal(&mut body, ordinal as u32);
+            let words = if name == "MSET" { vec![name, key, "1"] } else { vec![name, key] };
+            write_array(&mut body, words.into_iter().map(str::as_bytes));
+        }
+        let id = WriteId { session: SessionId(1), sequence: trio.next_id * 10 };
+        let identity = Some(Identity { id, low: 0, born: trio.wall() });
+        let set = |head: &mut RequestHead| (head.write, head.split, head.identity) = (true, true, identity);
+        let asked = trio.ask_body(0, &body, Slot::of_key(b"a"), set);
+        trio.exchange();
+        assert_eq!(trio.reply(asked).unwrap().starts_with("-OOM "), refused, "{name}: {:?}", trio.reply(asked));
+    }
+}
+
+#[test]
+fn r1_a_write_that_is_too_old_is_refused_before_a_later_one_of_its_client_is_taken() {
+    let mut trio = Trio::led(second(), true);
+    let (old, now) = (LogTime(trio.wall().0 - 61_000), trio.wall());
+    let late = trio.write_named(0, 1, old, &["SET", "k", "first"]);
+    assert_eq!(trio.refusal(late), Some(RefusalReason::Forgotten), "at once, so that what follows it can be refused");
+    let fresh = trio.write_named(0, 2, now, &["SET", "k", "second"]);
+    trio.exchange();
+    assert_eq!(trio.reply(fresh), Some("+OK\r\n"));
+}
+
+#[test]
+fn r9_no_proxy_is_told_that_it_is_much_later_than_the_log_says_and_what_it_is_told_is_not_old() {
+    let mut trio = Trio::new(second(), true);
+    // The leader has logged nothing yet, and another one may have an earlier clock.
+    while trio.leaders() != [0] || trio.told_time(0) == LogTime(0) {
+        let log_time = trio.replica(0).machine.log_time();
+        assert!(trio.told_time(0).0 <= log_time.0 + NEWS_AHEAD_MS);
+        trio.tick();
+    }
+    // A write at any time of a long silence is as young as its clock says.
+    for _ in 0..100 {
+        trio.ticks(40);
+        let told = trio.told_time(0);
+        assert!(told.0 + 1000 >= trio.wall().0, "{told:?} at {:?}", trio.wall());
+    }
+    let entries = trio.replica(0).group.last_index().0;
+    assert!(entries < 20, "and hardly anything was logged for that: {entries}");
 }
