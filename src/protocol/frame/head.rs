@@ -76,6 +76,8 @@ pub struct RequestHead {
 /// The length of an encoded [`RequestHead`] without an identity.
 pub const REQUEST_HEAD_BYTES: usize = 8 * 5 + 4 + 4 + 2 + 1 + 1;
 const NO_SLOT: u16 = u16::MAX;
+/// Nobody counts that far, and what is next to a sequence is one as well.
+const SEQUENCE_MAX: u64 = u64::MAX >> 1;
 const FLAG_IDENTITY: u8 = 128;
 
 impl RequestHead {
@@ -162,6 +164,9 @@ impl RequestHead {
         if (decoded.split || decoded.retried) && identity.is_none() {
             return Err(malformed);
         }
+        if identity.is_some_and(|identity| identity.id.sequence.max(identity.low) > SEQUENCE_MAX) {
+            return Err(malformed);
+        }
         Ok((decoded, body))
     }
 }
@@ -225,7 +230,9 @@ mod tests {
             blocking: None,
         };
         let id = WriteId { session: SessionId(8), sequence: 9 };
-        let identity = Some(Identity { id, low: 9, born: LogTime(10) });
+        let identity = Identity { id, low: 9, born: LogTime(10) };
+        let endless = Some(Identity { low: u64::MAX, ..identity });
+        let identity = Some(identity);
         let named = RequestHead { identity, ..head };
         let cancel = Some(Blocking::Cancel(CancelHow::Gone));
         let blocks = RequestHead { blocking: cancel, transaction: false, ..named };
@@ -250,6 +257,7 @@ mod tests {
             (RequestHead { write: false, ..split }, "and as a read"),
             (RequestHead { transaction: true, ..split }, "and as a transaction"),
             (RequestHead { retried: true, ..head }, "a retry without a name"),
+            (RequestHead { identity: endless, ..head }, "nobody counts that far"),
         ] {
             let mut out = Vec::new();
             bad.encode(&mut out);

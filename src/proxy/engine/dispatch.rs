@@ -58,6 +58,7 @@ impl Engine {
             self.flights[key].name(self.settings.session, &mut self.names, log_time);
             let head = head(self.flights.id(key), client.id, &self.flights[key], line, &self.routing, self.now);
             let flight = &mut self.flights[key];
+            flight.refused = None;
             let link = &mut self.links[node.at()];
             link.put_request(&head, &flight.bytes, flight.large.as_ref());
             flight.position = link.outbox.position();
@@ -112,11 +113,7 @@ impl Engine {
             reason if flight.blocking.is_some() => self.take_refused_name(key, reason).then_some(Outcome::Unknown),
             RefusalReason::DeadlinePassed | RefusalReason::Forgotten if flight.maybe_taken => Some(Outcome::Unknown),
             RefusalReason::DeadlinePassed => Some(Outcome::TimedOut),
-            RefusalReason::Forgotten => {
-                // It was never taken, and the shard is sure that this name was long ago: another one will do.
-                self.give_back_name(key);
-                None
-            }
+            // Another name will do, or none: that is seen when all that was handed over with it is back.
             _ => None,
         };
         if let Some(outcome) = outcome {
@@ -174,6 +171,7 @@ impl Engine {
 
     /// If every request of a closed line came back, what is left of it is handed over again.
     pub(super) fn reopen_line(&mut self, client_key: u32, shard: ShardIndex) {
+        self.rename_forgotten(client_key, shard);
         // A client that was closed by one of its answers is gone.
         let Some(client) = self.clients.get_mut(client_key as usize) else { return };
         let at = client.line_at(shard);
@@ -192,6 +190,35 @@ impl Engine {
             self.waiting_bytes += bytes;
         }
         self.dispatch(client_key, at);
+    }
+
+    /// What was never taken, and of whose name the shard is sure that it was long ago, gets another name. Not if a later write
+    /// of the client may have been taken, which it would then follow (R1): that nothing was changed is all that can be said.
+    fn rename_forgotten(&mut self, client_key: u32, shard: ShardIndex) {
+        let Some(client) = self.clients.get_mut(client_key as usize) else { return };
+        let at = client.line_at(shard);
+        let line = &client.lines[at];
+        if !line.closed || line.handed > 0 {
+            return;
+        }
+        let (mut forgotten, mut given_up, mut next) = (Vec::new(), Vec::new(), line.first());
+        while let Some(key) = next.filter(|key| self.flights[*key].state == State::Refused) {
+            let flight = &self.flights[key];
+            next = flight.next_in_line.some();
+            if flight.maybe_taken && flight.write {
+                given_up.append(&mut forgotten);
+            } else if flight.refused == Some(RefusalReason::Forgotten) && flight.blocking.is_none() {
+                forgotten.push(key);
+            }
+        }
+        forgotten.into_iter().for_each(|key| self.give_back_name(key));
+        let given_up: Vec<u64> = given_up.into_iter().map(|key| self.flights.id(key)).collect();
+        for id in given_up {
+            // One answer may close the client.
+            if let Some(key) = self.flights.find(id) {
+                self.give_up(key, Outcome::TimedOut);
+            }
+        }
     }
 
     /// Takes a request out of its line and answers it with an error.

@@ -198,3 +198,35 @@ fn nothing_is_written_before_its_birth_can_be_told() {
     assert_eq!(w.read(c), ":1\r\n");
     w.nothing_left();
 }
+
+#[test]
+fn r1_a_forgotten_write_is_not_sent_again_behind_a_later_one_that_may_have_been_taken() {
+    for taken in [false, true] {
+        let mut w = World::new();
+        let (c, a) = (w.client(), key_of(0, 1));
+        w.send(c, &["SET", &a, "first"]);
+        w.send(c, &["SET", &a, "second"]);
+        w.send(c, &["APPEND", &a, "!"]);
+        let (first, second, third) = (w.take(0), w.take(0), w.take(0));
+        w.refuse(0, &first, RefusalReason::Forgotten, None);
+        let reason = if taken { RefusalReason::Unknown } else { RefusalReason::Superseded };
+        w.refuse(0, &second, reason, None);
+        w.refuse(0, &third, RefusalReason::Superseded, None);
+        w.tick(50);
+        if !taken {
+            let again = [w.take(0), w.take(0), w.take(0)];
+            let words = ["first", "second", "!"];
+            assert!(again.iter().zip(words).all(|(got, word)| String::from_utf8_lossy(&got.body).contains(word)));
+            assert_ne!(name(&again[0]), name(&first));
+            again.iter().for_each(|got| w.reply(0, got, 12, "+OK\r\n"));
+            assert_eq!(w.read(c), "+OK\r\n+OK\r\n+OK\r\n");
+        } else {
+            let again = [w.take(0), w.take(0)];
+            assert_eq!((name(&again[0]), name(&again[1])), (name(&second), name(&third)));
+            again.iter().for_each(|got| w.reply(0, got, 12, "+OK\r\n"));
+            let read = w.read(c);
+            assert!(read.starts_with("-UNAVAILABLE ") && read.ends_with("\r\n+OK\r\n+OK\r\n"), "{read}");
+        }
+        w.nothing_left();
+    }
+}
