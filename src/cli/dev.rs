@@ -20,7 +20,7 @@ use crate::net::Entropy;
 use crate::node::engine::EngineOptions;
 use crate::node::{self, NodeHandle, NodeOptions};
 use crate::proxy::{self, ProxyOptions};
-use crate::storage::{Disk, DiskLock, StorageError};
+use crate::storage::{Disk, DiskLock, LogOptions, StorageError};
 use crate::topology::ShardsConfig;
 
 /// The file that a running process holds.
@@ -141,6 +141,7 @@ fn start_nodes(config: &ShardsConfig, path: &Path, args: &DevArgs) -> Result<Vec
             config: config.clone(),
             config_path: Some(path.to_path_buf()),
             engine: EngineOptions { memory_bytes_max: args.max_memory, ..EngineOptions::default() },
+            log: LogOptions::default(),
         };
         nodes.push(node::start(options)?);
     }

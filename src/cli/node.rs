@@ -11,6 +11,7 @@ use crate::control::config_file;
 use crate::node::engine::EngineOptions;
 use crate::node::replica::ReadOptions;
 use crate::node::{self, NodeOptions};
+use crate::storage::LogOptions;
 
 pub async fn run(args: &NodeArgs) -> Result<()> {
     let config = config_file::load(&args.config)?;
@@ -34,6 +35,10 @@ pub async fn run(args: &NodeArgs) -> Result<()> {
         config,
         config_path: Some(args.config.clone()),
         engine,
+        log: LogOptions {
+            segment_bytes: args.log_segment_bytes.unwrap_or(LogOptions::default().segment_bytes),
+            ..LogOptions::default()
+        },
     })?;
     let _ = writeln!(std::io::stdout(), "node {} listens on {}", handle.name, handle.address);
     if let Some(address) = handle.admin_address {

@@ -26,7 +26,7 @@ use crate::control::admin;
 use crate::control::reload::Reload;
 use crate::frontend::{Desk, Parameters};
 use crate::net::{Clock, Entropy};
-use crate::storage::{Disk, SegmentLog, StorageError};
+use crate::storage::{Disk, LogOptions, SegmentLog, StorageError};
 use crate::topology::{NodeName, ShardsConfig};
 
 /// How often a data directory that is in use is tried again, and how long after.
@@ -53,6 +53,8 @@ pub struct NodeOptions {
     pub config_path: Option<PathBuf>,
     /// When states are written and how much of the log stays in memory.
     pub engine: EngineOptions,
+    /// How the log is laid out on disk; its salt is drawn anew at every start.
+    pub log: LogOptions,
 }
 
 /// Why a node cannot run.
@@ -257,7 +259,7 @@ async fn open(options: &NodeOptions) -> Result<(Shared, TcpListener, Option<TcpL
 async fn open_home(options: &NodeOptions, entropy: &Entropy) -> Result<(Home, SegmentLog), HomeError> {
     let mut patience = IN_USE_TRIES_MAX;
     loop {
-        match Home::open(&Disk::system(), &options.data, &options.name, entropy) {
+        match Home::open_with(&Disk::system(), &options.data, &options.name, entropy, options.log.clone()) {
             Err(HomeError::Storage(StorageError::InUse { .. })) if patience > 0 => patience -= 1,
             other => return other,
         }
