@@ -56,12 +56,12 @@ const TORN: &str = "the last write before a crash was cut off";
 struct Tally {
     cuts: u64,
     replays: u64,
+    lost_sectors: u64,
     acknowledged: u64,
-    /// Acknowledged writes that had to be there, summed over all starts.
+    /// Summed over all starts, as is what follows.
     missing: u64,
     doubled: u64,
     torn: u64,
-    lost_sectors: u64,
     refused: u64,
     half_snapshots: u64,
     segments: u64,
@@ -142,8 +142,8 @@ impl Run {
         self.tally.cuts += 1;
         self.tally.acknowledged += self.clients.iter().map(Client::acknowledged).sum::<u64>();
         self.log_length = u64::MAX;
-        let files = revival::files(&disk);
-        self.tally.segments += generations(&files);
+        let begun = generations(&revival::files(&disk)).saturating_sub(generations(&revival::files(&base)));
+        self.tally.segments += begun;
         Some(())
     }
 
@@ -207,9 +207,12 @@ impl Run {
         if disk != image {
             replay::copy(disk, &image).unwrap();
         }
-        let mut revival = Revival::start(&self.setting, &image, &dir);
-        let half = |files: &[String]| files.iter().filter(|name| name.ends_with(".snapshot.tmp")).count() as u64;
-        self.tally.half_snapshots += half(&revival::files(&image));
+        let mut revival = match Revival::start(&self.setting, &image, &dir) {
+            Ok(revival) => revival,
+            Err(why) => return self.check(Err(why), Ok(()), "", log_length, false),
+        };
+        let names = revival::files(&image);
+        self.tally.half_snapshots += names.iter().filter(|name| name.ends_with(".snapshot.tmp")).count() as u64;
         let answers = revival.await_answers();
         let verified = if answers.is_err() { Ok(()) } else { revival.verify() };
         self.check(answers, verified, &revival.console(), log_length, false)

@@ -44,15 +44,19 @@ pub fn make_disk(image: &Path) {
 }
 
 impl Revival {
-    /// Starts what is on the disk; the image is changed as a mount would.
-    pub fn start(setting: &Setting, image: &Path, dir: &Path) -> Self {
+    /// Starts what is on the disk; the image is changed as a mount would. An error: the disk has no such files.
+    pub fn start(setting: &Setting, image: &Path, dir: &Path) -> Result<Self, String> {
         let _ = fs::remove_dir_all(dir);
         fs::create_dir_all(dir).unwrap();
         let (image, data) = (image.to_str().unwrap(), dir.to_str().unwrap());
         let (code, text) = run("e2fsck", &["-y", "-E", "journal_only", image]);
-        assert!(matches!(code, Some(0 | 1)), "e2fsck: {text}");
+        if !matches!(code, Some(0 | 1)) {
+            return Err(format!("e2fsck: {text}"));
+        }
         let (code, text) = run("debugfs", &["-R", &format!("rdump n1 n2 n3 {data}"), image]);
-        assert!(code == Some(0) && dir.join("n3").is_dir(), "debugfs: {text}");
+        if code != Some(0) || !["n1", "n2", "n3"].iter().all(|name| dir.join(name).is_dir()) {
+            return Err(format!("debugfs: {text}"));
+        }
         let config = dir.join("shards.toml");
         fs::write(&config, config_text(setting.ports)).unwrap();
         let [proxy] = machine::free_ports();
@@ -66,7 +70,7 @@ impl Revival {
         }
         let address = revival.address.clone();
         revival.spawn("proxy", &["proxy", "--workers", "1", "--listen", &address]);
-        revival
+        Ok(revival)
     }
 
     fn spawn(&mut self, name: &str, args: &[&str]) {

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::checkers::history::Reply;
 use crate::resp::{Answer, Connection};
@@ -142,7 +142,7 @@ impl Client {
             let fine = is_cut.load(Ordering::SeqCst);
             if fine { Ok(()) } else { Err(format!("{what} while the machine was up: {error}")) }
         };
-        let mut connection = match Connection::open(address, PATIENCE) {
+        let mut connection = match patiently(|| Connection::open(address, PATIENCE), is_cut) {
             Ok(connection) => connection,
             Err(error) => return broke(error, "no connection"),
         };
@@ -265,6 +265,17 @@ impl Client {
     pub fn go_on(&mut self, found: Found) {
         self.first += self.sent;
         (self.known, self.sent, self.acknowledged) = (found, 0, Vec::new());
+    }
+}
+
+/// Tries again until the machine is cut: a busy one may not answer at once.
+fn patiently<T>(mut attempt: impl FnMut() -> io::Result<T>, is_cut: &AtomicBool) -> io::Result<T> {
+    let began = Instant::now();
+    loop {
+        match attempt() {
+            Err(_) if !is_cut.load(Ordering::SeqCst) && began.elapsed() < PATIENCE => {}
+            done => return done,
+        }
     }
 }
 
