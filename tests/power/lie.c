@@ -1,3 +1,10 @@
-/* The planted lie: a file that says it is on disk, and is not. Proves that tests/power would see it. */
-int fsync(int file) { (void)file; return 0; }
-int fdatasync(int file) { (void)file; return 0; }
+/* The planted lie: content of files that is said to be on disk, and is not. It begins after a while, and leaves
+   directories alone (fsync), so that nodes start and what they lose is what clients were told. */
+#include <sys/syscall.h>
+#include <unistd.h>
+
+static int calls;
+
+int fdatasync(int file) {
+    return __atomic_add_fetch(&calls, 1, __ATOMIC_RELAXED) < 30 ? (int)syscall(SYS_fdatasync, file) : 0;
+}

@@ -2,7 +2,7 @@
 //! write that was acknowledged must be there. Only a virtual machine shows a missing fsync: what a killed process wrote
 //! is still in the kernel's memory.
 //!
-//! `cargo test --release --test power -- --ignored --nocapture power_cuts` makes 20 cuts and 60 replayed ones;
+//! `cargo test --release --test power -- --ignored --nocapture power_cuts` makes 20 cuts and 50 replayed ones;
 //! `a_lying_disk_is_seen` shows that the check can fail. It needs Debian, the packages that `ground.sh` names when they are
 //! missing, and apt's access to the kernel's package; neither root nor /dev/kvm. `PONTOON_CUTS`, `PONTOON_REPLAYS`
 //! (for each cut) and `PONTOON_SEED` change the plan, `PONTOON_ACCEL=kvm` makes it faster where that works.
@@ -30,7 +30,7 @@ mod checkers {
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use machine::{Lie, Machine, Setting};
@@ -39,9 +39,11 @@ use rand::{Rng, SeedableRng};
 use replay::{Loss, WriteLog};
 use resp::Connection;
 use revival::Revival;
-use workload::Client;
+use workload::{Client, Moment};
 
 const CLIENTS: usize = 6;
+/// How long the clients may take to be answered at all.
+const FIRST_ANSWER_PATIENCE: Duration = Duration::from_secs(60);
 /// After so many cuts a new disk is begun: with other limits, and so that states stay small.
 const CUTS_PER_DISK: u64 = 5;
 /// Lengths of log segments, by turns: some are made many times a second, some are zeroed in pieces while they are used.
@@ -127,14 +129,19 @@ impl Run {
         let answers = machine.await_answers();
         let verified = if is_new || answers.is_err() { Ok(()) } else { machine.verify() };
         self.check(answers, verified, &machine.console(), self.log_length, !is_new)?;
-        let is_cut = AtomicBool::new(false);
-        let (address, log, flag) = (machine.address.clone(), log.as_path(), &is_cut);
+        let moment = Moment::default();
+        let (address, log, moment) = (machine.address.clone(), log.as_path(), &moment);
         let address = address.as_str();
         let wrong: Vec<String> = std::thread::scope(|scope| {
             let clients = self.clients.iter_mut();
-            let writers: Vec<_> = clients.map(|client| scope.spawn(move || client.write(address, log, flag))).collect();
+            let writers: Vec<_> =
+                clients.map(|client| scope.spawn(move || client.write(address, log, moment))).collect();
+            let began = Instant::now();
+            while moment.answers.load(Ordering::Relaxed) == 0 && began.elapsed() < FIRST_ANSWER_PATIENCE {
+                std::thread::sleep(Duration::from_millis(10));
+            }
             std::thread::sleep(Duration::from_millis(self.random.random_range(1_000..6_000)));
-            is_cut.store(true, Ordering::SeqCst);
+            moment.is_cut.store(true, Ordering::SeqCst);
             machine.cut();
             writers.into_iter().filter_map(|writer| writer.join().unwrap().err()).collect()
         });
@@ -249,7 +256,7 @@ fn cut_often(cuts: u64, replays: u64, seed: u64, lie: Option<Lie>) -> Tally {
     for number in 0..cuts {
         let (began, is_new) = (Instant::now(), number % CUTS_PER_DISK == 0);
         if is_new {
-            run.begin_disk(number / CUTS_PER_DISK);
+            run.begin_disk(number / CUTS_PER_DISK + u64::from(lie.is_some()));
         }
         if run.live(is_new).and_then(|()| run.look_back(replays)).is_none() {
             keep(run.dir.path());
@@ -292,7 +299,7 @@ fn number(name: &str, otherwise: u64) -> u64 {
 #[test]
 #[ignore = "boots virtual machines for many minutes"]
 fn power_cuts() {
-    let (cuts, replays) = (number("PONTOON_CUTS", 20), number("PONTOON_REPLAYS", 3));
+    let (cuts, replays) = (number("PONTOON_CUTS", 20), number("PONTOON_REPLAYS", 2));
     let tally = cut_often(cuts, replays, number("PONTOON_SEED", 1), None);
     assert!(tally.is_clean() && tally.cuts == cuts, "acknowledged writes did not survive");
     assert!(tally.acknowledged > 0 && tally.lost_sectors > 0, "nothing was at stake");

@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::checkers::history::Reply;
@@ -109,6 +109,15 @@ pub struct Verdict {
     pub wrong: Vec<String>,
 }
 
+/// Between the clients and who cuts the power.
+#[derive(Debug, Default)]
+pub struct Moment {
+    /// Answers of all clients.
+    pub answers: AtomicU64,
+    /// From now on connections may break.
+    pub is_cut: AtomicBool,
+}
+
 /// A client: all that it sent since it last knew what was there.
 #[derive(Debug)]
 pub struct Client {
@@ -135,14 +144,14 @@ impl Client {
         self.acknowledged.first().copied()
     }
 
-    /// Writes until the connection breaks, which it may when `is_cut`. Anything but the expected answers is an error.
-    pub fn write(&mut self, address: &str, log: &Path, is_cut: &AtomicBool) -> Result<(), String> {
+    /// Writes until the connection breaks, which it may when it `is_cut`. Anything but the expected answers is an error.
+    pub fn write(&mut self, address: &str, log: &Path, moment: &Moment) -> Result<(), String> {
         let mut expected = self.known.state.clone();
         let broke = |error: io::Error, what| {
-            let fine = is_cut.load(Ordering::SeqCst);
+            let fine = moment.is_cut.load(Ordering::SeqCst);
             if fine { Ok(()) } else { Err(format!("{what} while the machine was up: {error}")) }
         };
-        let mut connection = match patiently(|| Connection::open(address, PATIENCE), is_cut) {
+        let mut connection = match patiently(|| Connection::open(address, PATIENCE), &moment.is_cut) {
             Ok(connection) => connection,
             Err(error) => return broke(error, "no connection"),
         };
@@ -162,6 +171,7 @@ impl Client {
                 Ok(replies) if replies.last() == Some(&Answer::Reply(expected.clone())) => {
                     let length = std::fs::metadata(log).map_err(|error| error.to_string())?.len();
                     self.acknowledged.push(length);
+                    moment.answers.fetch_add(1, Ordering::Relaxed);
                 }
                 Ok(replies) => {
                     let command = Command::of(number);
