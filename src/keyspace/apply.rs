@@ -12,6 +12,7 @@ use super::named::record_slot;
 use super::random::Random;
 use super::store::Keyspace;
 use super::{bits, blocking, hashes, keys, lists, sets, sorted_sets, strings, transaction};
+use crate::planted::{self, Bug};
 use crate::protocol::command::{CommandId, CommandSpec, Group, resolve};
 use crate::protocol::errors;
 use crate::protocol::identity::Identity;
@@ -117,7 +118,8 @@ impl Keyspace {
         if let Some(slot) = self.foreign_slot(spec, args) {
             return Read::NotOwner(slot);
         }
-        if spec.key_positions(args).any(|position| self.is_unsettled(args.get(position), now_ms)) {
+        let settles = planted::is(Bug::ExpiryByOwnClock);
+        if !settles && spec.key_positions(args).any(|position| self.is_unsettled(args.get(position), now_ms)) {
             return Read::Unsettled;
         }
         self.answer(spec, args, now_ms, None, ReplyWriter::new(out, at.resp3));

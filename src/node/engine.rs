@@ -26,6 +26,7 @@ use crate::consensus::{
 };
 use crate::keyspace::Garbage;
 use crate::net::Moment;
+use crate::planted::{self, Bug};
 use crate::protocol::frame::{Kind, NodeStatus, RefusalReason, RequestHead, put_message};
 use crate::protocol::request::Span;
 use crate::protocol::verification::MarkId;
@@ -389,7 +390,11 @@ impl Engine {
         if self.in_flight.is_some() || self.batch.is_empty() {
             return None;
         }
-        self.in_flight = Some(std::mem::take(&mut self.parts));
+        let mut parts = std::mem::take(&mut self.parts);
+        if planted::is(Bug::AcknowledgedBeforeSync) {
+            self.complete(std::mem::take(&mut parts));
+        }
+        self.in_flight = Some(parts);
         Some(std::mem::take(&mut self.batch))
     }
 
@@ -485,6 +490,9 @@ impl Engine {
         self.snapshot_pauses.remove(&shard);
         let Some(state) = replica.machine.freeze() else { return };
         replica.snapshotting = true;
+        if planted::is(Bug::CompactedBeforeSnapshot) {
+            self.batch.compact(shard.0, replica.point().index.0, replica.point().term.0);
+        }
         (replica.applied_bytes, replica.applied_entries) = (0, 0);
         self.events.push(Event::WriteSnapshot { shard, point: replica.point(), state });
     }
@@ -580,7 +588,8 @@ impl Engine {
     /// A higher commit index alone is not worth a sync; it goes along with the next entries.
     fn write_hard_state(&mut self, replica: &mut Replica, state: HardState, has_entries: bool) {
         let vote = |s: HardState| (s.term, s.vote);
-        if has_entries || replica.written.map(vote) != Some(vote(state)) {
+        let voted = replica.written.map(vote) != Some(vote(state)) && !planted::is(Bug::VoteNotSynced);
+        if has_entries || voted {
             self.batch.state(replica.shard.0, &state.encode());
             replica.written = Some(state);
         }

@@ -14,6 +14,7 @@ use std::time::Duration;
 use super::answers::Ticket;
 use crate::consensus::Reign;
 use crate::net::Moment;
+use crate::planted::{self, Bug};
 use crate::topology::LogIndex;
 
 /// How long an unanswered question stands before it is asked again.
@@ -73,7 +74,10 @@ pub struct Reads {
 impl Reads {
     /// Takes a read that needs a confirmed index.
     pub fn ask(&mut self, read: WaitingRead) {
-        self.unasked.push(read);
+        match self.questions.back_mut().filter(|_| planted::is(Bug::QuestionJoinedLate)) {
+            Some(question) => question.reads.push(read),
+            None => self.unasked.push(read),
+        }
     }
 
     /// Wants a confirmed index for its own sake, to know how fresh this replica is.

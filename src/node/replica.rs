@@ -29,6 +29,7 @@ use super::reads::{Reads, WaitingRead};
 use crate::consensus::{Committed, Group, ProposeError, SnapshotPoint};
 use crate::keyspace::{Entry, NEWS_AHEAD_MS};
 use crate::net::Moment;
+use crate::planted::{self, Bug};
 use crate::protocol::control::ControlReply;
 use crate::protocol::errors;
 use crate::protocol::frame::{ReadLevel, RefusalReason, ReplicaStatus, RequestHead, Role};
@@ -307,7 +308,11 @@ impl Replica {
         };
         entry.encode(&mut data);
         let in_flight = Some(self.memory.carry(data.len()));
-        self.proposals.push(Proposal { data: data.into(), ticket: Some(ticket), deadline, in_flight });
+        let mut ticket = Some(ticket);
+        if planted::is(Bug::AnsweredBeforeMajority) && body.starts_with(b"*3\r\n$3\r\nSET\r\n") {
+            ticket.take().into_iter().for_each(|ticket| turn.answers.reply(ticket, self.state_index, b"+OK\r\n"));
+        }
+        self.proposals.push(Proposal { data: data.into(), ticket, deadline, in_flight });
     }
 
     /// An answer like any other: what the client sends after it is taken.
@@ -486,7 +491,11 @@ impl Replica {
         let displaced = std::mem::take(&mut self.displaced);
         for write in std::mem::take(&mut self.writes).into_iter().chain(displaced) {
             let surely_not = write.index > point.index && write.term < point.term;
-            let reason = if surely_not { RefusalReason::Dropped } else { RefusalReason::Unknown };
+            let reason = if surely_not || planted::is(Bug::DroppedBySnapshot) {
+                RefusalReason::Dropped
+            } else {
+                RefusalReason::Unknown
+            };
             self.refuse(write.ticket, reason, turn);
         }
         // Whatever became of them by then is in the new state: they ask again (R12).

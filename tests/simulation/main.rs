@@ -3,8 +3,9 @@
 //!
 //! All chance comes from one seed, so a failure is reproduced by its seed:
 //! `PONTOON_SEED=17 cargo test --test simulation a_cluster`. `PONTOON_SEEDS=5000` runs that many, from `PONTOON_SEED` or
-//! zero on, on all cores; `PONTOON_SIMULATE_S=60` lets things go wrong for so many virtual seconds. Deliberately absent:
-//! sockets and threads around the engines, the catalog's own group, changes of members, slots that move.
+//! zero on, on all cores; `PONTOON_SIMULATE_S=60` lets things go wrong for so many virtual seconds, `PONTOON_FIRST_FAILURE=1`
+//! ends with the first seed that fails. Deliberately absent: sockets and threads around the engines, the catalog's own
+//! group, changes of members, slots that move.
 
 #[path = "../checkers/mod.rs"]
 mod checkers;
@@ -261,6 +262,7 @@ fn number_from(variable: &str) -> Option<u64> {
 /// Runs many seeds on all cores. Returns what they came to, and the seeds that failed.
 fn run_all(first: u64, count: u64, seconds: u64) -> (Report, Vec<u64>) {
     let next = AtomicU64::new(first);
+    let one_is_enough = env::var_os("PONTOON_FIRST_FAILURE").is_some();
     let total = Mutex::new((Report::default(), Vec::new()));
     let work = || {
         loop {
@@ -281,6 +283,9 @@ fn run_all(first: u64, count: u64, seconds: u64) -> (Report, Vec<u64>) {
                         "seed {seed} failed: PONTOON_SEED={seed} PONTOON_SIMULATE_S={seconds} cargo test --test simulation a_cluster"
                     );
                     total.1.push(seed);
+                    if one_is_enough {
+                        next.store(first + count, Ordering::Relaxed);
+                    }
                 }
             }
         }

@@ -24,8 +24,10 @@ use std::sync::Arc;
 
 use super::blocking::BlockedPieces;
 use super::limits::Limits;
+use super::remembered::Remembered;
 use super::slot_data::SlotData;
 use super::store::{Keyspace, Usage};
+use crate::planted::{self, Bug};
 use crate::topology::{LogTime, Slot};
 
 pub use loader::Loader;
@@ -65,13 +67,15 @@ pub struct Frozen {
 impl Keyspace {
     /// A copy of the state as it is now, in a few hundred microseconds whatever it holds.
     pub fn freeze(&self) -> Frozen {
+        let forgets = planted::is(Bug::RepliesNotInSnapshots);
+        let remembered = if forgets { Remembered::default().freeze() } else { self.remembered.freeze() };
         Frozen {
             seed: self.seed,
             log_time: self.log_time,
             limits: self.limits,
             usage: self.usage(),
             slots: self.slots().into(),
-            blocked: Box::new(self.blocking.freeze(self.remembered.freeze())),
+            blocked: Box::new(self.blocking.freeze(remembered)),
         }
     }
 }

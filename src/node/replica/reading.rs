@@ -15,6 +15,7 @@ use crate::keyspace::{Read, ReadAt};
 use crate::net::Moment;
 use crate::node::answers::Ticket;
 use crate::node::reads::WaitingRead;
+use crate::planted::{self, Bug};
 use crate::protocol::frame::{ReadLevel, RefusalReason, RequestHead};
 use crate::protocol::request::{Args, parse_array};
 use crate::topology::{LogIndex, LogTime};
@@ -75,7 +76,8 @@ impl Replica {
                 self.counts.lease_reads += 1;
                 false
             }
-            ReadLevel::Strong => true,
+            ReadLevel::Strong => !(planted::is(Bug::StrongReadUnasked) && leads),
+            ReadLevel::Session if planted::is(Bug::SessionBelowFloor) => false,
             // After a start the state may be as old as its snapshot, and a client without a floor would not notice.
             ReadLevel::Session if self.applied() >= head.floor && (leads || !self.starts()) => false,
             // What an earlier leader acknowledged is in a leader's log, and about to be applied.
@@ -245,11 +247,15 @@ impl Replica {
 
     /// Whether the replica can go on answering `any` for as long as what is told of it is believed.
     pub(super) fn is_fresh_for_long(&self, now: Moment) -> bool {
-        self.fresh.is_some_and(|asked| now.since(asked) <= self.reading.max_staleness / 2)
+        self.is_fresh_within(self.reading.max_staleness / 2, now)
     }
 
     fn is_fresh(&self, now: Moment) -> bool {
-        self.fresh.is_some_and(|asked| now.since(asked) <= self.reading.max_staleness)
+        self.is_fresh_within(self.reading.max_staleness, now)
+    }
+
+    fn is_fresh_within(&self, span: Duration, now: Moment) -> bool {
+        self.fresh.is_some_and(|asked| now.since(asked) <= span) || planted::is(Bug::AnyHoweverOld)
     }
 
     /// Whether `any` is answered here though nobody can say how old the state is.

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{ReadOptions, Replica};
+use super::{ReadOptions, Replica, Turn};
 use crate::consensus::{Group, GroupOptions, HardState, LogEntry, Restored, SnapshotPoint};
 use crate::keyspace::{Keyspace, NEWS_AHEAD_MS};
 use crate::net::Moment;
@@ -323,6 +323,26 @@ fn r3_a_read_is_answered_at_its_floor_or_above_and_says_where() {
     let there = at_floor(&mut trio, 1);
     assert_eq!(trio.told.replies[&there], (trio.replica(1).applied(), "$1\r\n1\r\n".to_owned()));
     assert!(trio.told.replies[&there].0 >= floor);
+}
+
+#[test]
+fn r12_of_writes_that_wait_where_a_state_is_installed_nobody_knows_what_became() {
+    let mut trio = Trio::led(second(), true);
+    (1..3).for_each(|other| trio.separate(0, other));
+    let (covered, behind) = (trio.write(0, "1"), trio.write(0, "2"));
+    trio.exchange();
+    assert_eq!(trio.replica(0).waiting().0, 2);
+    let of_others = Term(trio.replica(0).group.term().0 + 1);
+    let index = LogIndex(trio.replica(0).group.last_index().0 - 1);
+    let point = SnapshotPoint { index, term: of_others, ..trio.replica(0).point() };
+    let (now, wall) = (trio.now(), trio.wall());
+    let (mut scratch, mut spans) = (Vec::new(), Vec::new());
+    let mut turn = Turn { now, wall, answers: &mut trio.told, scratch: &mut scratch, spans: &mut spans, seed: 0 };
+    let replica = trio.engines[0].replica_mut(SHARD).unwrap();
+    replica.staged = Some((index, Machine::Data(Keyspace::new(1).into())));
+    replica.installed(&point, &mut turn);
+    assert_eq!(trio.refusal(covered), Some(RefusalReason::Unknown), "the state may have it");
+    assert_eq!(trio.refusal(behind), Some(RefusalReason::Dropped), "a later term took its place");
 }
 
 #[test]

@@ -9,6 +9,7 @@ use super::flight::{Flight, FlightKey, State};
 use super::line::Line;
 use crate::control::routing::{NodeIndex, RoutingTable, ShardIndex};
 use crate::net::Moment;
+use crate::planted::{self, Bug};
 use crate::protocol::frame::{ReadLevel, Refusal, RefusalReason, RequestHead};
 use crate::protocol::reply::ReplyWriter;
 use crate::proxy::metrics::Outcome;
@@ -273,6 +274,7 @@ impl Engine {
             let handed = flight.state == State::Handed;
             // What was handed over and has not left yet will leave.
             let taken = handed || flight.maybe_taken || flight.blocking.is_some() && flight.hands > 0;
+            let taken = taken && !planted::is(Bug::UnknownCalledNotSent);
             let outcome = if taken && flight.write { Outcome::Unknown } else { Outcome::TimedOut };
             if handed {
                 self.came_back(key);

@@ -19,6 +19,7 @@
 use super::flight::{Flight, FlightKey, Flights, State};
 use crate::control::routing::{NodeIndex, ShardIndex};
 use crate::net::Moment;
+use crate::planted::{self, Bug};
 use crate::protocol::frame::ReadLevel;
 use crate::topology::LogIndex;
 
@@ -168,6 +169,10 @@ impl Line {
             at = flights[at].next_in_line;
         }
         self.first_waiting = self.first;
+        if let Some(first) = self.first().filter(|_| refused > 1 && planted::is(Bug::RetriesReordered)) {
+            self.remove(flights, first);
+            self.append(flights, first);
+        }
         refused
     }
 }

@@ -7,6 +7,7 @@ use super::batch::Records;
 use super::format::{
     BatchHeader, BatchKind, FORMAT_VERSION, NotAHeader, Record, SECTOR_BYTES, SegmentHeader, UNIT_BYTES, Unit,
 };
+use crate::planted::{self, Bug};
 use crate::storage::error::StorageError;
 
 /// A segment's content, its header checked.
@@ -73,6 +74,11 @@ impl<'a> SegmentContent<'a> {
                 Err(stop) => break stop,
             }
         };
+        if let Some((sequence, start)) =
+            uncertain.front().filter(|_| stop == Stop::Blank && planted::is(Bug::TailCutTooFar))
+        {
+            (end, header.sequence) = (*start, sequence - 1);
+        }
         let uncertain_from = uncertain.front().map_or(end, |(_, start)| *start);
         Ok(Extent { end, first_sequence, last_sequence: header.sequence, uncertain_from, stop })
     }
