@@ -5,7 +5,8 @@
 //! `cargo test --release --test power -- --ignored --nocapture power_cuts` makes 20 cuts and 50 replayed ones;
 //! `a_lying_disk_is_seen` shows that the check can fail. It needs Debian, the packages that `ground.sh` names when they are
 //! missing, and apt's access to the kernel's package; neither root nor /dev/kvm. `PONTOON_CUTS`, `PONTOON_REPLAYS`
-//! (for each cut) and `PONTOON_SEED` change the plan, `PONTOON_ACCEL=kvm` makes it faster where that works.
+//! (for each cut) and `PONTOON_SEED` change the plan, `PONTOON_ACCEL=kvm` makes it faster where that works, and
+//! `PONTOON_KEEP=DIRECTORY` keeps the disks of a run that failed.
 //!
 //! There are two kinds of cuts. The machine is killed at a random moment of writing: what was in its memory is gone.
 //! And the disk's cache is lost too (`replay.rs`): from the log of the disk's writes come disks of other moments, where of
@@ -30,6 +31,7 @@ mod checkers {
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::OnceLock;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
@@ -251,8 +253,7 @@ fn generations(files: &[String]) -> u64 {
 
 /// Cuts until all are made or something is wrong.
 fn cut_often(cuts: u64, replays: u64, seed: u64, lie: Option<Lie>) -> Tally {
-    let ground = ground();
-    let mut run = Run::new(&ground, seed, lie);
+    let mut run = Run::new(ground(), seed, lie);
     for number in 0..cuts {
         let (began, is_new) = (Instant::now(), number % CUTS_PER_DISK == 0);
         if is_new {
@@ -274,8 +275,13 @@ fn cut_often(cuts: u64, replays: u64, seed: u64, lie: Option<Lie>) -> Tally {
     run.tally
 }
 
-/// Makes kernel and initramfs in the build's directory.
-fn ground() -> PathBuf {
+/// Kernel and initramfs in the build's directory, made once for all tests of this process.
+fn ground() -> &'static Path {
+    static GROUND: OnceLock<PathBuf> = OnceLock::new();
+    GROUND.get_or_init(make_ground)
+}
+
+fn make_ground() -> PathBuf {
     let ground = Path::new(env!("CARGO_TARGET_TMPDIR")).join("power");
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/power/ground.sh");
     let done = Command::new("bash").arg(script).arg(&ground).arg(env!("CARGO_BIN_EXE_pontoon")).status().unwrap();
