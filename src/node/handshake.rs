@@ -14,6 +14,12 @@ use crate::protocol::frame::{Kind, PREAMBLE, put_message};
 
 /// How long a newcomer may take to say who it is.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// How long a connection may take to be made, and then to be welcomed.
+const CONNECT_MAX: Duration = Duration::from_secs(1);
+const WELCOME_MAX: Duration = Duration::from_secs(2);
+/// How long what was sent may stay without TCP's acknowledgement. Without it, a link that was cut for half a minute would
+/// sleep as long again after the cut has ended, because TCP doubles its pauses.
+const UNACKNOWLEDGED_MAX: Duration = Duration::from_secs(2);
 
 /// A connection that may stay.
 pub struct Accepted {
@@ -63,14 +69,15 @@ pub async fn accept(shared: &Shared, stream: &Rc<TcpStream>) -> io::Result<Accep
 
 /// The connecting end.
 pub async fn connect(addr: &str, hello: &Hello) -> io::Result<(Rc<TcpStream>, Welcome, Vec<u8>)> {
-    let stream = tokio::time::timeout(Duration::from_secs(1), TcpStream::connect(addr)).await??;
+    let stream = tokio::time::timeout(CONNECT_MAX, TcpStream::connect(addr)).await??;
     stream.set_nodelay(true)?;
+    socket2::SockRef::from(&stream).set_tcp_user_timeout(Some(UNACKNOWLEDGED_MAX))?;
     let stream = Rc::new(stream);
     let mut out = PREAMBLE.to_vec();
     let json = serde_json::to_vec(hello).expect("a greeting is plain data");
     put_message(&mut out, Kind::Hello, |out| out.extend_from_slice(&json));
     write_all(&stream, &out).await?;
-    let (welcome, rest) = tokio::time::timeout(PATIENCE, read_greeting(&stream, false, Kind::Welcome)).await??;
+    let (welcome, rest) = tokio::time::timeout(WELCOME_MAX, read_greeting(&stream, false, Kind::Welcome)).await??;
     let welcome = serde_json::from_slice(&welcome).map_err(|e| invalid(format!("malformed Welcome: {e}")))?;
     Ok((stream, welcome, rest))
 }

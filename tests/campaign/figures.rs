@@ -65,3 +65,22 @@ pub fn line(what: &str, mut took: Vec<Duration>) -> String {
     let (median, longest) = (took[took.len() / 2], took[took.len() - 1]);
     format!("| {what} | {} ms | {} ms | {} |", median.as_millis(), longest.as_millis(), took.len())
 }
+
+/// How long a shard takes after all nodes were cut off from each other for some time.
+pub fn healing(dir: &Path, cut_for: Duration) -> Result<Duration, String> {
+    let mut cluster = Cluster::start(dir, SETTINGS)?;
+    let key = key_of(&cluster)?;
+    for node in 0..super::cluster::NODES {
+        faults::cut(&mut cluster, Fault::IsolateFromPeers, 1, node, 0);
+    }
+    std::thread::sleep(cut_for);
+    cluster.remove_rules(1);
+    let began = Instant::now();
+    let mut connection =
+        Connection::open(&cluster.proxy_address(0), Duration::from_secs(60)).map_err(|e| e.to_string())?;
+    until("a write after healing", || write(&mut connection, &key))?;
+    let took = began.elapsed();
+    cluster.await_health()?;
+    cluster.verify()?;
+    Ok(took)
+}

@@ -21,6 +21,7 @@ mod resp;
 mod run;
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use faults::Fault;
 use run::{Plan, Report};
@@ -95,4 +96,14 @@ fn keep(dir: &Path, seed: u64) {
         let done = std::process::Command::new("cp").arg("-a").arg(dir.join(".")).arg(&place).status();
         println!("kept in {}: {done:?}", place.display());
     }
+}
+
+#[test]
+fn a_long_cut_is_forgotten_soon_after_it_ends() {
+    // By then TCP waits another eleven seconds until it tries again.
+    const CUT: Duration = Duration::from_secs(14);
+    ground::enter();
+    let dir = tempfile::tempdir().unwrap();
+    let took = figures::healing(dir.path(), CUT).unwrap();
+    assert!(took < Duration::from_secs(5), "no writes for {took:?} after a cut of {CUT:?}");
 }
