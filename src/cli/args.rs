@@ -126,6 +126,10 @@ pub struct NodeArgs {
     /// Memory of the node's data, like 512mb or 4gb, above which writes that add are refused; 0: no limit
     #[arg(long, env = "PONTOON_MAX_MEMORY", value_name = "BYTES", default_value = "0", value_parser = bytes)]
     pub max_memory: u64,
+    /// How far the node's clock may be off the median of the clocks of the nodes that it shares shards with, in milliseconds,
+    /// before it hands over what it leads: a leader's clock decides when keys expire. 0: however far
+    #[arg(long, env = "PONTOON_CLOCK_OFF_MAX_MS", default_value_t = 5_000)]
+    pub clock_off_max_ms: u64,
     #[command(flatten)]
     pub reads: NodeReadArgs,
 }

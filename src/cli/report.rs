@@ -241,7 +241,7 @@ fn nodes(gathered: &Gathered) -> Vec<NodeStatus> {
         zone: zone(&answer.target.node),
         alive: answer.report.is_ok(),
         problem: match &answer.report {
-            Ok(report) => stranger(gathered, report),
+            Ok(report) => stranger(gathered, report).or_else(|| wrong_clock(report)),
             Err(problem) => Some(problem.clone()),
         },
         memory_bytes: answer.report.as_ref().ok().map(|report| report.memory_bytes),
@@ -255,6 +255,12 @@ fn stranger(gathered: &Gathered, report: &NodeReport) -> Option<String> {
     let known = gathered.catalog.as_ref()?.nodes.get(&report.node)?.incarnation?;
     let is_other = report.incarnation.is_some_and(|incarnation| incarnation != known);
     is_other.then(|| "its data directory is another one than the cluster knows: it asks for its place".to_owned())
+}
+
+/// What there is to say of a node whose clock is wrong.
+fn wrong_clock(report: &NodeReport) -> Option<String> {
+    let (off, way) = (report.clock_off_ms.unsigned_abs(), if report.clock_off_ms > 0 { "ahead of" } else { "behind" });
+    report.clock_is_far.then(|| format!("its clock is {off} ms {way} the others: it leads no shard"))
 }
 
 fn shard(gathered: &Gathered, catalog: &Catalog, record: &ShardRecord) -> ShardStatus {
@@ -358,6 +364,8 @@ mod tests {
             replicas: vec![replica],
             memory_bytes: 1000,
             memory_limit_bytes: 999,
+            clock_off_ms: 0,
+            clock_is_far: false,
         };
         Answer { target: Target { node: name, addr: format!("h{}:1", &node[1..]) }, report: Ok(report) }
     }
@@ -392,6 +400,15 @@ mod tests {
         let shard = json!({"name": "a", "leader": "n2", "term": 5, "slots": 16384, "keys": 100, "bytes": 1000, "types": {"string": {"keys": 100, "bytes": 1000}}, "clients_blocked": 0, "lost": false, "replicas": replicas});
         assert_eq!(report["shards"], json!([shard]));
         assert_eq!(report["catalog"]["leader"], json!(null));
+    }
+
+    #[test]
+    fn a_node_with_a_wrong_clock_is_told_of() {
+        let mut gathered = gathered();
+        let report = gathered.answers[0].report.as_mut().unwrap();
+        (report.clock_off_ms, report.clock_is_far) = (-60_000, true);
+        let table = StatusReport::of(&gathered).table();
+        assert!(table.contains("yes, but its clock is 60000 ms behind the others: it leads no shard"), "{table}");
     }
 
     #[test]

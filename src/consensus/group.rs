@@ -141,6 +141,8 @@ pub struct Group {
     members_at: LogIndex,
     /// The last term in which this leader began to give its leadership away.
     transferred_in: Option<Term>,
+    /// Whether it does not stand for election.
+    stands_back: bool,
 }
 
 impl Group {
@@ -196,6 +198,7 @@ impl Group {
             member_change_at: None,
             members_at: LogIndex(0),
             transferred_in: None,
+            stands_back: false,
         })
     }
 
@@ -206,10 +209,29 @@ impl Group {
         if self.installing.is_some() {
             return;
         }
+        if self.stands_back && self.waits_for_others() {
+            return;
+        }
         // A group of one leads without asking anybody, so nothing orders its election after its own pending writes.
         if self.unpersisted.is_empty() || !self.votes_alone() || self.raw.raft.state == StateRole::Leader {
             self.raw.tick();
         }
+    }
+
+    /// Whether this tick would make it stand for election. It votes for others as before.
+    fn waits_for_others(&mut self) -> bool {
+        let raft = &mut self.raw.raft;
+        let would_stand =
+            raft.state != StateRole::Leader && raft.election_elapsed + 1 >= raft.randomized_election_timeout();
+        if would_stand {
+            raft.election_elapsed = raft.election_elapsed.max(self.lease_ticks);
+        }
+        would_stand
+    }
+
+    /// From now on it does not stand for election, or does again. Others may be elected, and it goes on if it leads.
+    pub const fn stand_back(&mut self, stands_back: bool) {
+        self.stands_back = stands_back;
     }
 
     /// Makes the election time run out after `ticks` more, because the leader is known to be gone.
@@ -235,7 +257,7 @@ impl Group {
         let refused = match message.get_msg_type() {
             MessageType::MsgSnapshot => !self.accepts(&message),
             // To be elected at once: as in `tick`.
-            MessageType::MsgTimeoutNow => self.installing.is_some(),
+            MessageType::MsgTimeoutNow => self.installing.is_some() || self.stands_back,
             MessageType::MsgRequestVote | MessageType::MsgRequestPreVote => self.quiet_ticks > 0,
             MessageType::MsgRequestVoteResponse
             | MessageType::MsgRequestPreVoteResponse
@@ -379,6 +401,18 @@ impl Group {
     pub fn transfer(&mut self, replica: ReplicaId) {
         self.raw.transfer_leader(replica.0);
         self.note_transfer();
+    }
+
+    /// Gives the leadership, if it has it, to the one of these voters that lives and has most.
+    pub fn hand_over(&mut self, among: &[ReplicaId]) -> Option<ReplicaId> {
+        if !self.leads() || !self.leads_surely() {
+            return None;
+        }
+        let progress = self.progress();
+        let (me, members, committed) = (ReplicaId(self.raw.raft.id), self.members(), self.committed());
+        let to = Situation { me, members, progress: &progress, committed }.successor(among)?;
+        self.transfer(to);
+        Some(to)
     }
 
     /// The message that makes the other stand may arrive long after the library gave the transfer up.

@@ -110,7 +110,7 @@ impl Situation<'_> {
     }
 
     /// Who of these should lead next: a voter that lives and has most.
-    fn successor(&self, among: &[ReplicaId]) -> Option<ReplicaId> {
+    pub(super) fn successor(&self, among: &[ReplicaId]) -> Option<ReplicaId> {
         let able =
             |p: &&Progress| p.active && p.id != self.me && among.contains(&p.id) && self.members.voters.contains(&p.id);
         self.progress.iter().filter(able).max_by_key(|p| (p.matched, std::cmp::Reverse(p.id))).map(|p| p.id)

@@ -156,5 +156,7 @@ fn report(node: &Node) -> NodeReport {
         replicas: replicas.collect(),
         memory_bytes: node.engine.memory().used_bytes(),
         memory_limit_bytes: node.engine.memory().limit_bytes(),
+        clock_off_ms: node.engine.clocks().off_ms(),
+        clock_is_far: node.engine.clocks().is_far(),
     }
 }

@@ -7,6 +7,7 @@
 //!
 //! Invariant: at most one batch is with the log; the next one gathers meanwhile.
 
+mod clocks;
 mod peers;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -33,6 +34,7 @@ use crate::protocol::verification::MarkId;
 use crate::storage::WriteBatch;
 use crate::topology::{Catalog, CatalogCommand, LogTime, NodeName, ReplicaId, Revision, ShardId};
 
+pub use clocks::Clocks;
 use peers::Hurry;
 pub use peers::PeerOutbox;
 
@@ -55,6 +57,9 @@ const CONTROL_PATIENCE: Duration = Duration::from_secs(5);
 /// Bytes that may wait for a peer; a peer that takes none of them is out of reach.
 const PEER_BYTES_MAX: usize = 256 * 1024 * 1024;
 
+/// How far a leader's clock may be off, unless the node is told otherwise.
+pub const CLOCK_OFF_MAX: Duration = Duration::from_secs(5);
+
 /// How the engine behaves.
 #[derive(Clone, Copy, Debug)]
 pub struct EngineOptions {
@@ -69,6 +74,8 @@ pub struct EngineOptions {
     pub memory_bytes_max: u64,
     /// How replicas are read.
     pub reads: ReadOptions,
+    /// How far the node's clock may be off the median of those that it hears of before it leads no more; zero: any way.
+    pub clock_off_max: Duration,
 }
 
 impl EngineOptions {
@@ -87,6 +94,7 @@ impl Default for EngineOptions {
             snapshot_entries: u64::MAX,
             memory_bytes_max: 0,
             reads: ReadOptions::default(),
+            clock_off_max: CLOCK_OFF_MAX,
         }
     }
 }
@@ -142,6 +150,7 @@ pub struct Engine {
     lost_peers: BTreeMap<NodeName, Hurry>,
     /// The connected nodes that keep leases.
     lease_keepers: BTreeSet<NodeName>,
+    clocks: Clocks,
     memory: Memory,
     batch: WriteBatch,
     parts: Vec<(ShardId, Held)>,
@@ -169,6 +178,7 @@ impl Engine {
             peers: BTreeMap::new(),
             lost_peers: BTreeMap::new(),
             lease_keepers: BTreeSet::new(),
+            clocks: Clocks::default(),
             memory: Memory::new(options.memory_bytes_max),
             batch: WriteBatch::default(),
             parts: Vec::new(),
@@ -328,6 +338,9 @@ impl Engine {
     pub fn tick(&mut self, now: Moment, wall: LogTime, answers: &mut dyn Answers) {
         self.ticks += 1;
         self.hurry_elections();
+        if self.ticks.is_multiple_of(clocks::TELL_TICKS) {
+            self.follow_clocks(now, wall);
+        }
         let (ticks, probe_ticks) = (self.ticks, self.options.probe_ticks());
         let due = |every: u64| ticks.is_multiple_of(every);
         for replica in self.replicas.values_mut() {

@@ -38,6 +38,8 @@ struct Published {
     connections: usize,
     memory_bytes: u64,
     memory_limit_bytes: u64,
+    clock_off_ms: u64,
+    clock_is_far: bool,
     replicas: Vec<PublishedReplica>,
 }
 
@@ -125,6 +127,8 @@ impl Figures {
             connections,
             memory_bytes: memory.used_bytes(),
             memory_limit_bytes: memory.limit_bytes(),
+            clock_off_ms: engine.clocks().off_ms().unsigned_abs(),
+            clock_is_far: engine.clocks().is_far(),
             replicas,
         }));
     }
@@ -141,6 +145,10 @@ impl Exposed for Figures {
         let used = "Bytes of data and of entries on their way, which count against the limit";
         gauge(registry, "memory_used_bytes", used, published.memory_bytes);
         gauge(registry, "memory_limit_bytes", "The limit; 0: none", published.memory_limit_bytes);
+        let off = "How far the node's clock is off the median of those that it hears of";
+        gauge(registry, "clock_off_milliseconds", off, published.clock_off_ms);
+        let far = "Whether that is so far that the node leads no shard";
+        gauge(registry, "clock_is_far_off", far, u64::from(published.clock_is_far));
         let mut gauges = Vec::new();
         let mut counters = Vec::new();
         for replica in &published.replicas {

@@ -176,6 +176,7 @@ impl Node {
                 gate::take_heartbeat(&self.engine, &mut self.connections, key, heartbeat, now, wall);
             }
             Kind::Raft => self.engine.peer_message(message.payload),
+            Kind::Clock => self.engine.peer_clock(message.payload, now, wall),
             Kind::Control => control::handle(self, key, message.payload)?,
             Kind::Catalog => self.handle_catalog(split_numbered(message.payload)?.1),
             _ => return Err(FrameError::Malformed("out-of-place")),

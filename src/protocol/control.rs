@@ -180,6 +180,12 @@ pub struct NodeReport {
     /// The limit; zero: none.
     #[serde(default)]
     pub memory_limit_bytes: u64,
+    /// How far its clock is ahead of the median of those that it hears of, in milliseconds.
+    #[serde(default)]
+    pub clock_off_ms: i64,
+    /// Whether that is so far that it leads no shard.
+    #[serde(default)]
+    pub clock_is_far: bool,
 }
 
 /// Keys of one type.

@@ -154,5 +154,7 @@ fn report(name: &NodeName, catalog: Option<&Catalog>) -> NodeReport {
         replicas: catalog.map_or(Vec::new(), |catalog| catalog.replicas_on(name).map(replica).collect()),
         memory_bytes: 0,
         memory_limit_bytes: 0,
+        clock_off_ms: 0,
+        clock_is_far: false,
     }
 }

@@ -233,10 +233,10 @@ impl World {
             Happening::Message { from, payload, .. } => {
                 let frame = split_frame(&payload).expect("a frame").expect("a whole frame");
                 let assembler = &mut running.assemblers[from];
-                if let Ok(Some(message)) = assembler.push(frame)
-                    && message.kind == Kind::Raft
-                {
-                    engine.peer_message(message.payload);
+                match assembler.push(frame) {
+                    Ok(Some(message)) if message.kind == Kind::Raft => engine.peer_message(message.payload),
+                    Ok(Some(message)) if message.kind == Kind::Clock => engine.peer_clock(message.payload, now, wall),
+                    _ => {}
                 }
             }
             Happening::Stream { stream, parcel } => self.read(node, stream, parcel),

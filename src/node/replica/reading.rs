@@ -265,6 +265,11 @@ impl Replica {
             && self.leaderless.is_some_and(|since| now.since(since) >= ORPHANED_AFTER)
     }
 
+    /// Since when no leader has been known, if none is.
+    pub const fn leaderless_since(&self) -> Option<Moment> {
+        self.leaderless
+    }
+
     /// Notes since when there has been no leader.
     pub fn note_leader(&mut self, now: Moment) {
         self.leaderless = match self.group.leader() {

@@ -11,7 +11,7 @@ use crate::net::Moment;
 use crate::node::answers::{Answers, Ticket};
 use crate::node::engine::{Engine, EngineOptions, TICK};
 use crate::node::machine::Machine;
-use crate::protocol::frame::{ReadLevel, RefusalReason, RequestHead, split_frame};
+use crate::protocol::frame::{Kind, ReadLevel, RefusalReason, RequestHead, split_frame};
 use crate::protocol::identity::Identity;
 use crate::protocol::request::write_array;
 use crate::protocol::split::put_ordinal;
@@ -49,6 +49,8 @@ struct Trio {
     /// Whether the followers keep what they announce about leases.
     honest: bool,
     now_ms: u64,
+    /// How far each node's clock is off.
+    off_ms: [i64; 3],
     cut: BTreeSet<(usize, usize)>,
     told: Told,
     next_id: u64,
@@ -65,7 +67,8 @@ impl Trio {
         let config = ShardsConfig::parse(&text, "test").unwrap();
         let catalog = Arc::new(Catalog::found(ClusterId(7), 1, &config, &BTreeMap::new()));
         let (cut, told) = (BTreeSet::new(), Told::default());
-        let mut trio = Self { engines: Vec::new(), catalog, reads, honest, now_ms: 10_000, cut, told, next_id: 1 };
+        let (engines, now_ms, off_ms) = (Vec::new(), 10_000, [0; 3]);
+        let mut trio = Self { engines, catalog, reads, honest, now_ms, off_ms, cut, told, next_id: 1 };
         for node in 0..3 {
             let engine = trio.engine(node, HardState::default(), Vec::new());
             trio.engines.push(engine);
@@ -152,6 +155,7 @@ impl Trio {
         loop {
             let mut carried = Vec::new();
             for (node, engine) in self.engines.iter_mut().enumerate() {
+                let wall = LogTime(wall.0.saturating_add_signed(self.off_ms[node]));
                 engine.turn(now, wall, &mut self.told);
                 while let Some(batch) = engine.take_batch() {
                     engine.batch_written(batch);
@@ -169,7 +173,11 @@ impl Trio {
             for (_, to, frames) in carried {
                 let mut rest = frames.as_slice();
                 while let Some(frame) = split_frame(rest).unwrap() {
-                    self.engines[to].peer_message(frame.payload);
+                    let wall = LogTime(wall.0.saturating_add_signed(self.off_ms[to]));
+                    match frame.kind {
+                        Kind::Clock => self.engines[to].peer_clock(frame.payload, now, wall),
+                        _ => self.engines[to].peer_message(frame.payload),
+                    }
                     rest = &rest[frame.consumed..];
                 }
             }
@@ -179,7 +187,9 @@ impl Trio {
     fn tick(&mut self) {
         self.now_ms += TICK.as_millis() as u64;
         let (now, wall) = (self.now(), self.wall());
-        self.engines.iter_mut().for_each(|engine| engine.tick(now, wall, &mut self.told));
+        for (engine, off_ms) in self.engines.iter_mut().zip(self.off_ms) {
+            engine.tick(now, LogTime(wall.0.saturating_add_signed(off_ms)), &mut self.told);
+        }
         self.exchange();
     }
 
@@ -583,4 +593,36 @@ fn r9_no_proxy_is_told_that_it_is_much_later_than_the_log_says_and_what_it_is_to
     }
     let entries = trio.replica(0).group.last_index().0;
     assert!(entries < 20, "and hardly anything was logged for that: {entries}");
+}
+
+#[test]
+fn r8_a_node_far_off_the_median_clock_does_not_lead_unless_nobody_else_can() {
+    for off_ms in [-60_000, 60_000] {
+        let mut trio = Trio::led(second(), true);
+        trio.off_ms[0] = off_ms;
+        trio.ticks(300);
+        assert!(trio.engines[0].clocks().is_far() && trio.leaders() != [0], "it hands over what it leads");
+        let (leader, other) = if trio.leaders() == [1] { (1, 2) } else { (2, 1) };
+        assert_eq!(trio.engines[leader].clocks().off_ms(), 0);
+        // Its election time runs out before that of the others, and it lets them go first.
+        trio.separate(leader, 0);
+        trio.separate(leader, other);
+        trio.ticks(100);
+        let leaders = trio.leaders();
+        assert!(leaders.contains(&other) && !leaders.contains(&0), "{off_ms}: {leaders:?}");
+        // The third is back and the second is gone: only one with this clock has all that is committed.
+        let done = trio.write(other, "1");
+        trio.exchange();
+        assert_eq!(trio.reply(done), Some("+OK\r\n"));
+        trio.cut.clear();
+        trio.separate(other, 0);
+        trio.separate(other, leader);
+        trio.ticks(600);
+        assert!(trio.leaders().contains(&0), "{off_ms}: {:?}", trio.leaders());
+        // Its clock is put right: it may lead for good.
+        trio.off_ms[0] = 0;
+        trio.cut.clear();
+        trio.ticks(300);
+        assert!(!trio.engines[0].clocks().is_far() && trio.leaders().len() == 1);
+    }
 }

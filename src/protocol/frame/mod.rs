@@ -56,6 +56,8 @@ pub enum Kind {
     Raft = 48,
     /// Node to node on a connection of its own: a piece of a snapshot, whose first piece says what it is.
     Snapshot = 49,
+    /// Node to node: `u64 milliseconds` that its wall clock shows, then its name.
+    Clock = 50,
     /// Operator or node to node: `u64 id`, then a JSON request.
     Control = 64,
     /// Its answer: `u64 id`, then JSON.
@@ -76,6 +78,7 @@ impl Kind {
             34 => Self::Catalog,
             48 => Self::Raft,
             49 => Self::Snapshot,
+            50 => Self::Clock,
             64 => Self::Control,
             65 => Self::ControlReply,
             _ => return None,
