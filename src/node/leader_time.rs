@@ -35,7 +35,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_jump_of_the_wall_clock_is_held_to_elapsed_time() {
+    fn r8_a_jump_of_the_wall_clock_is_held_to_elapsed_time() {
         let at = |ms| Moment::at(Duration::from_millis(ms));
         let time = LeaderTime::start(at(0), LogTime(10_000), LogTime(5_000));
         assert_eq!(time.at(at(100), LogTime(10_100), LogTime(10_000)), LogTime(10_100));

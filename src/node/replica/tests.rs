@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use super::{ReadOptions, Replica, Turn};
 use crate::consensus::{Group, GroupOptions, HardState, LogEntry, Restored, SnapshotPoint};
-use crate::keyspace::{Keyspace, NEWS_AHEAD_MS};
+use crate::keyspace::{Entry, Keyspace, NEWS_AHEAD_MS};
 use crate::net::Moment;
 use crate::node::answers::{Answers, Ticket};
 use crate::node::engine::{Engine, EngineOptions, TICK};
 use crate::node::machine::Machine;
 use crate::protocol::frame::{Kind, ReadLevel, RefusalReason, RequestHead, split_frame};
-use crate::protocol::identity::Identity;
+use crate::protocol::identity::{Blocking, Identity};
 use crate::protocol::request::write_array;
 use crate::protocol::split::put_ordinal;
 use crate::topology::{
@@ -625,4 +625,51 @@ fn r8_a_node_far_off_the_median_clock_does_not_lead_unless_nobody_else_can() {
         trio.ticks(300);
         assert!(!trio.engines[0].clocks().is_far() && trio.leaders().len() == 1);
     }
+}
+
+#[test]
+fn r11_a_frame_past_its_time_is_not_proposed() {
+    let mut trio = Trio::led(second(), true);
+    let last = trio.replica(0).group.last_index();
+    let late = trio.ask(0, &["SET", "k", "1"], |head| (head.write, head.remaining_ms) = (true, 0));
+    trio.exchange();
+    assert_eq!(trio.refusal(late), Some(RefusalReason::DeadlinePassed));
+    assert_eq!(trio.replica(0).group.last_index(), last);
+}
+
+#[test]
+fn r12_a_state_comes_as_a_whole_and_who_waits_for_what_was_before_it_asks_again() {
+    let mut trio = Trio::led(second(), true);
+    let wait = trio.ask(0, &["BLPOP", "l", "0"], |head| {
+        let id = WriteId { session: SessionId(2), sequence: 1 };
+        head.identity = Some(Identity { id, low: 1, born: LogTime(1_000_000) });
+        (head.write, head.blocking) = (true, Some(Blocking::Wait));
+    });
+    trio.exchange();
+    trio.separate(0, 1);
+    trio.separate(0, 2);
+    let born = trio.wall();
+    let (asked, other) = (trio.write_named(0, 1, born, &["INCR", "n"]), trio.write_named(0, 2, born, &["INCR", "n"]));
+    trio.exchange();
+    // What the others did meanwhile, the first of the two writes included.
+    let mut state = Keyspace::new(1);
+    Slot::all().for_each(|slot| state.own(slot, Epoch(1)));
+    let id = WriteId { session: SessionId(1), sequence: 1 };
+    let (mut request, time) = (Vec::new(), LogTime(born.0 + 7));
+    write_array(&mut request, ["INCR", "n"].into_iter().map(str::as_bytes));
+    let identity = Some(Identity { id, low: 1, born });
+    state.apply(&Entry::Write { time, seed: 1, resp3: false, identity, request: &request }, &mut Vec::new()).unwrap();
+    let expected = state.freeze().digest(LogIndex(0));
+    let (now, wall) = (trio.now(), trio.wall());
+    let mut turn =
+        Turn { now, wall, answers: &mut trio.told, scratch: &mut Vec::new(), spans: &mut Vec::new(), seed: 0 };
+    let replica = trio.engines[0].replica_mut(SHARD).unwrap();
+    let point = SnapshotPoint { index: LogIndex(replica.group.last_index().0 + 5), ..replica.point() };
+    replica.staged = Some((point.index, Machine::Data(state.into())));
+    replica.installed(&point, &mut turn);
+    let keyspace = replica.machine.keyspace().unwrap();
+    assert_eq!(keyspace.freeze().digest(LogIndex(0)), expected, "data, records, lows and log time");
+    assert!(keyspace.knows_write(id) && replica.state_index == point.index);
+    assert_eq!([asked, other].map(|id| trio.refusal(id)), [Some(RefusalReason::Unknown); 2]);
+    assert_eq!(trio.refusal(wait), Some(RefusalReason::NotLeader));
 }

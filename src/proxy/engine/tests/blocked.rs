@@ -49,7 +49,7 @@ fn what_a_blocked_client_sends_waits_for_its_answer() {
 }
 
 #[test]
-fn a_time_that_is_over_is_told_to_the_shard_and_its_word_is_the_answer() {
+fn r11_a_time_that_is_over_is_told_to_the_shard_and_its_word_is_the_answer() {
     let mut w = World::new();
     let (c, got) = w.blocked("0.5");
     w.tick(499);

@@ -38,7 +38,7 @@ fn a_write_over_a_broken_connection_is_asked_for_again_under_its_name() {
 }
 
 #[test]
-fn a_write_of_unknown_outcome_is_asked_for_until_its_deadline_and_then_unknown() {
+fn r11_a_write_of_unknown_outcome_is_asked_for_until_its_deadline_and_then_unknown() {
     let mut w = World::new();
     let (c, a) = (w.client(), key_of(0, 1));
     w.send(c, &["APPEND", &a, "x"]);
@@ -102,7 +102,7 @@ fn a_name_that_the_shard_forgot_is_replaced_unless_it_may_have_been_taken() {
 }
 
 #[test]
-fn low_is_the_oldest_write_of_all_clients_that_is_needed() {
+fn r9_low_is_the_oldest_write_of_all_clients_that_is_needed() {
     let mut w = World::new();
     let (one, other, gone) = (w.client(), w.client(), w.client());
     w.send(one, &["INCR", &key_of(0, 1)]);
