@@ -34,7 +34,7 @@ const FOLLOWER_PATIENCE: Duration = Duration::from_millis(400);
 pub struct ReadOptions {
     /// How far `any` reads may be behind.
     pub max_staleness: Duration,
-    /// Whether leaders answer `strong` reads by a [lease](crate::node::lease), where all nodes of the shard keep it.
+    /// Whether leaders answer `strong` reads by a lease (`node/lease.rs`), where all nodes of the shard keep it.
     pub lease: bool,
     /// Whether they go on, however old the state, where no leader is left to ask.
     pub orphan_reads: bool,
