@@ -249,21 +249,29 @@ impl Cluster {
         })
     }
 
-    /// Waits until every replica is alive and nearly in step.
+    /// Waits until every replica is alive and votes, and no change of members is under way.
+    pub fn await_whole(&self) -> Result<(), String> {
+        self.await_replicas("all replicas alive", |_| true)
+    }
+
+    /// The same, and all have applied everything: for when nobody writes. Otherwise what is told of them is of different
+    /// moments, over a thin link of very different ones.
     pub fn await_health(&self) -> Result<(), String> {
-        const LAG_ENTRIES_MAX: u64 = 50;
-        until("all replicas in step", || {
+        self.await_replicas("all replicas in step", |replica| replica["lag"] == 0)
+    }
+
+    fn await_replicas(&self, what: &str, fits: impl Fn(&Value) -> bool) -> Result<(), String> {
+        until(what, || {
             let status = self.status()?;
             let shards = status["shards"].as_array().ok_or("no shards")?;
-            let lags = |replica: &Value| replica["lag"].as_u64().is_none_or(|lag| lag > LAG_ENTRIES_MAX);
             let votes = |replica: &Value| replica["role"] == "leader" || replica["role"] == "follower";
-            let behind = shards.iter().chain([&status["catalog"]]).any(|shard| {
+            let is_fit = |replica: &Value| replica["alive"] == true && votes(replica) && fits(replica);
+            let fit = shards.iter().chain([&status["catalog"]]).all(|shard| {
                 let replicas = shard["replicas"].as_array();
-                shard["leader"].is_null()
-                    || replicas.is_none_or(|all| all.iter().any(|r| r["alive"] != true || lags(r) || !votes(r)))
+                shard["leader"].is_string() && replicas.is_some_and(|all| all.iter().all(is_fit))
             });
             let changing = status["changes"].as_array().is_some_and(|changes| !changes.is_empty());
-            if behind || changing { Err(status.to_string()) } else { Ok(()) }
+            if fit && !changing { Ok(()) } else { Err(status.to_string()) }
         })
     }
 

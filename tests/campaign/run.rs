@@ -159,7 +159,7 @@ fn trouble(plan: &Plan, cluster: &mut Cluster, told: &mut Vec<String>) -> Result
         faults::end(cluster, standing)?;
         // The next one comes when some is healed, or all; but who was rebuilt must be whole before another one is.
         if fault.loses_files() || random.random_bool(0.5) {
-            cluster.await_health()?;
+            cluster.await_whole()?;
         } else {
             std::thread::sleep(CALM);
         }
