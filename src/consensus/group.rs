@@ -225,6 +225,8 @@ impl Group {
             raft.state != StateRole::Leader && raft.election_elapsed + 1 >= raft.randomized_election_timeout();
         if would_stand {
             raft.election_elapsed = raft.election_elapsed.max(self.lease_ticks);
+            // As if it stood: whom it followed is gone, and whoever counts how long there is no leader is to know.
+            raft.leader_id = raft::INVALID_ID;
         }
         would_stand
     }

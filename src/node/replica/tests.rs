@@ -628,6 +628,25 @@ fn r8_a_node_far_off_the_median_clock_does_not_lead_unless_nobody_else_can() {
 }
 
 #[test]
+fn r8_where_only_wrong_clocks_are_left_one_of_them_leads_after_a_while() {
+    let mut trio = Trio::led(second(), true);
+    (trio.off_ms[1], trio.off_ms[2]) = (60_000, -60_000);
+    trio.ticks(300);
+    assert!(trio.leaders() == [0] && trio.engines[1].clocks().is_far() && trio.engines[2].clocks().is_far());
+    for follower in [1, 2] {
+        // As long as it stands back it does not go on following somebody who is gone.
+        let group = &mut trio.engines[follower].replica_mut(SHARD).unwrap().group;
+        group.stand_back(true);
+        (0..100).for_each(|_| group.tick());
+        assert_eq!(group.leader(), None);
+    }
+    trio.separate(0, 1);
+    trio.separate(0, 2);
+    trio.ticks(600);
+    assert!(trio.leaders().iter().any(|leader| *leader > 0), "{:?}", trio.leaders());
+}
+
+#[test]
 fn r11_a_frame_past_its_time_is_not_proposed() {
     let mut trio = Trio::led(second(), true);
     let last = trio.replica(0).group.last_index();
