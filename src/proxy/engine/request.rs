@@ -50,6 +50,8 @@ impl Engine {
             return self.keep_more_input(key, bytes);
         }
         if client.input.is_empty() {
+            // What waits for a catalog waits from when it came, not each after the other.
+            client.uncharted_since = None;
             let taken = self.take_requests(key, bytes, None);
             return self.keep_input(key, &bytes[taken..]);
         }
@@ -486,7 +488,6 @@ impl Engine {
         if self.now.since(since) < self.settings.limits.request_deadline {
             return self.postpone(key);
         }
-        client.uncharted_since = None;
         Taken::Yes
     }
 

@@ -230,3 +230,17 @@ fn r1_a_forgotten_write_is_not_sent_again_behind_a_later_one_that_may_have_been_
         w.nothing_left();
     }
 }
+
+#[test]
+fn without_a_catalog_a_pipeline_waits_once_for_all() {
+    let mut w = World::new();
+    w.engine = Engine::new(w.engine.settings.clone(), shared(), w.now);
+    let c = w.client();
+    for _ in 0..3 {
+        w.engine.client_data(c, b"GET a\r\nGET b\r\nGET c\r\n");
+        (0..95).for_each(|_| w.tick(100));
+        assert_eq!(w.read(c), "");
+        (0..10).for_each(|_| w.tick(100));
+        assert_eq!(w.read(c).matches("-").count(), 3, "all of them have waited their time");
+    }
+}
