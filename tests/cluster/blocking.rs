@@ -6,16 +6,9 @@ use std::time::{Duration, Instant};
 
 use redis::{Connection, Value, cmd};
 
-use crate::harness::{Cluster, until};
+use crate::harness::{Cluster, connect, until};
 
 const ALL: &[usize] = &[1, 2, 3];
-
-fn connect(address: &str) -> Connection {
-    let client = redis::Client::open(format!("redis://{address}/")).unwrap();
-    let connection = until("a connection", || client.get_connection().map_err(|e| e.to_string()));
-    connection.set_read_timeout(Some(Duration::from_secs(40))).unwrap();
-    connection
-}
 
 /// How many clients the proxy says to be blocked. Their requests may still be on their way.
 fn blocked(connection: &mut Connection) -> u64 {

@@ -252,6 +252,14 @@ impl Cluster {
     }
 }
 
+/// A connection to a proxy whose answers may take long.
+pub fn connect(address: &str) -> redis::Connection {
+    let client = redis::Client::open(format!("redis://{address}/")).unwrap();
+    let connection = until("a connection", || client.get_connection().map_err(|e| e.to_string()));
+    connection.set_read_timeout(Some(Duration::from_secs(40))).unwrap();
+    connection
+}
+
 /// `pontoon verify` finds all replicas identical. The command waits for those that lag.
 pub fn verify(config: &Path) {
     let output =

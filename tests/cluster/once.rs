@@ -2,20 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use redis::{Connection, cmd};
+use redis::cmd;
 
-use crate::harness::{Cluster, until};
+use crate::harness::{Cluster, connect, until};
 
 const ALL: &[usize] = &[1, 2, 3];
-
-fn connect(address: &str) -> Connection {
-    let client = redis::Client::open(format!("redis://{address}/")).unwrap();
-    let connection = until("a connection", || client.get_connection().map_err(|e| e.to_string()));
-    connection.set_read_timeout(Some(Duration::from_secs(40))).unwrap();
-    connection
-}
 
 /// What one client did.
 #[derive(Debug, Default)]
