@@ -2,7 +2,7 @@
 
 use crate::net::Moment;
 use crate::protocol::frame::RefusalReason;
-use crate::topology::{LogIndex, ReplicaId, ShardId};
+use crate::topology::{LogIndex, ReplicaId, ShardId, Whereabouts};
 
 /// Names one request of one connection until it is answered. Opaque to the engine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -27,6 +27,10 @@ pub trait Answers {
     fn reply(&mut self, ticket: Ticket, index: LogIndex, reply: &[u8]);
     /// The request was not executed, or nobody knows whether it was.
     fn refuse(&mut self, ticket: Ticket, reason: RefusalReason, leader: Option<ReplicaId>);
+    /// The shard does not own a slot of the request, which was not executed; `moved` says where it is, if that is known.
+    fn redirect(&mut self, ticket: Ticket, moved: Option<Whereabouts>);
+    /// The request will be refused, but not yet: until then its connection takes nothing that its client sent behind it (R1).
+    fn hold_line(&mut self, ticket: Ticket);
     /// Whether somebody would still take the answer: the connection is open, and its other end gives signs of life.
     fn is_awaited(&self, ticket: Ticket, now: Moment) -> bool;
 }

@@ -19,7 +19,7 @@ use crate::net::Moment;
 use crate::planted::{self, Bug};
 use crate::protocol::control::ControlReply;
 use crate::protocol::frame::{Kind, Refusal, RefusalReason, ReplyHead, put_message, put_numbered};
-use crate::topology::{Catalog, LogIndex, NodeName, ReplicaId, ShardId};
+use crate::topology::{Catalog, LogIndex, NodeName, ReplicaId, ShardId, Whereabouts};
 
 /// Unsent bytes above which a connection is not read any more.
 const OUTLET_BYTES_MAX: usize = 64 << 20;
@@ -260,7 +260,7 @@ impl<S> Answers for Connections<S> {
             // write then gets this answer (R1).
             Dialect::Proxy(refused) if refused.is_refused(ticket.client, ticket.shard, ticket.generation) => {
                 let reason = RefusalReason::Unknown;
-                Refusal { id: ticket.id, reason, leader: None }.put(&mut connection.outlet.out);
+                Refusal { id: ticket.id, reason, leader: None, moved: None }.put(&mut connection.outlet.out);
             }
             Dialect::Proxy(_) => put_message(&mut connection.outlet.out, Kind::Reply, |out| {
                 ReplyHead { id: ticket.id, index }.encode(out);
@@ -278,7 +278,7 @@ impl<S> Answers for Connections<S> {
         match &mut connection.dialect {
             Dialect::Proxy(refused) => {
                 refused.note(ticket.client, ticket.shard, ticket.generation);
-                Refusal { id: ticket.id, reason, leader }.put(out);
+                Refusal { id: ticket.id, reason, leader, moved: None }.put(out);
             }
             Dialect::Control => {
                 let reply = match reason {
@@ -291,6 +291,24 @@ impl<S> Answers for Connections<S> {
                 put_numbered(out, Kind::ControlReply, ticket.id, &json);
             }
             Dialect::Resp(client) => client.refuse(ticket, reason, home.map(|(_, addr)| addr), out),
+        }
+    }
+
+    fn redirect(&mut self, ticket: Ticket, moved: Option<Whereabouts>) {
+        let reason = RefusalReason::NotOwner;
+        let Some(connection) = self.holder(ticket) else { return };
+        match &mut connection.dialect {
+            Dialect::Proxy(refused) => {
+                refused.note(ticket.client, ticket.shard, ticket.generation);
+                Refusal { id: ticket.id, reason, leader: None, moved }.put(&mut connection.outlet.out);
+            }
+            Dialect::Control | Dialect::Resp(_) => self.refuse(ticket, reason, None),
+        }
+    }
+
+    fn hold_line(&mut self, ticket: Ticket) {
+        if let Some(Connection { dialect: Dialect::Proxy(refused), .. }) = self.holder(ticket) {
+            refused.note(ticket.client, ticket.shard, ticket.generation);
         }
     }
 

@@ -7,6 +7,7 @@ pub mod config;
 pub mod decision;
 mod founding;
 pub mod ids;
+mod moving;
 mod registration;
 pub mod slot;
 pub mod slot_table;
@@ -19,5 +20,6 @@ pub use ids::{
     ClusterId, Epoch, Incarnation, LogIndex, LogTime, NodeName, ReplicaId, Revision, SessionId, ShardId, ShardName,
     Term, WriteId,
 };
+pub use moving::{MoveId, SlotEpoch, Whereabouts};
 pub use slot::{SLOT_COUNT, Slot, hash_tag};
 pub use slot_table::SlotTable;

@@ -17,7 +17,7 @@ use crate::protocol::request::write_array;
 use crate::protocol::split::put_ordinal;
 use crate::topology::{
     Catalog, ClusterId, Epoch, LogIndex, LogTime, NodeName, ReplicaId, SessionId, ShardId, ShardsConfig, Slot, Term,
-    WriteId,
+    Whereabouts, WriteId,
 };
 
 const SHARD: ShardId = ShardId(1);
@@ -37,6 +37,10 @@ impl Answers for Told {
     fn refuse(&mut self, ticket: Ticket, reason: RefusalReason, _leader: Option<ReplicaId>) {
         self.refusals.push((ticket.id, reason));
     }
+    fn redirect(&mut self, ticket: Ticket, _moved: Option<Whereabouts>) {
+        self.refusals.push((ticket.id, RefusalReason::NotOwner));
+    }
+    fn hold_line(&mut self, _ticket: Ticket) {}
     fn is_awaited(&self, _ticket: Ticket, _now: Moment) -> bool {
         true
     }

@@ -1,7 +1,7 @@
 //! Answers to requests that were not executed.
 
 use super::{FrameError, Kind, put_message, u64_at};
-use crate::topology::ReplicaId;
+use crate::topology::{Epoch, ReplicaId, ShardId, Slot, Whereabouts};
 
 /// Why a replica did not answer a request. All but [`Unknown`](Self::Unknown) and
 /// [`Forgotten`](Self::Forgotten) promise that nothing was changed.
@@ -83,7 +83,12 @@ pub struct Refusal {
     pub reason: RefusalReason,
     /// The shard's leader as this replica knows it.
     pub leader: Option<ReplicaId>,
+    /// Where a slot of the request is by now, with [`RefusalReason::NotOwner`] if the shard knows.
+    pub moved: Option<Whereabouts>,
 }
+
+const SHORT_BYTES: usize = 17;
+const LONG_BYTES: usize = SHORT_BYTES + 18;
 
 impl Refusal {
     /// Appends a whole frame.
@@ -92,6 +97,11 @@ impl Refusal {
             out.extend_from_slice(&self.id.to_le_bytes());
             out.extend_from_slice(&self.leader.map_or(0, ReplicaId::get).to_le_bytes());
             out.push(self.reason as u8);
+            if let Some(Whereabouts { slot, owner, epoch }) = self.moved {
+                out.extend_from_slice(&owner.0.to_le_bytes());
+                out.extend_from_slice(&epoch.0.to_le_bytes());
+                out.extend_from_slice(&slot.number().to_le_bytes());
+            }
         });
     }
 
@@ -101,9 +111,17 @@ impl Refusal {
     /// [`FrameError::Malformed`].
     pub fn decode(payload: &[u8]) -> Result<Self, FrameError> {
         let malformed = FrameError::Malformed("refusal");
-        let bytes: &[u8; 17] = payload.try_into().map_err(|_| malformed)?;
-        let reason = RefusalReason::ALL.into_iter().find(|r| *r as u8 == bytes[16]).ok_or(malformed)?;
-        Ok(Self { id: u64_at(bytes, 0), reason, leader: Some(ReplicaId(u64_at(bytes, 8))).filter(|r| r.0 != 0) })
+        let moved = match payload.len() {
+            SHORT_BYTES => None,
+            LONG_BYTES => {
+                let slot = Slot::new(u16::from_le_bytes([payload[33], payload[34]])).ok_or(malformed)?;
+                Some(Whereabouts { slot, owner: ShardId(u64_at(payload, 17)), epoch: Epoch(u64_at(payload, 25)) })
+            }
+            _ => return Err(malformed),
+        };
+        let reason = RefusalReason::ALL.into_iter().find(|r| *r as u8 == payload[16]).ok_or(malformed)?;
+        let leader = Some(ReplicaId(u64_at(payload, 8))).filter(|r| r.0 != 0);
+        Ok(Self { id: u64_at(payload, 0), reason, leader, moved })
     }
 }
 #[cfg(test)]
@@ -113,9 +131,14 @@ mod tests {
 
     #[test]
     fn refusals_read_back_what_they_wrote() {
-        let refusal = Refusal { id: 9, reason: RefusalReason::Unknown, leader: Some(ReplicaId(8)) };
-        let mut out = Vec::new();
-        refusal.put(&mut out);
-        assert_eq!(Refusal::decode(&out[HEADER_BYTES..]), Ok(refusal));
+        let short = Refusal { id: 9, reason: RefusalReason::Unknown, leader: Some(ReplicaId(8)), moved: None };
+        let moved = Whereabouts { slot: Slot::of_key(b"k"), owner: ShardId(3), epoch: Epoch(4) };
+        let long = Refusal { reason: RefusalReason::NotOwner, moved: Some(moved), ..short };
+        for refusal in [short, long] {
+            let mut out = Vec::new();
+            refusal.put(&mut out);
+            assert_eq!(Refusal::decode(&out[HEADER_BYTES..]), Ok(refusal));
+            assert!(Refusal::decode(&out[HEADER_BYTES..out.len() - 1]).is_err());
+        }
     }
 }

@@ -320,7 +320,7 @@ impl World {
     }
 
     fn refuse(&mut self, node: usize, got: &Got, reason: RefusalReason, leader: Option<ReplicaId>) {
-        self.feed(node, |out| Refusal { id: got.head.id, reason, leader }.put(out));
+        self.feed(node, |out| Refusal { id: got.head.id, reason, leader, moved: None }.put(out));
         self.turn();
     }
 
