@@ -13,6 +13,7 @@ pub mod slot;
 pub mod slot_table;
 
 pub use address::HostPort;
+pub use assignment::{TargetRange, assign};
 pub use catalog::{Catalog, CatalogError, NodeRecord, ReplicaRecord, ShardRecord, SlotRange};
 pub use config::{ConfigError, NodeConfig, ShardConfig, ShardsConfig};
 pub use decision::{CatalogCommand, CatalogOutcome};
