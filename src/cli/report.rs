@@ -353,6 +353,7 @@ mod tests {
             voters: shard.replicas.iter().map(|r| r.id).collect(),
             failed: None,
             orphan: false,
+            moves: Vec::new(),
         };
         let (cluster, revision) = (Some(catalog.cluster), catalog.revision);
         let report = NodeReport {

@@ -145,6 +145,7 @@ fn report(node: &Node) -> NodeReport {
             voters: replica.group.members().all_voters().collect(),
             failed: replica.failed.clone(),
             orphan: status.orphan,
+            moves: Vec::new(),
         }
     });
     NodeReport {

@@ -239,6 +239,61 @@ pub struct ReplicaReport {
     /// Whether it has no leader and answers reads of level `any` all the same.
     #[serde(default)]
     pub orphan: bool,
+    /// Slots on their way between this shard and others, told by its leader.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub moves: Vec<MovesReport>,
+}
+
+/// Which way slots move.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum MoveDirection {
+    /// From this shard.
+    Out,
+    /// To this shard.
+    In,
+}
+
+/// The slots that move between a shard and another one, since the rebalancing began that is under way.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MovesReport {
+    /// The other shard.
+    pub peer: ShardId,
+    /// Its label.
+    pub name: ShardName,
+    /// Which way.
+    pub direction: MoveDirection,
+    /// Slots that are still to move.
+    pub slots_left: u32,
+    /// Slots that have moved.
+    pub slots_done: u32,
+    /// Keys that were sent, or came; those that were sent again after a change count again.
+    pub keys_moved: u64,
+    /// Their bytes.
+    pub bytes_moved: u64,
+    /// Keys in the last second or so.
+    pub keys_per_second: u64,
+    /// Their bytes.
+    pub bytes_per_second: u64,
+    /// How long the rest takes at this speed, where that can be said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub eta_ms: Option<u64>,
+    /// Batches of slots that are being copied, while this shard or the other one serves them.
+    pub copying: u32,
+    /// Batches whose requests wait for the last piece.
+    pub frozen: u32,
+    /// Why nothing goes on, if nothing does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stall: Option<StallReport>,
+}
+
+/// Why a move does not go on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StallReport {
+    /// The reason, for people.
+    pub reason: String,
+    /// For how long it has been like that.
+    pub for_ms: u64,
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ pub mod errors;
 pub mod frame;
 pub mod glob;
 pub mod identity;
+pub mod moves;
 pub mod numbers;
 pub mod reply;
 pub mod reply_scan;

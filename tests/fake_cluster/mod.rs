@@ -144,6 +144,7 @@ fn report(name: &NodeName, catalog: Option<&Catalog>) -> NodeReport {
             voters: shard.replicas.iter().map(|replica| replica.id).collect(),
             failed: None,
             orphan: false,
+            moves: Vec::new(),
         };
     NodeReport {
         node: name.clone(),

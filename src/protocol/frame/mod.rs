@@ -58,6 +58,8 @@ pub enum Kind {
     Snapshot = 49,
     /// Node to node: `u64 milliseconds` that its wall clock shows, then its name.
     Clock = 50,
+    /// Node to node: one message about slots that move ([`moves`](super::moves)).
+    Move = 51,
     /// Operator or node to node: `u64 id`, then a JSON request.
     Control = 64,
     /// Its answer: `u64 id`, then JSON.
@@ -79,6 +81,7 @@ impl Kind {
             48 => Self::Raft,
             49 => Self::Snapshot,
             50 => Self::Clock,
+            51 => Self::Move,
             64 => Self::Control,
             65 => Self::ControlReply,
             _ => return None,
