@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use pontoon::topology::{
-    Catalog, CatalogCommand, CatalogOutcome, ClusterId, Epoch, Incarnation, NodeName, ReplicaId, Revision, ShardId,
-    ShardName, ShardsConfig, Slot, SlotTable,
+    Catalog, CatalogCommand, CatalogOutcome, ClusterId, Epoch, Incarnation, LogIndex, NodeName, ReplicaId,
+    ReplicaRecord, Revision, ShardId, ShardName, ShardsConfig, Slot, SlotRange, SlotTable,
 };
 
 /// Four nodes, two shards of weight 1 on three of them each.
@@ -36,17 +36,42 @@ fn propose(catalog: &mut Catalog, text: &str) -> CatalogOutcome {
     outcome
 }
 
-/// Proposes version 2 of the file after some replacements; the reason of the refusal.
-fn refusal(replacements: &[(&str, &str)]) -> String {
-    let mut text = file(2);
+/// Proposes a later version of the file after some replacements.
+fn edit(catalog: &mut Catalog, replacements: &[(&str, &str)]) {
+    let version = catalog.version + 1;
+    let mut text = file(version);
     for (from, to) in replacements {
         assert!(text.contains(from), "{from}");
         text = text.replace(from, to);
     }
-    match propose(&mut founded(), &text) {
-        CatalogOutcome::Refused { version: 1, reason } => reason,
-        other => panic!("{other:?}"),
-    }
+    assert_eq!(propose(catalog, &text), CatalogOutcome::Accepted { version });
+}
+
+/// A command that changes the catalog, or not.
+fn tell(catalog: &mut Catalog, command: &CatalogCommand) -> bool {
+    let before = catalog.clone();
+    let outcome = catalog.apply(command);
+    catalog.validate().unwrap();
+    let accepted = matches!(outcome, CatalogOutcome::Accepted { .. });
+    assert_eq!(accepted, catalog.revision > before.revision);
+    assert!(accepted || *catalog == before, "what changes nothing changes nothing");
+    accepted
+}
+
+fn owners(shard: u64, ranges: &[(u16, u16, u64)]) -> CatalogCommand {
+    let owner = ShardId(shard);
+    let range =
+        |(first, last, epoch): &(u16, u16, u64)| SlotRange { first: *first, last: *last, owner, epoch: Epoch(*epoch) };
+    CatalogCommand::RecordOwners { shard: owner, owned: ranges.iter().map(range).collect() }
+}
+
+fn members(shard: u64, index: u64, revision: Revision, members: &[u64]) -> CatalogCommand {
+    let members = members.iter().copied().map(ReplicaId).collect();
+    CatalogCommand::RecordMembers { shard: ShardId(shard), index: LogIndex(index), revision, members }
+}
+
+fn ids(replicas: &[ReplicaRecord]) -> Vec<u64> {
+    replicas.iter().map(|replica| replica.id.0).collect()
 }
 
 #[test]
@@ -63,7 +88,9 @@ fn a_new_cluster_has_all_slots_all_ids_and_a_catalog_of_one_voter() {
     let ranges: Vec<_> = catalog.slots.iter().map(|r| (r.first, r.last, r.owner.0, r.epoch.0)).collect();
     assert_eq!(ranges, [(0, 8191, 1, 1), (8192, 16383, 2, 1)]);
     assert_eq!(catalog.shards[1].birth_slots, [catalog.slots[0]]);
-    assert_eq!((catalog.next_shard, catalog.next_replica, catalog.next_epoch), (ShardId(3), ReplicaId(10), Epoch(2)));
+    let targets: Vec<_> = catalog.targets.iter().map(|r| (r.first, r.last, r.shard.0)).collect();
+    assert_eq!(targets, [(0, 8191, 1), (8192, 16383, 2)]);
+    assert_eq!((catalog.next_shard, catalog.next_replica), (ShardId(3), ReplicaId(10)));
     assert_eq!(catalog.nodes[&NodeName::new("n1")].incarnation, Some(Incarnation(11)));
     assert_eq!(catalog.nodes[&NodeName::new("n2")].incarnation, None);
 }
@@ -115,19 +142,31 @@ fn an_edit_that_names_another_base_is_refused() {
 }
 
 #[test]
-fn addresses_zones_nodes_and_empty_shards_come_without_moving_anything() {
+fn addresses_zones_and_nodes_come_without_moving_anything_and_a_new_shard_gets_its_share() {
     let mut catalog = founded();
-    let text = file(2).replace("\"h4:7000\"", "\"h4:7001\"\nzone = \"z\"")
-        + "[[node]]\nname = \"n5\"\naddr = \"h5:1\"\n[[shard]]\nname = \"c\"\nnodes = [\"n5\"]\nweight = 50\n";
+    let text =
+        file(2).replace("\"h4:7000\"", "\"h4:7001\"\nzone = \"z\"") + "[[node]]\nname = \"n5\"\naddr = \"h5:1\"\n";
     let slots = catalog.slots.clone();
     assert_eq!(propose(&mut catalog, &text), CatalogOutcome::Accepted { version: 2 });
     let n4 = &catalog.nodes[&NodeName::new("n4")];
     assert_eq!((n4.addr.as_str(), n4.zone.as_deref()), ("h4:7001", Some("z")));
     assert_eq!(catalog.nodes[&NodeName::new("n1")].incarnation, Some(Incarnation(11)), "kept");
+    assert_eq!(catalog.targets, founded().targets);
+    let text = text.replace("version = 2", "version = 3") + "[[shard]]\nname = \"c\"\nnodes = [\"n5\"]\nweight = 2\n";
+    assert_eq!(propose(&mut catalog, &text), CatalogOutcome::Accepted { version: 3 });
     let c = catalog.shard_named(&ShardName::new("c")).unwrap();
-    assert_eq!((c.id, c.weight, c.birth.as_slice(), c.birth_slots.len()), (ShardId(3), 50, c.replicas.as_slice(), 0));
+    assert_eq!((c.id, c.weight, c.birth.as_slice(), c.birth_slots.len()), (ShardId(3), 2, c.replicas.as_slice(), 0));
     assert_eq!(c.replicas[0].id, ReplicaId(10));
-    assert_eq!(catalog.slots, slots);
+    assert_eq!(catalog.slots, slots, "until they have moved");
+    let counts: Vec<_> = (1..=3).map(|id| catalog.target_count(ShardId(id))).collect();
+    assert_eq!(counts, [4096, 4097, 8191], "within one of each share, with the fewest moves");
+    let moved: u32 = [1, 2].iter().flat_map(|id| catalog.moves_wanted(ShardId(*id))).map(|run| run.slot_count()).sum();
+    assert_eq!(moved, 8191);
+    assert!(Slot::all().all(|slot| {
+        let runs = catalog.moves_wanted(catalog.owner(slot).id);
+        let run = runs.iter().find(|run| (run.first..=run.last).contains(&slot.number()));
+        run.map_or(catalog.owner(slot).id, |run| run.shard) == catalog.target(slot)
+    }));
     assert_eq!(catalog.config_text, text);
 }
 
@@ -140,7 +179,7 @@ fn a_node_in_front_of_the_file_does_not_move_the_catalog() {
 }
 
 #[test]
-fn a_node_leaves_only_when_it_holds_nothing() {
+fn a_node_that_holds_nothing_leaves_at_once() {
     let mut catalog = founded();
     let fifth = "[[node]]\nname = \"n5\"\naddr = \"h5:1\"\n";
     assert_eq!(propose(&mut catalog, &(file(2) + fifth)), CatalogOutcome::Accepted { version: 2 });
@@ -149,44 +188,111 @@ fn a_node_leaves_only_when_it_holds_nothing() {
 }
 
 #[test]
-fn what_would_move_slots_or_replicas_is_refused_with_that_reason() {
+fn a_node_that_holds_replicas_is_kept_until_they_have_left() {
+    let mut catalog = founded();
+    // Of n1 everything goes: the catalog's replica too, as n1 is not among the first three nodes any more.
+    edit(
+        &mut catalog,
+        &[("[[node]]\nname = \"n1\"\naddr = \"h1:7000\"\n", ""), ("\"n1\", \"n2\", \"n3\"", "\"n4\", \"n2\", \"n3\"")],
+    );
+    let n1 = NodeName::new("n1");
+    let own = catalog.catalog_shard();
+    assert_eq!((ids(&own.replicas), ids(&own.leaving)), (vec![2, 3, 11], vec![1]));
+    assert_eq!((ids(&catalog.shards[1].replicas), ids(&catalog.shards[1].leaving)), (vec![10, 5, 6], vec![4]));
+    assert!(catalog.nodes[&n1].leaving);
+    assert_eq!(catalog.addr(&n1), Some("h1:7000"));
+    let revision = catalog.revision;
+    assert!(tell(&mut catalog, &members(0, 20, revision, &[2, 3, 11])));
+    assert!(catalog.nodes.contains_key(&n1), "shard a is still there");
+    assert!(!tell(&mut catalog, &members(1, 30, revision, &[4, 5, 6, 10])), "it has not left yet");
+    assert!(!tell(&mut catalog, &members(1, 31, Revision(1), &[5, 6])), "by one who did not know that it was to leave");
+    assert!(tell(&mut catalog, &members(1, 32, revision, &[5, 6, 10])));
+    assert!(!catalog.nodes.contains_key(&n1));
+    assert!(catalog.is_retired(Incarnation(11)), "its directory never acts again");
+}
+
+#[test]
+fn a_replica_that_is_wanted_again_while_it_leaves_stays_and_later_is_a_new_one() {
+    let mut catalog = founded();
+    let away = [("\"n2\", \"n3\", \"n4\"", "\"n2\", \"n3\", \"n1\"")];
+    edit(&mut catalog, &away);
+    assert_eq!((ids(&catalog.shards[2].replicas), ids(&catalog.shards[2].leaving)), (vec![7, 8, 10], vec![9]));
+    let first = catalog.revision;
+    edit(&mut catalog, &[]);
+    assert_eq!((ids(&catalog.shards[2].replicas), ids(&catalog.shards[2].leaving)), (vec![7, 8, 9], vec![10]));
+    edit(&mut catalog, &away);
+    // What was said of the first time says nothing of the second.
+    assert!(!tell(&mut catalog, &members(2, 50, first, &[7, 8, 10])));
+    let second = catalog.revision;
+    assert!(tell(&mut catalog, &members(2, 60, second, &[7, 8, 10])));
+    edit(&mut catalog, &[]);
+    assert_eq!((ids(&catalog.shards[2].replicas), ids(&catalog.shards[2].leaving)), (vec![7, 8, 11], vec![10]));
+}
+
+#[test]
+fn a_shard_that_is_removed_closes_and_its_name_is_free_at_once() {
     let b = "[[shard]]\nname = \"b\"\nnodes = [\"n2\", \"n3\", \"n4\"]\n";
-    for (replacements, reason) in [
-        (&[("\"n1\", \"n2\", \"n3\"", "\"n1\", \"n2\"")][..], "shard `a`: changing its nodes moves replicas"),
-        (&[("\"n1\", \"n2\", \"n3\"", "\"n1\", \"n2\", \"n4\"")], "shard `a`: changing its nodes moves replicas"),
-        (&[("name = \"b\"", "name = \"b\"\nweight = 2")], "shard `b`: changing its weight from 1 to 2 moves slots"),
-        (&[("name = \"b\"", "name = \"b\"\nweight = 0")], "shard `b`: changing its weight from 1 to 0 moves slots"),
-        (&[(b, "")], "shard `b`: removing it moves its 8192 slots"),
-        (&[("name = \"b\"", "name = \"c\"")], "shard `b`: removing it moves its 8192 slots"),
-        (
-            &[("version = 2\n", "version = 2\ncatalog = { nodes = [\"n4\"] }\n")],
-            "the catalog: changing its nodes moves replicas",
-        ),
-    ] {
-        assert_eq!(refusal(replacements), format!("{reason}, which this version cannot do yet"));
+    let mut catalog = founded();
+    edit(&mut catalog, &[(b, "")]);
+    assert!(catalog.shards[2].closing && catalog.shard_named(&ShardName::new("b")).is_none());
+    assert_eq!(catalog.target_count(ShardId(1)), 16384);
+    assert!(!tell(&mut catalog, &CatalogCommand::RetireShard { shard: ShardId(2) }), "it owns slots");
+    edit(&mut catalog, &[]);
+    let again = catalog.shard_named(&ShardName::new("b")).unwrap();
+    assert_eq!((again.id, ids(&again.replicas)), (ShardId(3), vec![10, 11, 12]), "another shard");
+    assert_eq!(catalog.target_count(ShardId(3)), 8192);
+    assert!(tell(&mut catalog, &owners(3, &[(8192, 16383, 2)])));
+    assert!(!tell(&mut catalog, &owners(2, &[(8192, 16383, 1)])), "a late report");
+    assert!(tell(&mut catalog, &CatalogCommand::RetireShard { shard: ShardId(2) }));
+    assert!(catalog.shard(ShardId(2)).is_none());
+    for command in [CatalogCommand::RetireShard { shard: ShardId(2) }, owners(2, &[(0, 1, 9)])] {
+        assert!(!tell(&mut catalog, &command), "what is gone is gone");
+    }
+    assert!(!tell(&mut catalog, &CatalogCommand::RetireShard { shard: ShardId(1) }), "it is not closing");
+}
+
+#[test]
+fn owners_are_known_by_their_epochs() {
+    let mut catalog = founded();
+    assert!(tell(&mut catalog, &owners(2, &[(10, 11, 2), (12, 12, 4)])));
+    assert!(!tell(&mut catalog, &owners(2, &[(10, 11, 2)])), "twice");
+    assert!(tell(&mut catalog, &owners(1, &[(10, 12, 3)])), "the newer one counts");
+    let ranges: Vec<_> = catalog.slots.iter().map(|r| (r.first, r.last, r.owner.0, r.epoch.0)).collect();
+    assert_eq!(ranges, [(0, 9, 1, 1), (10, 11, 1, 3), (12, 12, 2, 4), (13, 8191, 1, 1), (8192, 16383, 2, 1)]);
+    for nonsense in
+        [owners(0, &[(0, 1, 5)]), owners(9, &[(0, 1, 5)]), owners(1, &[(5, 4, 5)]), owners(1, &[(5, 16384, 5)])]
+    {
+        assert!(!tell(&mut catalog, &nonsense));
     }
 }
 
 #[test]
-fn a_node_that_holds_only_the_catalog_is_in_use() {
-    let nodes = "[[node]]\nname = \"n1\"\naddr = \"h1:1\"\n[[node]]\nname = \"n2\"\naddr = \"h2:1\"\n";
-    let shard = "[[shard]]\nname = \"a\"\nnodes = [\"n2\"]\n";
-    let config = ShardsConfig::parse(&format!("version = 1\n{nodes}{shard}"), "f").unwrap();
-    let mut catalog = Catalog::found(ClusterId(7), 42, &config, &BTreeMap::new());
-    let text = format!("version = 2\n[[node]]\nname = \"n2\"\naddr = \"h2:1\"\n{shard}");
-    let CatalogOutcome::Refused { reason, .. } = propose(&mut catalog, &text) else { panic!() };
-    assert_eq!(
-        reason,
-        "node `n1`: it holds a replica of the catalog, and removing it moves that, which this version cannot do yet"
-    );
+fn leaders_leave_a_node_and_come_back() {
+    let mut catalog = founded();
+    let evict = |name: &str, evicted| CatalogCommand::EvictLeaders { node: NodeName::new(name), evicted };
+    for (command, changes) in
+        [(evict("n1", true), true), (evict("n1", true), false), (evict("n9", true), false), (evict("n1", false), true)]
+    {
+        assert_eq!(tell(&mut catalog, &command), changes, "{command:?}");
+    }
 }
 
 #[test]
 fn weights_may_be_written_larger_when_no_share_changes() {
     let mut catalog = founded();
-    let doubled = file(2).replace("[[shard]]\n", "[[shard]]\nweight = 2\n");
-    assert_eq!(propose(&mut catalog, &doubled), CatalogOutcome::Accepted { version: 2 });
-    assert_eq!(catalog.shards[1].weight, 2);
+    edit(&mut catalog, &[("[[shard]]\n", "[[shard]]\nweight = 2\n")]);
+    assert_eq!((catalog.shards[1].weight, catalog.targets), (2, founded().targets));
+}
+
+#[test]
+fn the_catalog_follows_the_file_and_without_a_word_stays_where_it_is() {
+    let mut catalog = founded();
+    edit(&mut catalog, &[("version = 2\n", "version = 2\ncatalog = { nodes = [\"n4\"] }\n")]);
+    assert_eq!((ids(&catalog.shards[0].replicas), ids(&catalog.shards[0].leaving)), (vec![10], vec![1, 2, 3]));
+    let revision = catalog.revision;
+    assert!(tell(&mut catalog, &members(0, 9, revision, &[10])));
+    edit(&mut catalog, &[]);
+    assert_eq!((ids(&catalog.shards[0].replicas), ids(&catalog.shards[0].leaving)), (vec![10, 11, 12], vec![]));
 }
 
 #[test]
@@ -294,22 +400,30 @@ fn a_damaged_catalog_is_an_error_that_says_what_is_damaged() {
         (r#""version":1,"#, r#""version":2,"#, "version 2 with the text of version 1"),
         (r#""slots":[{"first":0,"#, r#""slots":[{"first":1,"#, "slots 1 to 8191 do not follow 0"),
         (
-            r#""first":8192,"last":16383,"owner":2,"epoch":1}],"next"#,
-            r#""first":8192,"last":16382,"owner":2,"epoch":1}],"next"#,
+            r#""first":8192,"last":16383,"owner":2,"epoch":1}],"targets"#,
+            r#""first":8192,"last":16382,"owner":2,"epoch":1}],"targets"#,
             "the slots end at 16383",
         ),
-        (r#""last":16383,"owner":2,"epoch":1}],"next"#, r#""last":16384,"owner":2,"epoch":1}],"next"#, "do not follow"),
         (
-            r#""last":16383,"owner":2,"epoch":1}],"next"#,
-            r#""last":16383,"owner":9,"epoch":1}],"next"#,
+            r#""last":16383,"owner":2,"epoch":1}],"targets"#,
+            r#""last":16384,"owner":2,"epoch":1}],"targets"#,
+            "do not follow",
+        ),
+        (
+            r#""last":16383,"owner":2,"epoch":1}],"targets"#,
+            r#""last":16383,"owner":9,"epoch":1}],"targets"#,
             "shard 9, which is not there",
         ),
         (
-            r#""last":16383,"owner":2,"epoch":1}],"next"#,
-            r#""last":16383,"owner":0,"epoch":1}],"next"#,
+            r#""last":16383,"owner":2,"epoch":1}],"targets"#,
+            r#""last":16383,"owner":0,"epoch":1}],"targets"#,
             "shard 0, which is not there",
         ),
-        (r#""last":16383,"owner":2,"epoch":1}],"next"#, r#""last":16383,"owner":2,"epoch":0}],"next"#, "epoch 0"),
+        (r#""last":16383,"owner":2,"epoch":1}],"targets"#, r#""last":16383,"owner":2,"epoch":0}],"targets"#, "epoch 0"),
+        (r#""targets":[{"first":0"#, r#""targets":[{"first":1"#, "targets 1 to 8191 do not follow 0"),
+        (r#""last":16383,"shard":2}"#, r#""last":16382,"shard":2}"#, "the targets end at 16383"),
+        (r#""last":16383,"shard":2}"#, r#""last":16383,"shard":0}"#, "shard 0, which takes none"),
+        (r#""leaving_since":0"#, r#""closing":true,"leaving_since":0"#, "own group is closing"),
         (r#""next_shard":3"#, r#""next_shard":2"#, "shard 2 is out of order"),
         (r#""next_replica":10"#, r#""next_replica":9"#, "replica 9"),
         (r#""id":2,"name":"b""#, r#""id":1,"name":"b""#, "shard 1 is out of order"),
@@ -320,8 +434,8 @@ fn a_damaged_catalog_is_an_error_that_says_what_is_damaged() {
         (r#""n2":{"addr":"h2:7000""#, r#""n2":{"addr":"h2""#, "node n2"),
         (r#""n2":{"#, r#""n 2":{"#, "node \"n 2\""),
         (
-            r#""next_epoch":2"#,
-            r#""next_epoch":2,"retired":["0000000000000000000000000000000b"]"#,
+            r#""next_replica":10"#,
+            r#""next_replica":10,"retired":["0000000000000000000000000000000b"]"#,
             "node n1 has an incarnation that was retired",
         ),
     ] {
@@ -329,6 +443,10 @@ fn a_damaged_catalog_is_an_error_that_says_what_is_damaged() {
         let error = Catalog::decode(json.replace(from, to).as_bytes()).expect_err(to);
         assert!(error.to_string().contains(complaint), "{to}: {error}");
     }
+    let end = json.find(r#","targets""#).unwrap()..json.find(r#","next_shard""#).unwrap();
+    let mut of_a_release_that_moved_nothing = json.clone();
+    of_a_release_that_moved_nothing.replace_range(end, "");
+    assert_eq!(Catalog::decode(of_a_release_that_moved_nothing.as_bytes()).unwrap(), founded());
     let older_rules = json.replace(r#""config_text":"version"#, r#""config_text":"nersion"#);
     let mut catalog = Catalog::decode(older_rules.as_bytes()).expect("a release with other rules runs on");
     assert!(matches!(propose(&mut catalog, &file(1)), CatalogOutcome::Conflict { version: 1, .. }));

@@ -4,6 +4,8 @@
 //! A file is a proposal: nobody acts on it before the catalog accepted it. The file that the process was started with is
 //! treated like an edit, since it may have been edited while the process was down.
 //!
+//! What cannot be done yet, because a node does not answer, is proposed again until it can.
+//!
 //! Invariants: one proposal is on its way at a time; a newer content of the file replaces one that was not decided yet; the
 //! same trouble is told once.
 
@@ -117,12 +119,16 @@ impl<C: Fn() -> Option<Arc<Catalog>>> Reload<C> {
                 // Where nodes have moved, the newer file may be the only one that knows.
                 let moved = Target::of_config(config).into_iter().filter(|target| !targets.contains(target));
                 targets.extend(moved.collect::<Vec<_>>());
-                match self.operator.propose(&targets, &config.text, &self.origin()).await {
+                let decided = match self.operator.propose(&targets, &config.text, &self.origin()).await {
+                    Ok(CatalogOutcome::Unready { reason, .. }) => Err(format!("waits until it can be done: {reason}")),
+                    Ok(outcome) => Ok(outcome),
+                    Err(error) => Err(format!("waits to be proposed: {error}")),
+                };
+                match decided {
                     Ok(outcome) => outcome,
-                    Err(error) => {
-                        let trouble = error.to_string();
+                    Err(trouble) => {
                         if self.told.as_ref() != Some(&trouble) {
-                            tracing::warn!(version = config.version, "{} waits to be proposed: {trouble}", self.file);
+                            tracing::warn!(version = config.version, "{} {trouble}", self.file);
                             self.told = Some(trouble);
                         }
                         return false;
@@ -154,7 +160,9 @@ impl<C: Fn() -> Option<Arc<Catalog>>> Reload<C> {
                     "{file} has the accepted version and another meaning ({reason}), and has no effect: raise its version"
                 );
             }
-            CatalogOutcome::Refused { reason, .. } => tracing::warn!(version, "{file} is refused: {reason}"),
+            CatalogOutcome::Refused { reason, .. } | CatalogOutcome::Unready { reason, .. } => {
+                tracing::warn!(version, "{file} is refused: {reason}");
+            }
         }
     }
 }

@@ -1,18 +1,21 @@
 //! The catalog: what the cluster has agreed on (DESIGN.md, section 5). The state machine of shard 0, and, as a
 //! read-only copy, what every process routes by.
 //!
-//! Invariants, checked whenever a catalog is read from bytes, on its own or in another message: the slots are covered once and in order; owners, nodes and
-//! ids that are mentioned exist; every id is below the next one to be given out. How it is made is in `founding`, how it
-//! changes in `decision`.
+//! Invariants, checked whenever a catalog is read from bytes, on its own or in another message: the slots are covered once and in
+//! order, and so are the targets; owners, nodes and ids that are mentioned exist; every id is below the next one to be given
+//! out; a node holds at most one replica of a shard. How it is made is in `founding`, how it changes in `decision`
+//! (`acceptance`: by files, `reports`: by what the shards say, `registration`: by nodes).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use super::assignment::TargetRange;
 use super::config::{CATALOG_NAME, ShardsConfig, check_name};
 use super::{
-    ClusterId, Epoch, HostPort, Incarnation, NodeName, ReplicaId, Revision, SLOT_COUNT, ShardId, ShardName, Slot,
+    ClusterId, Epoch, HostPort, Incarnation, LogIndex, NodeName, ReplicaId, Revision, SLOT_COUNT, ShardId, ShardName,
+    Slot,
 };
 
 /// A node as the catalog knows it.
@@ -26,6 +29,17 @@ pub struct NodeRecord {
     /// The one incarnation that may act under this name; none until the node was first heard of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub incarnation: Option<Incarnation>,
+    /// The accepted file has it no more: it is kept, with its address, until no replica is there.
+    #[serde(default, skip_serializing_if = "is_not")]
+    pub leaving: bool,
+    /// Leaders leave it, and none is elected there without need: somebody is about to work on it.
+    #[serde(default, skip_serializing_if = "is_not")]
+    pub evicted: bool,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "what serde calls takes references")]
+const fn is_not(flag: &bool) -> bool {
+    !*flag
 }
 
 /// A replica as the catalog gave it out.
@@ -65,6 +79,19 @@ pub struct ShardRecord {
     pub birth: Vec<ReplicaRecord>,
     /// The slots that the group is formed with.
     pub birth_slots: Vec<SlotRange>,
+    /// The accepted file has it no more: it gives its slots away, and its record goes when it has none. Another shard may
+    /// have its name meanwhile.
+    #[serde(default, skip_serializing_if = "is_not")]
+    pub closing: bool,
+    /// Replicas that are wanted no more and may still be members of the group.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub leaving: Vec<ReplicaRecord>,
+    /// The revision by which the newest of these left. A report of members that was made by an older one says nothing of them.
+    #[serde(default)]
+    pub leaving_since: Revision,
+    /// The position of the shard's log at which its members were last reported.
+    #[serde(default)]
+    pub members_at: LogIndex,
 }
 
 /// All that the cluster has agreed on. Serialized as JSON in the catalog's log, its snapshots, and on the wire.
@@ -85,14 +112,15 @@ pub struct Catalog {
     pub nodes: BTreeMap<NodeName, NodeRecord>,
     /// Shards, the catalog's own group first, then by id.
     pub shards: Vec<ShardRecord>,
-    /// Owners of all slots, in order and without gaps.
+    /// The highest known owner and epoch of all slots, in order and without gaps.
     pub slots: Vec<SlotRange>,
+    /// Where each slot is to be, in order and without gaps: what the accepted weights came to when they were accepted.
+    #[serde(default)]
+    pub targets: Vec<TargetRange>,
     /// The next shard id.
     pub next_shard: ShardId,
     /// The next replica id (one sequence for all shards).
     pub next_replica: ReplicaId,
-    /// The next slot epoch.
-    pub next_epoch: Epoch,
     /// Incarnations that acted under some name once and never may again: their disks were replaced, or their nodes removed.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub retired: BTreeSet<Incarnation>,
@@ -106,7 +134,11 @@ impl Serialize for Catalog {
 
 impl<'de> Deserialize<'de> for Catalog {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let catalog = Self::deserialize(deserializer)?;
+        let mut catalog = Self::deserialize(deserializer)?;
+        if catalog.targets.is_empty() {
+            // Written by a release that moved no slots.
+            catalog.targets = catalog.slots.iter().map(SlotRange::as_target).collect();
+        }
         catalog.validate().map_err(serde::de::Error::custom)?;
         Ok(catalog)
     }
@@ -123,14 +155,24 @@ impl ShardRecord {
         self.replicas.iter().find(|r| r.id == id)
     }
 
-    /// The place of a replica among the shard's, which no other of them has.
-    pub fn place(&self, id: ReplicaId) -> usize {
-        self.replicas.iter().position(|r| r.id == id).unwrap_or(self.replicas.len())
+    /// The replicas that may be members of the group: those that are wanted, then those that leave.
+    pub fn all_replicas(&self) -> impl Iterator<Item = &ReplicaRecord> {
+        self.replicas.iter().chain(&self.leaving)
     }
 
-    /// The replica on this node.
+    /// The place of a replica among the shard's, which no other of them has.
+    pub fn place(&self, id: ReplicaId) -> usize {
+        self.all_replicas().position(|r| r.id == id).unwrap_or(self.replicas.len() + self.leaving.len())
+    }
+
+    /// The replica that is wanted on this node.
     pub fn replica_on(&self, node: &NodeName) -> Option<&ReplicaRecord> {
         self.replicas.iter().find(|r| r.node == *node)
+    }
+
+    /// The replica on this node, be it one that leaves.
+    pub fn any_replica_on(&self, node: &NodeName) -> Option<&ReplicaRecord> {
+        self.all_replicas().find(|r| r.node == *node)
     }
 }
 
@@ -138,6 +180,11 @@ impl SlotRange {
     /// How many slots it has.
     pub const fn slot_count(&self) -> u32 {
         self.last as u32 - self.first as u32 + 1
+    }
+
+    /// The same slots, to stay where they are.
+    pub const fn as_target(&self) -> TargetRange {
+        TargetRange { first: self.first, last: self.last, shard: self.owner }
     }
 
     /// Its slots in order.
@@ -162,9 +209,9 @@ impl Catalog {
         self.shards.iter().find(|s| s.id == id)
     }
 
-    /// The shard with this name.
+    /// The shard with this name; one that is closing has it no more.
     pub fn shard_named(&self, name: &ShardName) -> Option<&ShardRecord> {
-        self.shards.iter().find(|s| s.name == *name)
+        self.shards.iter().find(|s| s.name == *name && !s.closing)
     }
 
     /// The run of slots that this one is in.
@@ -177,6 +224,33 @@ impl Catalog {
         self.shard(self.range_of(slot).owner).expect("owners exist")
     }
 
+    /// The shard that is to own this slot.
+    pub fn target(&self, slot: Slot) -> ShardId {
+        self.targets[self.targets.partition_point(|range| range.last < slot.number())].shard
+    }
+
+    /// What a shard owns, as far as is known here, and others are to own, in order: runs with their new owners.
+    pub fn moves_wanted(&self, shard: ShardId) -> Vec<TargetRange> {
+        let mut moves: Vec<TargetRange> = Vec::new();
+        for owned in self.slots.iter().filter(|range| range.owner == shard) {
+            let from = self.targets.partition_point(|target| target.last < owned.first);
+            let wanted = self.targets[from..].iter().take_while(|target| target.first <= owned.last);
+            for target in wanted.filter(|target| target.shard != shard) {
+                let (first, last) = (target.first.max(owned.first), target.last.min(owned.last));
+                match moves.last_mut() {
+                    Some(run) if run.shard == target.shard && run.last + 1 == first => run.last = last,
+                    _ => moves.push(TargetRange { first, last, shard: target.shard }),
+                }
+            }
+        }
+        moves
+    }
+
+    /// How many slots a shard is to own.
+    pub fn target_count(&self, shard: ShardId) -> u32 {
+        self.targets.iter().filter(|range| range.shard == shard).map(TargetRange::slot_count).sum()
+    }
+
     /// How many slots a shard owns.
     pub fn slot_count(&self, shard: ShardId) -> u32 {
         self.slots.iter().filter(|range| range.owner == shard).map(SlotRange::slot_count).sum()
@@ -187,9 +261,9 @@ impl Catalog {
         self.nodes.get(node).map(|record| record.addr.as_str())
     }
 
-    /// The shards with a replica on this node, with that replica.
+    /// The shards with a replica on this node, be it one that leaves, with that replica.
     pub fn replicas_on(&self, node: &NodeName) -> impl Iterator<Item = (&ShardRecord, &ReplicaRecord)> {
-        self.shards.iter().filter_map(move |shard| shard.replica_on(node).map(|replica| (shard, replica)))
+        self.shards.iter().filter_map(move |shard| shard.any_replica_on(node).map(|replica| (shard, replica)))
     }
 
     /// The JSON of the catalog's log, snapshots and copies.
@@ -212,6 +286,7 @@ impl Catalog {
         self.validate_nodes()?;
         self.validate_shards()?;
         self.validate_slots()?;
+        self.validate_targets()?;
         match self.accepted() {
             Some(config) if config.version != self.version => {
                 damaged(format!("version {} with the text of version {}", self.version, config.version))
@@ -246,13 +321,16 @@ impl Catalog {
         if self.shards.first().is_none_or(|s| s.id != ShardId::CATALOG || s.name.as_str() != CATALOG_NAME) {
             return damaged("the catalog's own group is missing");
         }
+        if self.shards[0].closing {
+            return damaged("the catalog's own group is closing");
+        }
         for shard in &self.shards {
             let (id, name) = (shard.id, &shard.name);
             if id < next || id >= self.next_shard {
                 return damaged(format!("shard {id} is out of order or was not given out"));
             }
             next = id.next();
-            if check_name(name.as_str()).is_err() || !names.insert(name) {
+            if check_name(name.as_str()).is_err() || !(shard.closing || names.insert(name)) {
                 return damaged(format!("shard {id} has the name {name:?}"));
             }
             if shard.replicas.is_empty() || shard.birth.is_empty() {
@@ -270,7 +348,7 @@ impl Catalog {
     fn validate_replicas(&self, shard: &ShardRecord, seen: &mut BTreeSet<ReplicaId>) -> Result<(), String> {
         let given_out = |replica: &ReplicaRecord| replica.id.0 > 0 && replica.id < self.next_replica;
         let mut nodes = BTreeSet::new();
-        for replica in &shard.replicas {
+        for replica in shard.all_replicas() {
             if !given_out(replica) || !seen.insert(replica.id) {
                 return damaged(format!(
                     "replica {} of shard {} is there twice or was not given out",
@@ -297,11 +375,26 @@ impl Catalog {
             if range.owner == ShardId::CATALOG || self.shard(range.owner).is_none() {
                 return damaged(format!("slot {} belongs to shard {}, which is not there", range.first, range.owner));
             }
-            if range.epoch.0 == 0 || range.epoch >= self.next_epoch {
+            if range.epoch.0 == 0 {
                 return damaged(format!("slot {} has epoch {}, which was not given out", range.first, range.epoch));
             }
         }
         if next == SLOT_COUNT { Ok(()) } else { damaged(format!("the slots end at {next}")) }
+    }
+
+    fn validate_targets(&self) -> Result<(), String> {
+        let mut next = 0;
+        for range in &self.targets {
+            if usize::from(range.first) != next || range.last < range.first || usize::from(range.last) >= SLOT_COUNT {
+                return damaged(format!("targets {} to {} do not follow {next}", range.first, range.last));
+            }
+            next = usize::from(range.last) + 1;
+            let takes = |shard: &ShardRecord| !shard.closing && shard.id != ShardId::CATALOG;
+            if !self.shard(range.shard).is_some_and(takes) {
+                return damaged(format!("slot {} is to go to shard {}, which takes none", range.first, range.shard));
+            }
+        }
+        if next == SLOT_COUNT { Ok(()) } else { damaged(format!("the targets end at {next}")) }
     }
 }
 

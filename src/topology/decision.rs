@@ -5,13 +5,11 @@
 //! The rules of `config` are part of that: replicas of different releases must judge a text alike, so stricter rules
 //! need a command of their own.
 //!
-//! Deliberately absent: moving slots and replicas. A file that needs either is refused with that reason, whole.
-
-use std::collections::BTreeSet;
+//! What can only be known from outside, as whether a node answers, is asked before a command is proposed, by the catalog's leader.
 
 use serde::{Deserialize, Serialize};
 
-use super::{Catalog, Incarnation, NodeName, NodeRecord, ShardConfig, ShardRecord, ShardsConfig};
+use super::{Catalog, Incarnation, LogIndex, NodeName, ReplicaId, Revision, ShardId, ShardsConfig, SlotRange};
 
 /// An entry of the catalog's log, as JSON.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -40,6 +38,37 @@ pub enum CatalogCommand {
         old: Incarnation,
         /// The incarnation of the empty directory.
         new: Incarnation,
+    },
+    /// A shard owns these slots under these epochs. What is known already, or newer, stays.
+    RecordOwners {
+        /// The shard.
+        shard: ShardId,
+        /// What it owns.
+        owned: Vec<SlotRange>,
+    },
+    /// These are the members of a shard's group, with no change of them under way.
+    RecordMembers {
+        /// The shard.
+        shard: ShardId,
+        /// The position of its log at which that is so. A lower one than was heard of before says nothing.
+        index: LogIndex,
+        /// The revision of the catalog that the leader went by.
+        revision: Revision,
+        /// All members: voters and learners.
+        members: Vec<ReplicaId>,
+    },
+    /// A closing shard owns nothing and never will again, and the catalog knows all that it ever gave away: its
+    /// record goes, and so do its replicas.
+    RetireShard {
+        /// The shard.
+        shard: ShardId,
+    },
+    /// Leaders are to leave a node, or may come back to it.
+    EvictLeaders {
+        /// The node.
+        node: NodeName,
+        /// Whether they are to leave.
+        evicted: bool,
     },
 }
 
@@ -76,6 +105,14 @@ pub enum CatalogOutcome {
         /// Why.
         reason: String,
     },
+    /// It cannot be done as things are now, as some node does not answer; whoever proposed it should ask again. The log never
+    /// says so, only the catalog's leader, before it proposes.
+    Unready {
+        /// The accepted version.
+        version: u64,
+        /// Why.
+        reason: String,
+    },
 }
 
 impl CatalogOutcome {
@@ -86,12 +123,11 @@ impl CatalogOutcome {
             | Self::Same { version }
             | Self::Stale { version }
             | Self::Conflict { version, .. }
-            | Self::Refused { version, .. } => *version,
+            | Self::Refused { version, .. }
+            | Self::Unready { version, .. } => *version,
         }
     }
 }
-
-const NOT_YET: &str = "which this version cannot do yet";
 
 impl Catalog {
     /// Applies a command of the catalog's log.
@@ -100,12 +136,25 @@ impl Catalog {
             CatalogCommand::ProposeConfig { text, origin } => self.apply_config(text, origin),
             CatalogCommand::RegisterNode { name, incarnation } => self.apply_register(name, *incarnation),
             CatalogCommand::ReplaceNode { name, old, new } => self.apply_replace(name, *old, *new),
+            CatalogCommand::RecordOwners { shard, owned } => self.apply_owners(*shard, owned),
+            CatalogCommand::RecordMembers { shard, index, revision, members } => {
+                self.apply_members(*shard, *index, *revision, members)
+            }
+            CatalogCommand::RetireShard { shard } => self.apply_retire(*shard),
+            CatalogCommand::EvictLeaders { node, evicted } => self.apply_evict(node, *evicted),
         }
     }
 
     /// What [`apply`](Self::apply) would answer, without a change: spares the log a proposal that would be refused.
     pub fn foresee(&self, command: &CatalogCommand) -> CatalogOutcome {
         self.clone().apply(command)
+    }
+
+    /// The catalog as it will be when this file is accepted; none where the file is not one that would change it.
+    pub fn after(&self, wanted: &ShardsConfig) -> Option<Self> {
+        let mut after = self.clone();
+        let outcome = after.apply_config(&wanted.text, "shards.toml");
+        matches!(outcome, CatalogOutcome::Accepted { .. }).then_some(after)
     }
 
     fn apply_config(&mut self, text: &str, origin: &str) -> CatalogOutcome {
@@ -127,9 +176,6 @@ impl Catalog {
         if let Some(base) = wanted.base.filter(|base| *base != version) {
             return refused(format!("the edit was made from version {base}, and the accepted version is {version}"));
         }
-        if let Some(reason) = self.cannot_do(&wanted) {
-            return refused(reason);
-        }
         self.accept(&wanted);
         CatalogOutcome::Accepted { version: self.version }
     }
@@ -142,81 +188,4 @@ impl Catalog {
             None => Some("the accepted text cannot be read by this release".to_owned()),
         }
     }
-
-    /// The first thing that the file asks for and that cannot be done.
-    fn cannot_do(&self, wanted: &ShardsConfig) -> Option<String> {
-        let removed_shard = self.data_shards().iter().find(|s| wanted.shard(&s.name).is_none());
-        if let Some(shard) = removed_shard {
-            let slots = self.slot_count(shard.id);
-            let moved = if slots > 0 { format!("moves its {slots} slots") } else { "removes its replicas".to_owned() };
-            return Some(format!("shard `{}`: removing it {moved}, {NOT_YET}", shard.name));
-        }
-        for (shard, config) in self.kept(wanted) {
-            if nodes_of(shard) != config.nodes.iter().collect() {
-                return Some(format!("shard `{}`: changing its nodes moves replicas, {NOT_YET}", shard.name));
-            }
-        }
-        let catalog = self.catalog_shard();
-        if wanted.catalog_nodes.as_ref().is_some_and(|named| nodes_of(catalog) != named.iter().collect()) {
-            return Some(format!("the catalog: changing its nodes moves replicas, {NOT_YET}"));
-        }
-        self.removed_node_in_use(wanted).or_else(|| self.moved_by_weight(wanted))
-    }
-
-    fn removed_node_in_use(&self, wanted: &ShardsConfig) -> Option<String> {
-        let removed = self.nodes.keys().filter(|name| wanted.node(name).is_none());
-        let mut in_use = removed.filter_map(|name| self.replicas_on(name).next().map(|(shard, _)| (name, shard)));
-        let (name, shard) = in_use.next()?;
-        let what = if shard.id == self.catalog_shard().id {
-            "the catalog".to_owned()
-        } else {
-            format!("shard `{}`", shard.name)
-        };
-        Some(format!("node `{name}`: it holds a replica of {what}, and removing it moves that, {NOT_YET}"))
-    }
-
-    /// Shards that own slots keep their shares among each other; what the others weigh moves nothing yet.
-    fn moved_by_weight(&self, wanted: &ShardsConfig) -> Option<String> {
-        let owning: Vec<_> = self.kept(wanted).filter(|(shard, _)| self.slot_count(shard.id) > 0).collect();
-        let old_sum: u128 = owning.iter().map(|(shard, _)| u128::from(shard.weight)).sum();
-        let new_sum: u128 = owning.iter().map(|(_, config)| u128::from(config.weight)).sum();
-        let moves = |(shard, config): &&(&ShardRecord, &ShardConfig)| {
-            config.weight == 0 || u128::from(shard.weight) * new_sum != u128::from(config.weight) * old_sum
-        };
-        let changed = |(shard, config): &&(&ShardRecord, &ShardConfig)| shard.weight != config.weight;
-        let (shard, config) = owning.iter().filter(changed).find(moves)?;
-        let (name, old, new) = (&shard.name, shard.weight, config.weight);
-        Some(format!("shard `{name}`: changing its weight from {old} to {new} moves slots, {NOT_YET}"))
-    }
-
-    /// The shards that are there now and in the file.
-    fn kept<'a>(&'a self, wanted: &'a ShardsConfig) -> impl Iterator<Item = (&'a ShardRecord, &'a ShardConfig)> {
-        self.data_shards().iter().filter_map(|shard| wanted.shard(&shard.name).map(|config| (shard, config)))
-    }
-
-    /// Makes the catalog what the file says. New shards start empty, whatever they weigh.
-    fn accept(&mut self, wanted: &ShardsConfig) {
-        let removed = self.nodes.iter().filter(|(name, _)| wanted.node(name).is_none());
-        // Should the name come back, it must not meet its past.
-        self.retired.extend(removed.filter_map(|(_, record)| record.incarnation));
-        self.nodes.retain(|name, _| wanted.node(name).is_some());
-        for node in &wanted.nodes {
-            let incarnation = self.nodes.get(&node.name).and_then(|record| record.incarnation);
-            let record = NodeRecord { addr: node.addr.to_string(), zone: node.zone.clone(), incarnation };
-            self.nodes.insert(node.name.clone(), record);
-        }
-        for config in &wanted.shards {
-            match self.shards.iter_mut().find(|shard| shard.name == config.name) {
-                Some(shard) => shard.weight = config.weight,
-                None => self.add_shard(config.name.clone(), config.weight, &config.nodes),
-            }
-        }
-        self.version = wanted.version;
-        self.config_text = wanted.text.to_string();
-        self.revision = self.revision.next();
-    }
-}
-
-fn nodes_of(shard: &ShardRecord) -> BTreeSet<&NodeName> {
-    shard.replicas.iter().map(|replica| &replica.node).collect()
 }

@@ -5,9 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::assignment::apportion;
 use super::config::CATALOG_NAME;
 use super::{
-    Catalog, ClusterId, Epoch, Incarnation, NodeName, NodeRecord, ReplicaId, ReplicaRecord, Revision, SLOT_COUNT,
-    ShardId, ShardName, ShardRecord, ShardsConfig, SlotRange,
+    Catalog, ClusterId, Epoch, Incarnation, LogIndex, NodeName, NodeRecord, ReplicaId, ReplicaRecord, Revision,
+    SLOT_COUNT, ShardId, ShardName, ShardRecord, ShardsConfig, SlotRange,
 };
+
+/// The epoch under which slots are owned from the beginning.
+const FIRST_EPOCH: Epoch = Epoch(1);
 
 impl Catalog {
     /// The catalog of a new cluster: ids given out, slots divided by weight in the order of the file.
@@ -29,14 +32,15 @@ impl Catalog {
             nodes: BTreeMap::new(),
             shards: Vec::new(),
             slots: Vec::new(),
+            targets: Vec::new(),
             next_shard: ShardId::CATALOG,
             next_replica: ReplicaId(1),
-            next_epoch: Epoch(1),
             retired: BTreeSet::new(),
         };
         for node in &config.nodes {
             let incarnation = incarnations.get(&node.name).copied();
-            let record = NodeRecord { addr: node.addr.to_string(), zone: node.zone.clone(), incarnation };
+            let (addr, zone) = (node.addr.to_string(), node.zone.clone());
+            let record = NodeRecord { addr, zone, incarnation, leaving: false, evicted: false };
             catalog.nodes.insert(node.name.clone(), record);
         }
         catalog.add_shard(ShardName::new(CATALOG_NAME), 0, &config.catalog_members());
@@ -50,29 +54,41 @@ impl Catalog {
 
     /// Adds a shard without slots: a fresh id, and a fresh replica on each of the nodes.
     pub(super) fn add_shard(&mut self, name: ShardName, weight: u32, nodes: &[NodeName]) {
-        let mut replicas = Vec::with_capacity(nodes.len());
-        for node in nodes {
-            replicas.push(ReplicaRecord { id: self.next_replica, node: node.clone() });
-            self.next_replica = self.next_replica.next();
-        }
-        let birth = replicas.clone();
-        self.shards.push(ShardRecord { id: self.next_shard, name, weight, replicas, birth, birth_slots: Vec::new() });
+        let replicas: Vec<_> = nodes.iter().map(|node| self.new_replica(node)).collect();
+        self.shards.push(ShardRecord {
+            id: self.next_shard,
+            name,
+            weight,
+            birth: replicas.clone(),
+            replicas,
+            birth_slots: Vec::new(),
+            closing: false,
+            leaving: Vec::new(),
+            leaving_since: Revision(0),
+            members_at: LogIndex(0),
+        });
         self.next_shard = self.next_shard.next();
     }
 
+    /// A replica with an id that was never used.
+    pub(super) fn new_replica(&mut self, node: &NodeName) -> ReplicaRecord {
+        let id = self.next_replica;
+        self.next_replica = id.next();
+        ReplicaRecord { id, node: node.clone() }
+    }
+
     fn divide_slots(&mut self) {
-        let epoch = self.next_epoch;
-        self.next_epoch = epoch.next();
         let weights: Vec<u32> = self.shards.iter().map(|s| s.weight).collect();
         let mut first = 0;
         for (shard, count) in self.shards.iter_mut().zip(apportion(SLOT_COUNT as u32, &weights)) {
             if count == 0 {
                 continue;
             }
-            let range = SlotRange { first, last: first + (count - 1) as u16, owner: shard.id, epoch };
+            let range = SlotRange { first, last: first + (count - 1) as u16, owner: shard.id, epoch: FIRST_EPOCH };
             first += count as u16;
             shard.birth_slots.push(range);
             self.slots.push(range);
+            self.targets.push(range.as_target());
         }
     }
 }

@@ -1,5 +1,6 @@
 //! What a cluster is made of, as validated types: ids, slots, `shards.toml`, the catalog. Pure: no IO, no clock.
 
+mod acceptance;
 pub mod address;
 pub mod assignment;
 pub mod catalog;
@@ -9,6 +10,7 @@ mod founding;
 pub mod ids;
 mod moving;
 mod registration;
+mod reports;
 pub mod slot;
 pub mod slot_table;
 

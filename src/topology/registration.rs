@@ -46,15 +46,20 @@ impl Catalog {
             }
         }
         self.retired.insert(old);
-        for replica in self.shards.iter_mut().flat_map(|shard| &mut shard.replicas).filter(|r| r.node == *name) {
-            replica.id = self.next_replica;
-            self.next_replica = self.next_replica.next();
+        for shard in &mut self.shards {
+            for replica in shard.replicas.iter_mut().filter(|replica| replica.node == *name) {
+                replica.id = self.next_replica;
+                self.next_replica = self.next_replica.next();
+            }
+            // What was to leave is gone with its disk.
+            shard.leaving.retain(|replica| replica.node != *name);
         }
+        self.drop_empty_nodes();
         self.revision = self.revision.next();
         CatalogOutcome::Accepted { version }
     }
 
-    fn unknown(&self, name: &NodeName) -> CatalogOutcome {
+    pub(super) fn unknown(&self, name: &NodeName) -> CatalogOutcome {
         let reason = format!("the accepted shards.toml has no node `{name}`");
         CatalogOutcome::Refused { version: self.version, reason }
     }
