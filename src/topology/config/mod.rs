@@ -3,6 +3,7 @@
 //! Invariant: a [`ShardsConfig`] obeys every rule that one file alone can break. What depends on the cluster's present
 //! state (versions, what may change now) is decided by the catalog when it applies a proposal.
 
+pub mod edit;
 mod error;
 mod nearest;
 mod parse;
