@@ -1,6 +1,7 @@
-//! Reading an operator's `shards.toml`: one bounded read that no kind of file can hang or blow up.
+//! Reading an operator's `shards.toml`: one bounded read that no kind of file can hang or blow up. And replacing it whole, for the
+//! commands that edit it: nobody who reads it meets a half of it, and a crash leaves the old or the new one.
 
-use std::io::Read;
+use std::io::{Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
@@ -40,6 +41,35 @@ pub fn load(path: &Path) -> Result<ShardsConfig, ConfigError> {
     }
 }
 
+/// Puts `text` in the place of the file, which says `known` still: durable when it returns. A link stays one.
+///
+/// # Errors
+/// What the system says, or that somebody else has edited the file; it is as it was.
+#[allow(clippy::disallowed_methods, reason = "the operator's file is no state of ours: it is written here and nowhere else")]
+pub fn replace(path: &Path, known: &str, text: &str) -> Result<(), ConfigError> {
+    let failed = |error: std::io::Error| ConfigError::unwritable(&path.display().to_string(), &os_reason(&error));
+    if look(path) != Sight::Bytes(known.as_bytes().to_vec()) {
+        return Err(ConfigError::unwritable(&path.display().to_string(), "somebody else has edited it meanwhile"));
+    }
+    let place = path.canonicalize().map_err(failed)?;
+    let directory = place.parent().unwrap_or_else(|| Path::new("/"));
+    let name = place.file_name().unwrap_or_default().to_string_lossy();
+    let fresh = directory.join(format!(".{name}.{}", std::process::id()));
+    let write = || {
+        let mode = std::fs::metadata(&place)?.permissions();
+        let mut file = std::fs::File::options().write(true).create_new(true).open(&fresh)?;
+        file.write_all(text.as_bytes())?;
+        file.set_permissions(mode)?;
+        file.sync_all()?;
+        std::fs::rename(&fresh, &place)?;
+        std::fs::File::open(directory)?.sync_all()
+    };
+    write().map_err(|error| {
+        let _ = std::fs::remove_file(&fresh);
+        failed(error)
+    })
+}
+
 #[allow(
     clippy::disallowed_methods,
     reason = "the operator's file is no state of ours: it is read here and nowhere else"
@@ -62,6 +92,24 @@ fn read_bounded(path: &Path) -> std::io::Result<Sight> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_file_is_replaced_whole_and_only_if_it_is_the_known_one() {
+        let home = tempfile::tempdir().unwrap();
+        let (file, link) = (home.path().join("real.toml"), home.path().join("shards.toml"));
+        std::fs::write(&file, "one").unwrap();
+        std::os::unix::fs::symlink(&file, &link).unwrap();
+        std::fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o640)).unwrap();
+        replace(&link, "one", "two").unwrap();
+        assert_eq!((look(&link), look(&file)), (Sight::Bytes(b"two".to_vec()), Sight::Bytes(b"two".to_vec())));
+        assert!(link.is_symlink());
+        let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&file).unwrap().permissions());
+        assert_eq!(mode & 0o777, 0o640);
+        let error = replace(&link, "one", "three").unwrap_err().to_string();
+        assert_eq!(error, format!("{}: cannot be written: somebody else has edited it meanwhile", link.display()));
+        let names: Vec<_> = std::fs::read_dir(home.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        assert_eq!((names.len(), look(&file)), (2, Sight::Bytes(b"two".to_vec())));
+    }
 
     #[test]
     fn what_is_not_a_file_is_said_and_does_not_hang() {

@@ -9,6 +9,7 @@ pub mod decision;
 mod founding;
 pub mod ids;
 mod moving;
+pub mod plan;
 mod registration;
 mod reports;
 pub mod slot;

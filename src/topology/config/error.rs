@@ -48,6 +48,11 @@ impl ConfigError {
         Self { file: file.to_owned(), place: None, rule: format!("cannot be read: {reason}") }
     }
 
+    /// A file that could not be replaced.
+    pub fn unwritable(file: &str, reason: &str) -> Self {
+        Self { file: file.to_owned(), place: None, rule: format!("cannot be written: {reason}") }
+    }
+
     /// A file that is too large to be one.
     pub fn too_large(file: &str) -> Self {
         let rule = format!("the file has more than {} bytes", super::FILE_BYTES_MAX);
