@@ -45,7 +45,10 @@ pub fn load(path: &Path) -> Result<ShardsConfig, ConfigError> {
 ///
 /// # Errors
 /// What the system says, or that somebody else has edited the file; it is as it was.
-#[allow(clippy::disallowed_methods, reason = "the operator's file is no state of ours: it is written here and nowhere else")]
+#[allow(
+    clippy::disallowed_methods,
+    reason = "the operator's file is no state of ours: it is written here and nowhere else"
+)]
 pub fn replace(path: &Path, known: &str, text: &str) -> Result<(), ConfigError> {
     let failed = |error: std::io::Error| ConfigError::unwritable(&path.display().to_string(), &os_reason(&error));
     if look(path) != Sight::Bytes(known.as_bytes().to_vec()) {

@@ -345,7 +345,10 @@ mod tests {
         assert_eq!((b.fate, b.slots_before, b.slots_after), (Fate::Goes, 8192, 0));
         assert_eq!((plan.slots(), plan.parting.len()), (8192, 0), "all of b goes to a");
         let a = plan.shards.iter().find(|shard| shard.name.as_str() == "a").unwrap();
-        assert_eq!((&a.replicas_added[..], &a.replicas_removed[..]), (&["n4"].map(NodeName::new)[..], &["n3"].map(NodeName::new)[..]));
+        assert_eq!(
+            (&a.replicas_added[..], &a.replicas_removed[..]),
+            (&["n4"].map(NodeName::new)[..], &["n3"].map(NodeName::new)[..])
+        );
         let n3 = &plan.nodes[0];
         assert_eq!((n3.name.as_str(), n3.fate, n3.replicas_removed), ("n3", Fate::Goes, 3), "a, b and the catalog");
         assert!(plan.shards[0].is_catalog());
