@@ -4,12 +4,13 @@
 use std::rc::Rc;
 use std::time::Duration;
 
+use super::home::HomeError;
 use super::server::{Node, Shared};
-use super::{handshake, peer_link};
+use super::{handshake, peer_link, removal};
 use crate::control::operator::{Operator, Target};
 use crate::protocol::control::{ControlReply, ControlRequest, Hello, PeerRole};
 use crate::protocol::frame::{Assembler, Heartbeat, Kind, split_frame, split_numbered};
-use crate::topology::{Catalog, CatalogOutcome, Incarnation, NodeName, ShardId, ShardsConfig};
+use crate::topology::{Catalog, CatalogOutcome, Incarnation, LogIndex, NodeName, ShardId, ShardsConfig};
 
 /// Between two heartbeats to a member of the catalog.
 const HEARTBEAT: Duration = Duration::from_millis(250);
@@ -33,6 +34,7 @@ pub async fn follow(shared: Shared) {
         };
         let again = match act(&shared, &catalog).await {
             Ok(()) => None,
+            Err(Hindrance::Busy) => Some(RETRY),
             Err(Hindrance::Unheard(error)) => {
                 tracing::debug!("not registered yet: {error}");
                 Some(RETRY)
@@ -52,12 +54,26 @@ pub async fn follow(shared: Shared) {
     }
 }
 
-/// Why a node does not take part.
+/// The node was removed: it ends when nothing of the cluster is here any more.
+fn end_removed(shared: &Shared, catalog: &Catalog, removed: &HomeError) -> Result<(), Hindrance> {
+    let node = &mut *shared.borrow_mut();
+    if !removal::destroy_unlisted(node, catalog) {
+        return Err(Hindrance::Busy);
+    }
+    if node.removals.is_empty() {
+        node.leave(removed.to_string());
+    }
+    Ok(())
+}
+
+/// Why a node does not take part, or not yet wholly.
 enum Hindrance {
     /// The catalog's leader was not reached.
     Unheard(String),
     /// It was, and says no.
     Refused(String),
+    /// A replica that is to go has a state on its way to the disk.
+    Busy,
 }
 
 /// Does what the present revision asks for.
@@ -66,20 +82,25 @@ async fn act(shared: &Shared, catalog: &Catalog) -> Result<(), Hindrance> {
         let node = shared.borrow();
         (node.name.clone(), node.home.incarnation(), node.home.check_not_retired(catalog))
     };
-    if let Err(error) = retired {
-        shared.borrow_mut().fail(error.to_string());
-        return Ok(());
+    match retired {
+        Ok(()) => {}
+        Err(removed @ HomeError::Removed { .. }) => return end_removed(shared, catalog, &removed),
+        Err(error) => {
+            shared.borrow_mut().fail(error.to_string());
+            return Ok(());
+        }
     }
     match catalog.nodes.get(&name).map(|record| record.incarnation) {
         None => Ok(()),
         Some(Some(known)) if known == mine => {
             let node = &mut *shared.borrow_mut();
+            let all_go = removal::destroy_unlisted(node, catalog);
             take_replicas(node, catalog);
             let addr = |peer: &NodeName| catalog.addr(peer).map(|a| (peer.clone(), a.to_owned()));
             let peers = node.engine.peer_names().filter_map(addr).collect();
             node.links.fit(peers, shared);
             node.wake.notify_one();
-            Ok(())
+            if all_go { Ok(()) } else { Err(Hindrance::Busy) }
         }
         Some(Some(known)) => {
             tracing::debug!(%known, %mine, "an empty data directory asks for the place of the one that was lost");
@@ -104,16 +125,10 @@ async fn register(catalog: &Catalog, name: NodeName, incarnation: Incarnation) -
 fn take_replicas(node: &mut Node, catalog: &Catalog) {
     let name = node.name.clone();
     for (shard, record) in catalog.replicas_on(&name) {
-        if node.engine.replica(shard.id).is_some() {
+        if node.engine.replica(shard.id).is_some() || node.removals.is_under_way(shard.id) {
             continue;
         }
         let born_here = shard.birth.iter().any(|b| b.id == record.id);
-        if !born_here && shard.replicas.len() == 1 {
-            tracing::error!(
-                shard = %shard.name, slots = catalog.slot_count(shard.id),
-                "the shard is lost: its only replica was on the disk that this node lost; it is not formed again empty"
-            );
-        }
         let made = if born_here && shard.id != ShardId::CATALOG {
             node.home.give_birth(catalog, shard, record.id)
         } else {
@@ -121,6 +136,13 @@ fn take_replicas(node: &mut Node, catalog: &Catalog) {
         };
         match made {
             Ok(mut replica) => {
+                let has_nothing = replica.applied() == LogIndex(0);
+                if has_nothing && shard.all_replicas().count() == 1 {
+                    tracing::error!(
+                        shard = %shard.name, slots = catalog.slot_count(shard.id),
+                        "the shard is lost: its only replica was on the disk that this node lost; it is not formed again empty"
+                    );
+                }
                 tracing::info!(shard = %shard.name, replica = %record.id, "replica {}", if born_here { "formed" } else { "joins" });
                 // The first node of the list leads first; the others take over by their election time.
                 if shard.birth.first().is_some_and(|b| b.id == record.id) {
@@ -128,6 +150,7 @@ fn take_replicas(node: &mut Node, catalog: &Catalog) {
                 }
                 node.engine.add_replica(replica);
             }
+            Err(HomeError::OtherReplica { .. }) => removal::destroy_leftovers(node, &[shard.id]),
             Err(error) => return node.fail(format!("{error}{}", error.advice())),
         }
     }

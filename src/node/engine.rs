@@ -9,6 +9,7 @@
 
 mod clocks;
 mod peers;
+mod removal;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -136,6 +137,8 @@ pub enum Event {
     CatalogChanged(Arc<Catalog>),
     /// Tell the proxies: a replica's role changed.
     StatusChanged,
+    /// The log has durably forgotten a shard whose replica was removed.
+    LogForgotten(ShardId),
 }
 
 /// The replicas of one node.
@@ -155,6 +158,7 @@ pub struct Engine {
     batch: WriteBatch,
     parts: Vec<(ShardId, Held)>,
     in_flight: Option<Vec<(ShardId, Held)>>,
+    forgetting: removal::Forgetting,
     events: Vec<Event>,
     effects: Effects,
     scratch: Vec<u8>,
@@ -183,6 +187,7 @@ impl Engine {
             batch: WriteBatch::default(),
             parts: Vec::new(),
             in_flight: None,
+            forgetting: removal::Forgetting::default(),
             events: Vec::new(),
             effects: Effects::default(),
             scratch: Vec::new(),
@@ -247,10 +252,12 @@ impl Engine {
         if catalog.revision <= self.revision() {
             return;
         }
-        self.homes = catalog.shards.iter().flat_map(|s| &s.replicas).map(|r| (r.id, r.node.clone())).collect();
+        // Those that leave are members until they have left.
+        let all = catalog.shards.iter().flat_map(|shard| shard.all_replicas());
+        self.homes = all.map(|r| (r.id, r.node.clone())).collect();
         let mine = |node: &NodeName| *node == self.node;
-        let near = catalog.shards.iter().filter(|s| s.replicas.iter().any(|r| mine(&r.node)));
-        let peers: Vec<_> = near.flat_map(|s| &s.replicas).filter(|r| !mine(&r.node)).collect();
+        let near = catalog.replicas_on(&self.node).flat_map(|(shard, _)| shard.all_replicas());
+        let peers: Vec<_> = near.filter(|r| !mine(&r.node)).collect();
         for replica in peers {
             self.peers.entry(replica.node.clone()).or_default();
         }
@@ -408,6 +415,7 @@ impl Engine {
             self.complete(std::mem::take(&mut parts));
         }
         self.in_flight = Some(parts);
+        self.forgetting_taken();
         Some(std::mem::take(&mut self.batch))
     }
 
@@ -417,6 +425,7 @@ impl Engine {
             batch.clear();
             self.batch = batch;
         }
+        self.forgetting_written();
         if let Some(parts) = self.in_flight.take() {
             self.complete(parts);
         }

@@ -4,7 +4,9 @@
 //! back. Invariants: a shard is formed here only from the catalog's record of its birth, and only once (DESIGN.md, section
 //! 5): a mark without a state means that the disk lost it, and is an error, never an empty shard.
 
-use std::collections::BTreeMap;
+mod removal;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -64,6 +66,19 @@ pub enum HomeError {
     /// The log was lost.
     #[error("{0}: the log is gone, but this node belongs to a cluster; its state may be from any time")]
     LogLost(PathBuf),
+    /// The accepted file has the node no more, and nothing of the cluster is here.
+    #[error(
+        "{dir}: node `{node}` was removed from the cluster, and this data directory (incarnation {incarnation}) holds nothing of \
+         it any more and never acts again; should the name come back, start it with an empty directory"
+    )]
+    Removed {
+        /// The data directory.
+        dir: PathBuf,
+        /// The node.
+        node: NodeName,
+        /// The directory's incarnation.
+        incarnation: Incarnation,
+    },
     /// Another directory acts under the node's name since.
     #[error(
         "{dir}: the cluster has replaced this data directory (incarnation {incarnation}) by another one of node `{node}`, \
@@ -103,7 +118,7 @@ impl HomeError {
                 "; nothing was changed; start the node with an empty directory, and its replicas are made anew from the \
                  others"
             }
-            Self::Lost { .. } | Self::Retired { .. } | Self::Init(_) => "",
+            Self::Lost { .. } | Self::Retired { .. } | Self::Removed { .. } | Self::Init(_) => "",
         }
     }
 }
@@ -117,6 +132,8 @@ pub struct Home {
     kept_leases: bool,
     /// What the log holds of groups that have no state yet.
     unclaimed: BTreeMap<u64, RecoveredGroup>,
+    /// Shards of which the directory holds the state of another replica than the catalog has here.
+    of_others: BTreeSet<ShardId>,
 }
 
 /// A handle to the snapshots of a node, for other threads.
@@ -168,7 +185,7 @@ impl Home {
         }
         let kept_leases = dir.read_document(LEASES_DOCUMENT)?.unwrap_or(false);
         let (boot_nonce, unclaimed) = (entropy.next(), recovered.groups);
-        Ok((Self { dir, boot_nonce, keeps_leases: false, kept_leases, unclaimed }, log))
+        Ok((Self { dir, boot_nonce, keeps_leases: false, kept_leases, unclaimed, of_others: BTreeSet::new() }, log))
     }
 
     /// The cluster that the node belongs to.
@@ -222,7 +239,7 @@ impl Home {
         Ok(self.dir.read_document(CATALOG_DOCUMENT)?)
     }
 
-    /// Refuses a directory that was replaced by another one under its name.
+    /// Refuses a directory that was replaced by another one under its name, or whose node was removed.
     ///
     /// # Errors
     /// It was.
@@ -231,8 +248,11 @@ impl Home {
         if !catalog.is_retired(*incarnation) {
             return Ok(());
         }
-        let (dir, node) = (self.dir.path().to_path_buf(), node.clone());
-        Err(HomeError::Retired { dir, node, incarnation: *incarnation })
+        let (dir, node, incarnation) = (self.dir.path().to_path_buf(), node.clone(), *incarnation);
+        Err(match catalog.nodes.contains_key(&node) {
+            true => HomeError::Retired { dir, node, incarnation },
+            false => HomeError::Removed { dir, node, incarnation },
+        })
     }
 
     /// Keeps a copy of the catalog; the first one decides which cluster the node belongs to.
@@ -253,13 +273,17 @@ impl Home {
         let mut found = Vec::new();
         let known = catalog.into_iter().flat_map(|c| c.replicas_on(&name)).map(|(s, r)| (s.id, r.id, s.place(r.id)));
         let mut known: Vec<_> = known.collect();
+        // The cluster was created here, and the copy of its catalog was not written yet.
         let own = self.dir.identity().bootstrapped.iter().find(|(shard, _)| *shard == ShardId::CATALOG);
-        if let Some((shard, id)) = own.filter(|(shard, _)| known.iter().all(|(other, ..)| other != shard)) {
+        if let Some((shard, id)) = own.filter(|_| catalog.is_none()) {
             known.push((*shard, *id, 0));
         }
         for (shard, replica, place) in known {
-            if let Some(replica) = self.restore(shard, replica, place)? {
-                found.push(replica);
+            match self.restore(shard, replica, place) {
+                Ok(restored) => found.extend(restored),
+                // Of one that the cluster gave up: its removal is resumed.
+                Err(HomeError::OtherReplica { .. }) => drop(self.of_others.insert(shard)),
+                Err(error) => return Err(error),
             }
         }
         Ok(found)

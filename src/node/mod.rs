@@ -35,6 +35,7 @@ pub mod memory;
 mod peer_link;
 mod reads;
 mod registration;
+mod removal;
 pub mod replica;
 mod resp;
 mod run;

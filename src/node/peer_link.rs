@@ -39,8 +39,15 @@ struct Link {
 }
 
 impl Links {
-    /// Makes the links fit the peers and their addresses.
+    /// Makes the links fit the peers and their addresses. What is sent to a node that has none any more is dropped.
     pub fn fit(&mut self, wanted: Vec<(NodeName, String)>, shared: &Shared) {
+        self.links.retain(|node, link| {
+            let stays = wanted.iter().any(|(name, _)| name == node);
+            if !stays {
+                link.task.abort();
+            }
+            stays
+        });
         for (node, addr) in wanted {
             if self.links.get(&node).is_some_and(|link| link.addr == addr) {
                 continue;

@@ -529,6 +529,23 @@ impl Replica {
         true
     }
 
+    /// Tells whoever waits that the replica is no more. What was proposed may still take effect.
+    pub fn dissolve(&mut self, turn: &mut Turn<'_>) {
+        self.release_blocked(turn);
+        let writes = std::mem::take(&mut self.writes).into_iter().chain(std::mem::take(&mut self.displaced));
+        for write in writes.collect::<Vec<_>>() {
+            self.refuse(write.ticket, RefusalReason::Unknown, turn);
+        }
+        for proposal in std::mem::take(&mut self.proposals) {
+            proposal.ticket.into_iter().for_each(|ticket| self.refuse(ticket, RefusalReason::NotLeader, turn));
+        }
+        let behind_writes = std::mem::take(&mut self.reads_after_proposals).into_iter().map(|(_, _, read)| read);
+        for read in behind_writes.chain(self.reads.remove(|_| true)).collect::<Vec<_>>() {
+            self.refuse(read.ticket, RefusalReason::NoReplica, turn);
+        }
+        self.memory.account(std::mem::take(&mut self.accounted_bytes), 0);
+    }
+
     /// Lets go of requests whose deadline has passed. A proposed write may still take effect.
     pub fn expire_waiting(&mut self, turn: &mut Turn<'_>) {
         let now = turn.now;

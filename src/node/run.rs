@@ -21,6 +21,7 @@ use super::log_thread::{self, Written};
 use super::marks::Marks;
 use super::peer_link::Links;
 use super::registration::Claims;
+use super::removal::{self, Removals};
 use super::server::{self, Node, Shared};
 use crate::control::admin;
 use crate::control::reload::Reload;
@@ -102,7 +103,7 @@ pub struct NodeHandle {
 }
 
 impl NodeHandle {
-    /// Waits until the node ends by itself, which it does only to keep a promise.
+    /// Waits until the node ends by itself, which it does only to keep a promise, or when it was removed from the cluster.
     pub async fn ended(&mut self) -> Result<(), NodeError> {
         match self.ended.as_mut() {
             Some(ended) => ended
@@ -190,8 +191,10 @@ async fn run(
     tokio::select! {
         _ = stop => Ok(()),
         () = ended.notified() => {
-            let reason = shared.borrow().fatal.clone().unwrap_or_default();
-            Err(NodeError::Stopped(reason))
+            match shared.borrow().fatal.clone() {
+                Some(reason) => Err(NodeError::Stopped(reason)),
+                None => Ok(()),
+            }
         }
     }
 }
@@ -221,6 +224,7 @@ async fn open(options: &NodeOptions) -> Result<(Shared, TcpListener, Option<TcpL
         home.check_not_retired(catalog)?;
     }
     let replicas = home.restore_all(catalog.as_ref())?;
+    let leftovers = catalog.as_ref().map_or_else(|| Ok(Vec::new()), |catalog| home.leftovers(catalog))?;
     let mut engine = Engine::new(name.clone(), options.engine, entropy.next());
     if let Some(catalog) = catalog {
         engine.adopt_catalog(Arc::new(catalog));
@@ -228,7 +232,7 @@ async fn open(options: &NodeOptions) -> Result<(Shared, TcpListener, Option<TcpL
     replicas.into_iter().for_each(|replica| engine.add_replica(replica));
     let figures = Arc::new(Figures::default());
     let (log, returned) = start_log(name, log, &clock, &figures);
-    let node = Node {
+    let mut node = Node {
         engine,
         connections: Connections::default(),
         links: Links::default(),
@@ -245,11 +249,13 @@ async fn open(options: &NodeOptions) -> Result<(Shared, TcpListener, Option<TcpL
         wake: Rc::new(Notify::new()),
         marks: Marks::default(),
         claims: Claims::default(),
+        removals: Removals::default(),
+        farewell: None,
         fatal: None,
         ended: Rc::new(Notify::new()),
         catalog_changed: Rc::new(Notify::new()),
     };
-    node.wake.notify_one();
+    removal::destroy_leftovers(&mut node, &leftovers);
     let shared = Rc::new(RefCell::new(node));
     spawn_local(take_back(Rc::clone(&shared), returned));
     Ok((shared, listener, admin))

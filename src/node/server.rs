@@ -22,6 +22,7 @@ use super::log_thread::Written;
 use super::marks::{self, Marks};
 use super::peer_link::Links;
 use super::registration::{self, Claims};
+use super::removal::{self, Removals};
 use super::resp::{self, RespReader};
 use super::{gate, handshake, transfer};
 use crate::frontend::Desk;
@@ -69,6 +70,10 @@ pub struct Node {
     pub marks: Marks,
     /// Data directories that ask for the places of others.
     pub claims: Claims,
+    /// What is being destroyed.
+    pub removals: Removals,
+    /// Set when the node ends because the cluster does not have it any more: what there is to say.
+    pub farewell: Option<String>,
     /// Set when the node must end: why.
     pub fatal: Option<String>,
     /// Wakes whoever waits for `fatal`.
@@ -85,6 +90,13 @@ impl Node {
     pub fn fail(&mut self, reason: String) {
         tracing::error!("node stopped: {reason}");
         self.fatal.get_or_insert(reason);
+        self.ended.notify_one();
+    }
+
+    /// Ends the node, which has nothing to do any more.
+    pub fn leave(&mut self, farewell: String) {
+        tracing::warn!("{farewell}");
+        self.farewell.get_or_insert(farewell);
         self.ended.notify_one();
     }
 
@@ -150,6 +162,7 @@ impl Node {
                 Event::Marked { shard, marked } => self.marks.keep(shard, marked, now),
                 Event::Garbage(garbage) => drop(tokio::task::spawn_blocking(move || drop(garbage))),
                 Event::CatalogChanged(catalog) => self.catalog_is(catalog),
+                Event::LogForgotten(shard) => removal::finish(self, shard),
                 Event::StatusChanged => gate::push_status(&self.engine, &mut self.connections, now, self.clock.wall()),
             }
         }

@@ -1,8 +1,8 @@
 //! The data directory of a node: whose it is, and the few facts that must be known, durably, before anything else.
 //!
 //! Invariants: one process has it open (a lock that ends with the process); the incarnation is drawn once, when the
-//! directory is made, and never changes; the cluster is set once; a "bootstrapped" mark is never taken back. A directory
-//! that holds something else, or another node's data, is refused and left as it was.
+//! directory is made, and never changes; the cluster is set once; a "bootstrapped" mark goes only with a replica that the
+//! cluster has given up for ever. A directory that holds something else, or another node's data, is refused and left as it was.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -99,6 +99,16 @@ impl DataDir {
         }
         let mut identity = self.identity.clone();
         identity.bootstrapped.insert((shard, replica));
+        self.replace(identity)
+    }
+
+    /// Forgets, durably, that replicas of a shard were formed here: the cluster has given them up, and never uses their ids again.
+    pub fn unmark_bootstrapped(&mut self, shard: ShardId) -> Result<(), StorageError> {
+        let mut identity = self.identity.clone();
+        identity.bootstrapped.retain(|(of, _)| *of != shard);
+        if identity.bootstrapped.len() == self.identity.bootstrapped.len() {
+            return Ok(());
+        }
         self.replace(identity)
     }
 

@@ -7,6 +7,7 @@
 //!
 //! Deliberately absent: what pieces mean, compression, partial reads.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
@@ -257,15 +258,23 @@ fn name_of(group: u64, index: u64) -> String {
     format!("{group:016x}-{index:016x}.snapshot")
 }
 
+/// The group and index of a snapshot's name.
+fn parse_name(name: &str) -> Option<(u64, u64)> {
+    let (group, index) = name.strip_suffix(".snapshot")?.split_once('-')?;
+    Some((u64::from_str_radix(group, 16).ok()?, u64::from_str_radix(index, 16).ok()?))
+}
+
+/// The groups that have snapshots.
+pub fn groups(disk: &Disk, dir: &Path) -> Result<BTreeSet<u64>, StorageError> {
+    let names = disk.list_dir(dir)?.unwrap_or_default();
+    Ok(names.iter().filter_map(|name| parse_name(name)).map(|(group, _)| group).collect())
+}
+
 /// The indexes of a group's snapshots, rising.
 fn indexes_of(disk: &Disk, dir: &Path, group: u64) -> Result<Vec<u64>, StorageError> {
     let names = disk.list_dir(dir)?.unwrap_or_default();
-    let index_of = |name: &String| {
-        let (of, index) = name.strip_suffix(".snapshot")?.split_once('-')?;
-        let (of, index) = (u64::from_str_radix(of, 16).ok()?, u64::from_str_radix(index, 16).ok()?);
-        (of == group).then_some(index)
-    };
-    let mut indexes: Vec<u64> = names.iter().filter_map(index_of).collect();
+    let of_group = names.iter().filter_map(|name| parse_name(name)).filter(|(of, _)| *of == group);
+    let mut indexes: Vec<u64> = of_group.map(|(_, index)| index).collect();
     indexes.sort_unstable();
     Ok(indexes)
 }

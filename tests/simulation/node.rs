@@ -401,7 +401,7 @@ impl World {
                     let running = self.members[node].running.as_mut().expect("just seen");
                     gate::push_status(&running.engine, &mut running.connections, now, wall);
                 }
-                Event::Garbage(_) | Event::Marked { .. } => {}
+                Event::Garbage(_) | Event::Marked { .. } | Event::LogForgotten(_) => {}
             }
         }
     }

@@ -97,8 +97,80 @@ fn the_state_of_an_earlier_replica_is_not_taken_for_that_of_a_later_one() {
     let (mut catalog, _) = sent_a_state(&disk);
     let (name, [old, new]) = (NodeName::new("n1"), [2, 3].map(Incarnation));
     catalog.apply(&crate::topology::CatalogCommand::ReplaceNode { name, old, new });
-    let error = restored(&disk, &catalog).unwrap_err();
+    let (mut home, _log) = open(&disk).unwrap();
+    assert!(home.restore_all(Some(&catalog)).unwrap().is_empty());
+    let shard = &catalog.data_shards()[0];
+    assert_eq!(home.leftovers(&catalog).unwrap(), [shard.id]);
+    let error = home.newcomer(shard, shard.replicas[0].id).map(drop).unwrap_err();
     assert!(matches!(error, HomeError::OtherReplica { .. }), "{error}");
+    home.destroy(shard.id).unwrap();
+    assert!(home.leftovers(&catalog).unwrap().is_empty());
+    let newcomer = home.newcomer(shard, shard.replicas[0].id).unwrap();
+    assert_eq!(newcomer.group.last_index(), LogIndex(0));
+}
+
+/// Forms two shards and gives one up; the machine stops at the nth operation of that. Whether it did.
+fn given_up(nth: u64) -> (SimulatedDisk, Catalog, bool) {
+    let file =
+        |version, shards: &str| format!("version = {version}\n[[node]]\nname = 'n1'\naddr = '127.0.0.1:1'\n{shards}");
+    let (a, b) = ("[[shard]]\nname = 'a'\nnodes = ['n1']\n", "[[shard]]\nname = 'b'\nnodes = ['n1']\nweight = 0\n");
+    let config = ShardsConfig::parse(&file(1, &format!("{a}{b}")), "test").unwrap();
+    let mut catalog = Catalog::found(ClusterId(7), 1, &config, &BTreeMap::new());
+    let disk = SimulatedDisk::new(nth);
+    let (mut home, mut log) = open(&disk).unwrap();
+    home.keep_catalog(&catalog).unwrap();
+    for shard in catalog.data_shards() {
+        home.give_birth(&catalog, shard, shard.replicas[0].id).unwrap();
+        let mut batch = crate::storage::WriteBatch::default();
+        batch.reset(shard.id.0, 5, 5);
+        batch.entry(shard.id.0, 6, 5, 0, b"");
+        log.write(&mut batch).and_then(|()| log.sync()).unwrap();
+    }
+    let propose = crate::topology::CatalogCommand::ProposeConfig { text: file(2, a), origin: String::new() };
+    catalog.apply(&propose);
+    catalog.apply(&crate::topology::CatalogCommand::RetireShard { shard: ShardId(2) });
+    assert!(catalog.shard(ShardId(2)).is_none());
+    disk.stop(nth);
+    let mut give_up = || {
+        home.keep_catalog(&catalog).ok()?;
+        let mut batch = crate::storage::WriteBatch::default();
+        batch.forget(2);
+        log.write(&mut batch).and_then(|()| log.sync()).ok()?;
+        home.destroy(ShardId(2)).ok()
+    };
+    let done = give_up().is_some();
+    drop((home, log));
+    disk.crash();
+    (disk, catalog, done)
+}
+
+#[test]
+fn r16_a_replica_that_is_given_up_never_comes_back_and_its_remains_go_whenever_the_machine_stops() {
+    for nth in 1.. {
+        let (disk, newest, done) = given_up(nth);
+        let (mut home, mut log) = open(&disk).unwrap();
+        let kept = home.catalog().unwrap().unwrap();
+        let replicas = home.restore_all(Some(&kept)).unwrap();
+        let expected: Vec<_> = kept.data_shards().iter().map(|shard| shard.id).collect();
+        let found: Vec<_> = replicas.iter().map(|r| (r.shard, r.group.last_index())).collect();
+        assert_eq!(found, expected.iter().map(|id| (*id, LogIndex(6))).collect::<Vec<_>>(), "stopped at {nth}");
+        let leftovers = home.leftovers(&newest).unwrap();
+        assert!(!done || leftovers.is_empty());
+        for shard in leftovers {
+            assert_eq!(shard, ShardId(2));
+            let mut batch = crate::storage::WriteBatch::default();
+            batch.forget(2);
+            log.write(&mut batch).and_then(|()| log.sync()).unwrap();
+            home.destroy(shard).unwrap();
+        }
+        drop((home, log));
+        let (mut home, _log) = open(&disk).unwrap();
+        assert_eq!(home.restore_all(Some(&newest)).unwrap().len(), 1);
+        assert!(home.leftovers(&newest).unwrap().is_empty());
+        if done {
+            return assert!(nth > 5);
+        }
+    }
 }
 
 #[test]
