@@ -95,6 +95,9 @@ impl Keyspace {
             Entry::Split { seed, resp3, identity, body, .. } => {
                 self.apply_split(identity, body, spans, seed, resp3, out)
             }
+            Entry::Reject { transaction, identity, parts, .. } => {
+                Ok(self.apply_reject(identity, transaction, parts, out))
+            }
             Entry::Block { seed, resp3, identity, request, .. } => {
                 self.apply_block(identity, seed, resp3, request, spans, out)
             }

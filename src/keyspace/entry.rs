@@ -7,6 +7,7 @@
 //! | 3 sweep | `u16 slot`, `u32 keys at most` |
 //! | 4 exec | as 1, a [transaction](crate::protocol::transaction) instead of the request |
 //! | 5 split | as 1, always with an identity, a [split command](crate::protocol::split) instead of the request |
+//! | 6 reject | `u8 transaction`, identity, for each part `u32 ordinal`, `u16 slot` |
 //! | 8 block | as 1, always with an identity |
 //! | 9 cancel | `u8 how`, `u8 flags`, `u16 slot`, identity |
 //! | 16 mark | `u64 id` |
@@ -27,6 +28,7 @@ const KIND_TICK: u8 = 2;
 const KIND_SWEEP: u8 = 3;
 const KIND_EXEC: u8 = 4;
 const KIND_SPLIT: u8 = 5;
+const KIND_REJECT: u8 = 6;
 const KIND_MARK: u8 = 16;
 const KIND_BLOCK: u8 = 8;
 const KIND_CANCEL: u8 = 9;
@@ -74,6 +76,18 @@ pub enum Entry<'a> {
         identity: Option<Identity>,
         /// What is watched and the requests, as a [transaction](crate::protocol::transaction).
         body: &'a [u8],
+    },
+    /// A client's request that is not executed for want of memory, which the leader decides and apply never judges
+    /// (DESIGN.md, R6). Its name gets the error as its answer: come again, it is not executed behind what followed it.
+    Reject {
+        /// The leader's proposal for log time.
+        time: LogTime,
+        /// Whether it is a transaction.
+        transaction: bool,
+        /// The request's name, or that of the part with ordinal zero.
+        identity: Identity,
+        /// Of each part the ordinal and the slot, as [`put_rejected`] writes them.
+        parts: &'a [u8],
     },
     /// Nothing but the time, so that reads may see keys expire.
     Tick {
@@ -131,6 +145,7 @@ impl<'a> Entry<'a> {
             Self::Write { time, .. }
             | Self::Exec { time, .. }
             | Self::Split { time, .. }
+            | Self::Reject { time, .. }
             | Self::Tick { time }
             | Self::Sweep { time, .. }
             | Self::Block { time, .. }
@@ -145,6 +160,7 @@ impl<'a> Entry<'a> {
             Self::Write { .. } => KIND_WRITE,
             Self::Exec { .. } => KIND_EXEC,
             Self::Split { .. } => KIND_SPLIT,
+            Self::Reject { .. } => KIND_REJECT,
             Self::Tick { .. } => KIND_TICK,
             Self::Sweep { .. } => KIND_SWEEP,
             Self::Mark { .. } => KIND_MARK,
@@ -161,6 +177,11 @@ impl<'a> Entry<'a> {
             Self::Split { seed, resp3, identity, body: bytes, .. }
             | Self::Block { seed, resp3, identity, request: bytes, .. } => {
                 put_named(out, *seed, *resp3, Some(identity), bytes);
+            }
+            Self::Reject { transaction, identity, parts, .. } => {
+                out.push(u8::from(*transaction));
+                identity.encode(out);
+                out.extend_from_slice(parts);
             }
             Self::Tick { .. } => {}
             Self::Sweep { slot, keys_max, .. } => {
@@ -201,6 +222,15 @@ impl<'a> Entry<'a> {
                     _ => Self::Write { time, seed, resp3, identity, request: bytes },
                 })
             }
+            KIND_REJECT => {
+                let ([transaction], rest) = take(rest)?;
+                let (identity, parts) = take::<IDENTITY_BYTES>(rest)?;
+                if transaction > 1 || rejected(parts).any(|part| part.is_none()) {
+                    return Err(EntryError::Malformed("a rejection of nothing"));
+                }
+                let identity = Identity::decode(&identity);
+                Ok(Self::Reject { time, transaction: transaction == 1, identity, parts })
+            }
             KIND_TICK => end(rest, Self::Tick { time }),
             KIND_SWEEP => {
                 let (number, rest) = take(rest)?;
@@ -224,6 +254,20 @@ impl<'a> Entry<'a> {
             kind => Err(EntryError::Kind(kind)),
         }
     }
+}
+
+/// Appends one part of what is rejected.
+pub fn put_rejected(out: &mut Vec<u8>, ordinal: u32, slot: Slot) {
+    out.extend_from_slice(&ordinal.to_le_bytes());
+    out.extend_from_slice(&slot.number().to_le_bytes());
+}
+
+/// The parts of what is rejected; none: bytes that are no part.
+pub(super) fn rejected(parts: &[u8]) -> impl Iterator<Item = Option<(u32, Slot)>> {
+    parts.chunks(6).map(|part| {
+        let [a, b, c, d, e, f]: [u8; 6] = part.try_into().ok()?;
+        Some((u32::from_le_bytes([a, b, c, d]), Slot::new(u16::from_le_bytes([e, f]))?))
+    })
 }
 
 fn put_named(out: &mut Vec<u8>, seed: u64, resp3: bool, identity: Option<&Identity>, bytes: &[u8]) {
@@ -261,7 +305,7 @@ mod tests {
     use super::*;
     use crate::topology::{SessionId, WriteId};
 
-    fn examples() -> [Entry<'static>; 11] {
+    fn examples() -> [Entry<'static>; 12] {
         let id = WriteId { session: SessionId(77), sequence: 3 };
         let identity = Identity { id, low: 2, born: LogTime(5) };
         let (time, slot) = (LogTime(0x0102_0304), Slot::of_key(b"k"));
@@ -272,6 +316,7 @@ mod tests {
             Entry::Exec { time, seed: 1, resp3: true, identity: None, body: b"\0\0\0\0*1\r\n$4\r\nINCR\r\n" },
             Entry::Exec { time, seed: 1, resp3: false, identity: Some(identity), body: b"" },
             Entry::Split { time, seed: 1, resp3: true, identity, body: b"\0\0\0\0*1\r\n$4\r\nINCR\r\n" },
+            Entry::Reject { time, transaction: true, identity, parts: b"\x02\0\0\0\x09\0" },
             Entry::Tick { time },
             Entry::Sweep { time, slot, keys_max: 100 },
             Entry::Mark { time, id: MarkId(u64::MAX - 1) },

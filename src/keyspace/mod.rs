@@ -54,10 +54,11 @@ mod value;
 
 pub use apply::{Applied, Read, ReadAt};
 pub use blocking::Served;
-pub use entry::{ENTRY_FORMAT_VERSION, Entry};
+pub use entry::{ENTRY_FORMAT_VERSION, Entry, put_rejected};
 pub use error::{EntryError, SnapshotError};
 pub use holdings::{Holding, Holdings};
 pub use limits::Limits;
+pub use named::record_slot;
 pub use remembered::{Answer, NEWS_AHEAD_MS, RememberedUsage, Reply};
 pub use slot_set::SlotSet;
 pub use snapshot::{Frozen, Loader, PIECE_BYTES_MAX, PIECE_BYTES_MIN, Pieces, SNAPSHOT_FORMAT_VERSION};

@@ -12,7 +12,9 @@
 use std::cell::Cell;
 use std::rc::Rc;
 
+use crate::keyspace::{put_rejected, record_slot};
 use crate::protocol::command::{Flag, resolve};
+use crate::protocol::frame::RequestHead;
 use crate::protocol::request::{Args, Span, parse_array};
 use crate::protocol::{split, transaction};
 
@@ -94,6 +96,21 @@ pub fn adds(request: &[u8], spans: &mut Vec<Span>) -> bool {
 pub fn split_adds(body: &[u8], spans: &mut Vec<Span>) -> bool {
     let mut rest = body;
     split::next_part(&mut rest, spans).is_some_and(|part| adds(part.request, spans))
+}
+
+/// The parts of a write that has a name, each with the slot that its answer belongs to: what rejects it in the log.
+pub fn rejected_parts(head: &RequestHead, body: &[u8], spans: &mut Vec<Span>) -> Vec<u8> {
+    let mut parts = Vec::new();
+    if head.split {
+        let mut rest = body;
+        while let Some(part) = split::next_part(&mut rest, spans) {
+            let slot = record_slot(Args::new(part.request, spans));
+            slot.into_iter().for_each(|slot| put_rejected(&mut parts, part.ordinal, slot));
+        }
+    } else {
+        head.slot.into_iter().for_each(|slot| put_rejected(&mut parts, 0, slot));
+    }
+    parts
 }
 
 /// Whether a transaction has such a request.

@@ -286,7 +286,7 @@ impl Replica {
                 _ => memory::adds,
             };
             if adds(body, turn.spans) {
-                return self.answer_out_of_memory(head.transaction, ticket, turn);
+                return self.reject(head, body, ticket, deadline, leading, turn);
             }
         }
         let time = leading.at(turn.now, turn.wall, self.machine.log_time());
@@ -315,9 +315,34 @@ impl Replica {
         self.proposals.push(Proposal { data: data.into(), ticket, deadline, in_flight });
     }
 
+    /// Refuses a write for want of memory. One that has a name gets this answer through the log, in its place among the
+    /// others of its client: if it comes again when there is room, it is not executed behind them.
+    fn reject(
+        &mut self,
+        head: &RequestHead,
+        body: &[u8],
+        ticket: Ticket,
+        deadline: Moment,
+        leading: LeaderTime,
+        turn: &mut Turn<'_>,
+    ) {
+        self.counts.out_of_memory += 1;
+        if let Some(identity) = head.identity {
+            let parts = memory::rejected_parts(head, body, turn.spans);
+            if !parts.is_empty() {
+                let time = leading.at(turn.now, turn.wall, self.machine.log_time());
+                let mut data = Vec::with_capacity(64 + parts.len());
+                let transaction = head.transaction;
+                Entry::Reject { time, transaction, identity, parts: &parts }.encode(&mut data);
+                self.proposals.push(Proposal { data: data.into(), ticket: Some(ticket), deadline, in_flight: None });
+                return;
+            }
+        }
+        self.answer_out_of_memory(head.transaction, ticket, turn);
+    }
+
     /// An answer like any other: what the client sends after it is taken.
     fn answer_out_of_memory(&mut self, transaction: bool, ticket: Ticket, turn: &mut Turn<'_>) {
-        self.counts.out_of_memory += 1;
         turn.scratch.clear();
         let text = errors::OUT_OF_MEMORY;
         let text = if transaction { &errors::exec_abort(text) } else { text };

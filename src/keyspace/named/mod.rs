@@ -6,6 +6,7 @@
 //! executed, and its reply is remembered, be it an error. What is refused leaves nothing behind.
 
 use super::apply::Applied;
+use super::entry::rejected;
 use super::error::EntryError;
 use super::random::Random;
 use super::remembered::{Answer, Reply, Verdict};
@@ -97,6 +98,40 @@ impl Keyspace {
             }
         }
         Ok(all)
+    }
+
+    /// Keeps the error for want of memory as the answer to each part, unless it was answered before.
+    pub(super) fn apply_reject(
+        &mut self,
+        identity: Identity,
+        transaction: bool,
+        parts: &[u8],
+        out: &mut Vec<u8>,
+    ) -> Applied {
+        let parts = || rejected(parts).flatten();
+        if let Some((_, slot)) = parts().find(|(_, slot)| !self.has(*slot)) {
+            return Applied::NotOwner(slot);
+        }
+        let forgotten =
+            |ordinal| self.remembered.judge(part_of(identity, ordinal), self.log_time) == Verdict::Forgotten;
+        if parts().any(|(ordinal, _)| forgotten(ordinal)) {
+            return Applied::Forgotten;
+        }
+        let text = errors::OUT_OF_MEMORY;
+        let text = if transaction { &errors::exec_abort(text) } else { text };
+        let mut all = Applied::Repeated;
+        for (ordinal, slot) in parts() {
+            let applied = self.once(Some(part_of(identity, ordinal)), Some(slot), out, |_, out| {
+                ReplyWriter::new(out, false).error(text);
+                Applied::Reply
+            });
+            match applied {
+                Applied::Repeated => {}
+                Applied::Reply => all = Applied::Reply,
+                other => return other,
+            }
+        }
+        all
     }
 }
 

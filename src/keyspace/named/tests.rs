@@ -1,7 +1,8 @@
 //! The interleavings of a write with itself: it comes again at once, after others, over a snapshot, in parts.
 
 use super::super::tests::whole;
-use super::super::{Applied, Entry, Keyspace, Loader};
+use super::super::{Applied, Entry, Keyspace, Loader, put_rejected};
+use crate::protocol::errors;
 use crate::protocol::identity::Identity;
 use crate::protocol::request::write_array;
 use crate::protocol::split::put_ordinal;
@@ -290,4 +291,41 @@ fn r6_what_is_forgotten_little_by_little_is_the_same_on_a_replica_that_restarted
         assert_eq!(k.freeze().digest(Default::default()), other.freeze().digest(Default::default()));
     }
     assert!(k.remembered_usage().replies > 0, "it is not over yet");
+}
+
+#[test]
+fn r9_what_was_rejected_for_want_of_memory_is_not_executed_behind_what_followed_it() {
+    let mut k = whole();
+    let (slot, other) = (Slot::of_key(b"a"), Slot::of_key(b"b"));
+    let mut parts = Vec::new();
+    put_rejected(&mut parts, 0, slot);
+    put_rejected(&mut parts, 3, other);
+    let reject = |k: &mut Keyspace, sequence, transaction| {
+        let parts = if transaction { &parts[..6] } else { &parts };
+        apply(k, &Entry::Reject { time: NOW, transaction, identity: identity(sequence), parts })
+    };
+    let full = format!("-{}\r\n", errors::OUT_OF_MEMORY);
+    assert_eq!(
+        reject(&mut k, 1, true),
+        (Applied::Reply, format!("-{}\r\n", errors::exec_abort(errors::OUT_OF_MEMORY)))
+    );
+    assert_eq!(reject(&mut k, 10, false), (Applied::Reply, full.repeat(2)));
+    assert_eq!(write(&mut k, 20, "GET a").1, "$-1\r\n");
+    // The answers were lost; there is room again.
+    assert_eq!(exec(&mut k, 1, &[], &["SET a 1"]).0, Applied::Repeated);
+    assert_eq!(split(&mut k, 10, &[(0, "MSET a 1"), (3, "MSET b 1")]), (Applied::Repeated, full.repeat(2)));
+    assert_eq!(write(&mut k, 30, "EXISTS a b").1, ":0\r\n");
+    // And one that was executed stays executed.
+    assert_eq!(write(&mut k, 40, "INCR a").1, ":1\r\n");
+    parts.truncate(6);
+    assert_eq!(
+        apply(&mut k, &Entry::Reject { time: NOW, transaction: false, identity: identity(40), parts: &parts }),
+        (Applied::Repeated, ":1\r\n".to_owned())
+    );
+    let mut none = Keyspace::new(1);
+    assert_eq!(
+        apply(&mut none, &Entry::Reject { time: NOW, transaction: false, identity: identity(1), parts: &parts }).0,
+        Applied::NotOwner(slot)
+    );
+    assert_eq!(none.remembered_usage().replies, 0);
 }
