@@ -61,7 +61,7 @@ pub struct Client {
     pub cancels: u32,
     /// The sequence of its last blocking command.
     pub sequence: u64,
-    /// Since when it waits for a catalog.
+    /// Since when it waits for a catalog: the deadlines of what came meanwhile are counted from then.
     pub uncharted_since: Option<Moment>,
     /// Whether it is to be closed when all is answered and sent.
     pub closing: bool,

@@ -284,6 +284,9 @@ impl Engine {
             }
         }
         (self.spans, self.side) = (spans, side);
+        if self.routing.cluster().is_some() {
+            self.clients[key as usize].uncharted_since = None;
+        }
         taken
     }
 
@@ -520,8 +523,8 @@ impl Engine {
 
     pub(super) fn claim(&mut self, key: u32, spec: &CommandSpec) -> FlightKey {
         let client = &mut self.clients[key as usize];
-        client.uncharted_since = None;
-        let flight_key = self.flights.claim(key, self.now, self.now + self.settings.limits.request_deadline);
+        let came = client.uncharted_since.unwrap_or(self.now);
+        let flight_key = self.flights.claim(key, self.now, came + self.settings.limits.request_deadline);
         let flight = &mut self.flights[flight_key];
         flight.write = spec.is_write();
         flight.resp3 = client.session.resp3();

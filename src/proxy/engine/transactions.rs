@@ -101,11 +101,7 @@ impl Engine {
     /// The one shard of these slots and of all that the client's transaction has.
     fn place(&mut self, key: u32, slots: impl Iterator<Item = Slot>) -> Result<Option<ShardIndex>, Misplaced> {
         let (routing, client) = (&self.routing, &mut self.clients[key as usize]);
-        let placed = client.session.transaction_mut().shard_with(slots, |slot| routing.owner(slot));
-        if placed != Err(Misplaced::NoOwner) {
-            client.uncharted_since = None;
-        }
-        placed
+        client.session.transaction_mut().shard_with(slots, |slot| routing.owner(slot))
     }
 
     /// The error for a transaction that would grow by so much.

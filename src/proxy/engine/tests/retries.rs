@@ -244,3 +244,17 @@ fn without_a_catalog_a_pipeline_waits_once_for_all() {
         assert_eq!(w.read(c).matches("-").count(), 3, "all of them have waited their time");
     }
 }
+
+#[test]
+fn what_waited_for_a_catalog_has_waited_already() {
+    let mut w = World::new();
+    w.engine = Engine::new(w.engine.settings.clone(), shared(), w.now);
+    let c = w.client();
+    w.engine.client_data(c, b"MULTI\r\nGET a\r\nEXEC\r\nGET a\r\n");
+    (0..95).for_each(|_| w.tick(100));
+    // The catalog comes, but none of its nodes is there.
+    w.engine.learn_catalog(&w.catalog.clone());
+    w.nodes.iter_mut().for_each(|node| node.connected = false);
+    (0..10).for_each(|_| w.tick(100));
+    assert_eq!(w.read(c).matches("-").count(), 2, "ten seconds after they came");
+}
