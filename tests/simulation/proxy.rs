@@ -134,6 +134,8 @@ impl World {
         it.running = None;
         it.life += 1;
         it.paused = false;
+        // Its clients still have to hear that their connections are gone.
+        it.hindered_us = self.now_us;
         it.backlog.clear();
         self.end_streams_of(Host::Proxy(proxy));
     }
