@@ -29,6 +29,9 @@ pub struct MemberInTransit {
     applied: Option<u64>,
     /// The last position that the leader has.
     committed: u64,
+    /// What the leader says of the change as a whole.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    leader_says: Option<String>,
 }
 
 impl MemberInTransit {
@@ -43,13 +46,15 @@ impl MemberInTransit {
             node: node.cloned(),
             applied,
             committed: leader.committed.get(),
+            leader_says: leader.change.clone(),
         };
         let joins = record.replicas.iter().filter(|r| !leader.voters.contains(&r.id)).map(|r| {
             let applied = told.iter().find(|(_, told)| told.replica == r.id).map(|(_, told)| told.applied.get());
             transit(r.id, Direction::Joins, Some(&r.node), applied)
         });
         let leaves = leader.voters.iter().filter(|id| record.replica(**id).is_none());
-        joins.chain(leaves.map(|id| transit(*id, Direction::Leaves, None, None))).collect()
+        let node = |id| record.leaving.iter().find(|replica| replica.id == id).map(|replica| &replica.node);
+        joins.chain(leaves.map(|id| transit(*id, Direction::Leaves, node(*id), None))).collect()
     }
 
     /// For people.
@@ -92,7 +97,7 @@ impl StoppedReplica {
 /// Whether no replica is left that could have the shard's data: every one came after the shard was formed, told about
 /// itself, and has nothing.
 pub fn is_lost(record: &ShardRecord, told: &[(&NodeName, &ReplicaReport)]) -> bool {
-    record.replicas.iter().all(|replica| {
+    record.all_replicas().all(|replica| {
         let formed = record.birth.iter().any(|first| first.id == replica.id);
         let empty = |(_, told): &(&NodeName, &ReplicaReport)| told.replica == replica.id && told.applied.get() == 0;
         !formed && told.iter().any(empty)

@@ -289,7 +289,7 @@ fn shard(gathered: &Gathered, catalog: &Catalog, record: &ShardRecord) -> ShardS
         types: best.map_or_else(BTreeMap::new, |(_, replica)| replica.types.clone()),
         lost: is_lost(record, &told),
         clients_blocked: best.map_or(0, |(_, replica)| replica.clients_blocked),
-        replicas: record.replicas.iter().map(|replica| view(&replica.node)).collect(),
+        replicas: record.all_replicas().map(|replica| view(&replica.node)).collect(),
     }
 }
 
@@ -301,7 +301,7 @@ fn told<'a>(gathered: &'a Gathered, record: &'a ShardRecord) -> Vec<(&'a NodeNam
         let told = report.replicas.iter().find(|told| told.shard == record.id && told.replica == replica.id)?;
         Some((&replica.node, told))
     };
-    record.replicas.iter().filter_map(told).collect()
+    record.all_replicas().filter_map(told).collect()
 }
 
 fn rows_aligned(rows: &[Vec<String>]) -> Vec<String> {
@@ -351,6 +351,7 @@ mod tests {
             slots: 16384,
             readable: true,
             voters: shard.replicas.iter().map(|r| r.id).collect(),
+            change: None,
             failed: None,
             orphan: false,
             moves: Vec::new(),

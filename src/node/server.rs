@@ -24,6 +24,7 @@ use super::peer_link::Links;
 use super::registration::{self, Claims};
 use super::removal::{self, Removals};
 use super::resp::{self, RespReader};
+use super::vetting::{self, Vetting};
 use super::{gate, handshake, transfer};
 use crate::frontend::Desk;
 use crate::net::{Clock, Moment};
@@ -70,6 +71,8 @@ pub struct Node {
     pub marks: Marks,
     /// Data directories that ask for the places of others.
     pub claims: Claims,
+    /// Files that are about to be proposed.
+    pub vetting: Vetting,
     /// What is being destroyed.
     pub removals: Removals,
     /// Set when the node ends because the cluster does not have it any more: what there is to say.
@@ -108,6 +111,7 @@ impl Node {
         self.handle_events(shared, now);
         marks::work(self, shared);
         registration::work(self, shared);
+        vetting::work(self, shared);
         self.links.flush(&mut self.engine, shared);
         self.flush(shared);
     }
