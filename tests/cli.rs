@@ -43,6 +43,14 @@ fn file(version: u64, nodes: &[SocketAddr]) -> String {
     )
 }
 
+/// A cluster of the file with version 5, and that file.
+fn founded() -> (FakeCluster, Home) {
+    let (cluster, nodes) = FakeCluster::start(3);
+    let home = Home::with(&file(5, &nodes));
+    assert_eq!(pontoon(&["init", "--config", &home.config()]).status.code(), Some(0));
+    (cluster, home)
+}
+
 struct Home(tempfile::TempDir);
 
 impl Home {
@@ -170,4 +178,87 @@ fn status_of_a_hanging_node_is_bounded() {
     assert_eq!(status.status.code(), Some(1));
     assert_eq!(json_of(&status)["nodes"][0]["problem"], "no answer within 1 s");
     assert_eq!(err(&status), "no node answered");
+}
+
+#[test]
+fn a_plan_tells_what_a_file_would_change_and_refusals() {
+    let (cluster, home) = founded();
+    let config = home.config();
+    let text = std::fs::read_to_string(&config).unwrap();
+    let next = home.path("next.toml");
+    std::fs::write(&next, text.replace("version = 5", "version = 6") + "[[shard]]\nname = \"c\"\nnodes = [\"n1\"]\n")
+        .unwrap();
+    let planned = pontoon(&["plan", &next]);
+    assert_eq!(planned.status.code(), Some(0), "{planned:?}");
+    assert!(out(&planned).starts_with("version 5 -> 6\nshard a: slots 8192 -> "), "{planned:?}");
+    let planned = json_of(&pontoon(&["plan", &next, "--json", "--config", &config]));
+    assert_eq!((&planned["version"], &planned["outcome"]["outcome"]), (&json!(6), &json!("accepted")));
+    assert_eq!(planned["moves"].as_array().unwrap().len(), 2);
+    std::fs::write(&next, text.replace("version = 5", "version = 4")).unwrap();
+    let refused = pontoon(&["plan", &next]);
+    assert_eq!((refused.status.code(), out(&refused)), (Some(1), ""));
+    assert_eq!(err(&refused), "version 4 would be refused: version 4 is older than the accepted 5");
+    assert_eq!(cluster.0.lock().unwrap().proposals, 0);
+}
+
+#[test]
+fn reshard_edits_the_file_when_the_cluster_accepts_it() {
+    let (cluster, home) = founded();
+    let config = home.config();
+    let before = std::fs::read_to_string(&config).unwrap();
+    let add = ["reshard", "add-shard", "c", "--nodes", "n1,n2", "--config", &config];
+    let asked = pontoon(&add);
+    assert_eq!(asked.status.code(), Some(1));
+    assert!(err(&asked).contains("`--yes` makes the edit"), "{asked:?}");
+    let dry = pontoon(&[&add[..], &["--dry-run"]].concat());
+    assert_eq!(dry.status.code(), Some(0), "{dry:?}");
+    assert!(out(&dry).starts_with("- version = 5\n+ version = 6\n"), "{dry:?}");
+    assert_eq!((std::fs::read_to_string(&config).unwrap(), cluster.0.lock().unwrap().proposals), (before.clone(), 0));
+    let made = pontoon(&[&add[..], &["--yes"]].concat());
+    assert_eq!(made.status.code(), Some(0), "{made:?}");
+    let added = "\n[[shard]]\nname = \"c\"\nnodes = [\"n1\", \"n2\"]\n";
+    let after = before.replace("version = 5", "version = 6") + added;
+    assert_eq!(std::fs::read_to_string(&config).unwrap(), after);
+    assert_eq!(out(&pontoon(&["reshard", "show", "--config", &config])), after.trim_end());
+
+    let again = pontoon(&[&add[..], &["--yes"]].concat());
+    assert_eq!((again.status.code(), err(&again)), (Some(1), "there is a shard `c` in the file already"));
+    std::fs::write(&config, &before).unwrap();
+    let stale = pontoon(&["reshard", "set-weight", "a", "3", "--yes", "--config", &config]);
+    assert!(err(&stale).starts_with("the file has version 5, and the cluster has accepted 6"), "{stale:?}");
+    assert_eq!(std::fs::read_to_string(&config).unwrap(), before);
+}
+
+#[test]
+fn reshard_without_a_cluster_edits_only_when_told_to() {
+    let home = Home::with(&file(5, &["127.0.0.1:9".parse().unwrap()]));
+    let config = home.config();
+    let edit = ["reshard", "set-weight", "a", "3", "--yes", "--config", &config];
+    let silent = pontoon(&edit);
+    assert_eq!(silent.status.code(), Some(1));
+    assert!(err(&silent).ends_with("`--offline` edits the file all the same"), "{silent:?}");
+    let made = pontoon(&[&edit[..], &["--offline", "--json"]].concat());
+    assert_eq!(json_of(&made)["version"], 6, "{made:?}");
+    assert!(std::fs::read_to_string(&config).unwrap().contains("weight = 3"));
+}
+
+#[test]
+fn leaders_that_do_not_leave_are_named_with_what_hinders() {
+    let (cluster, home) = founded();
+    let config = home.config();
+    let evict = |node: &str, more: &[&str]| {
+        pontoon(&[&["evict-leaders", node, "--timeout-ms", "100", "--config", &config], more].concat())
+    };
+    let stuck = evict("n3", &[]);
+    assert_eq!((stuck.status.code(), err(&stuck)), (Some(1), "node n3 leads shard b still: it has no other replica"));
+    assert!(cluster.0.lock().unwrap().catalog.as_ref().unwrap().nodes.values().any(|node| node.evicted));
+    let done = evict("n2", &[]);
+    assert_eq!((done.status.code(), out(&done)), (Some(0), "node n2 leads no shard, and will not until `--undo`"));
+    for node in ["n2", "n3"] {
+        assert_eq!(out(&evict(node, &["--undo"])), format!("node {node} may lead again"));
+    }
+    let unknown = evict("n9", &[]);
+    assert_eq!(err(&unknown), "refused: the accepted shards.toml has no node `n9`");
+    let status = pontoon(&["status", "--watch", "--until-settled", "--config", &config]);
+    assert_eq!(out(&status), "version 5: nothing is on its way");
 }

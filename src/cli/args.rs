@@ -6,10 +6,11 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use super::reshard::args::ReshardArgs;
 use crate::frontend::parse_bytes;
 use crate::protocol::frame::ReadLevel;
-use crate::topology::NodeName;
 use crate::topology::config::check_name;
+use crate::topology::{HostPort, NodeName};
 
 const EXIT_CODES: &str = "Exit codes: 0 done; 1 refused, invalid or not possible now (the reason is on standard error); 2 wrong command line";
 
@@ -47,6 +48,12 @@ pub enum Command {
     Where(WhereArgs),
     /// Compare the replicas of every shard
     Verify(VerifyArgs),
+    /// Show what a shards.toml would change
+    Plan(PlanArgs),
+    /// Edit the shards.toml in place: add, remove and resize shards and nodes
+    Reshard(ReshardArgs),
+    /// Let leaders leave a node, for maintenance
+    EvictLeaders(EvictArgs),
 }
 
 /// How to log.
@@ -204,6 +211,49 @@ pub struct StatusArgs {
     /// The cluster's file
     #[arg(long, env = "PONTOON_CONFIG", default_value = "shards.toml")]
     pub config: PathBuf,
+    /// Print the result as JSON; with --watch, a line each time
+    #[arg(long)]
+    pub json: bool,
+    /// Show what moves, again and again, with a progress bar on a terminal
+    #[arg(long)]
+    pub watch: bool,
+    /// With --watch: end when no slot, replica, shard or node is on its way any more
+    #[arg(long, requires = "watch")]
+    pub until_settled: bool,
+    /// With --watch: milliseconds between two looks
+    #[arg(long, env = "PONTOON_INTERVAL_MS", default_value_t = 1_000, value_parser = clap::value_parser!(u64).range(50..))]
+    pub interval_ms: u64,
+}
+
+/// `pontoon plan`.
+#[derive(Clone, Debug, Args)]
+pub struct PlanArgs {
+    /// The file
+    #[arg(default_value = "shards.toml")]
+    pub file: PathBuf,
+    /// The file whose nodes are asked, when those of FILE are not yet in the cluster
+    #[arg(long, env = "PONTOON_CONFIG")]
+    pub config: Option<PathBuf>,
+    /// Print the result as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `pontoon evict-leaders`.
+#[derive(Clone, Debug, Args)]
+pub struct EvictArgs {
+    /// The node
+    #[arg(value_parser = node_name)]
+    pub node: NodeName,
+    /// Leaders may come back
+    #[arg(long)]
+    pub undo: bool,
+    /// How long to wait until no leader is there, in milliseconds; they go on leaving after that
+    #[arg(long, env = "PONTOON_TIMEOUT_MS", default_value_t = 30_000)]
+    pub timeout_ms: u64,
+    /// The cluster's file
+    #[arg(long, env = "PONTOON_CONFIG", default_value = "shards.toml")]
+    pub config: PathBuf,
     /// Print the result as JSON
     #[arg(long)]
     pub json: bool,
@@ -262,8 +312,19 @@ fn bytes(text: &str) -> Result<u64, String> {
     parse_bytes(text).ok_or_else(|| "a number of bytes is like 1000000, 512mb or 4gb".to_owned())
 }
 
-fn node_name(text: &str) -> Result<NodeName, String> {
-    check_name(text).map(|()| NodeName::new(text)).map_err(str::to_owned)
+/// A name of the kind that nodes and shards have.
+pub fn name(text: &str) -> Result<&str, String> {
+    check_name(text).map(|()| text).map_err(str::to_owned)
+}
+
+/// The name of a node.
+pub fn node_name(text: &str) -> Result<NodeName, String> {
+    name(text).map(NodeName::new)
+}
+
+/// The address of a node.
+pub fn host_port(text: &str) -> Result<HostPort, String> {
+    text.parse().map_err(|error: crate::topology::address::InvalidAddress| error.to_string())
 }
 
 fn read_level(text: &str) -> Result<ReadLevel, String> {

@@ -5,9 +5,11 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
+use super::outlook::Usage;
 use crate::control::operator::{Operator, OperatorError, Target};
-use crate::protocol::control::{ControlReply, ControlRequest, NodeReport};
-use crate::topology::{Catalog, ShardsConfig};
+use crate::protocol::control::{ControlReply, ControlRequest, NodeReport, ReplicaReport};
+use crate::protocol::frame::Role;
+use crate::topology::{Catalog, NodeName, ShardId, ShardsConfig};
 
 /// A node that has not told everything by then counts as not alive.
 const NODE_TIMEOUT: Duration = Duration::from_secs(1);
@@ -34,6 +36,33 @@ impl Gathered {
     /// Whether no node answered.
     pub fn is_silent(&self) -> bool {
         self.answers.iter().all(|answer| answer.report.is_err())
+    }
+
+    /// What was told of the replicas of a shard, with their nodes.
+    pub fn replicas(&self, shard: ShardId) -> impl Iterator<Item = (&NodeName, &ReplicaReport)> {
+        let told = self.answers.iter().filter_map(|answer| Some((&answer.target.node, answer.report.as_ref().ok()?)));
+        let all = told.flat_map(|(node, report)| report.replicas.iter().map(move |replica| (node, replica)));
+        all.filter(move |(_, replica)| replica.shard == shard)
+    }
+
+    /// The leader of a shard with the highest term that told, with its node.
+    pub fn leader(&self, shard: ShardId) -> Option<(&NodeName, &ReplicaReport)> {
+        self.replicas(shard).filter(|(_, replica)| replica.role == Role::Leader).max_by_key(|(_, replica)| replica.term)
+    }
+
+    /// Asks the leaders of these shards what each of their slots holds. Who does not answer is left out.
+    pub async fn usage(&self, operator: &Operator, shards: impl Iterator<Item = ShardId>) -> Usage {
+        let mut usage = Usage::new();
+        for shard in shards {
+            let leader = self.leader(shard).map(|(node, _)| node);
+            let target = self.answers.iter().map(|answer| &answer.target).find(|target| Some(&target.node) == leader);
+            let (Some(target), false) = (target, usage.contains_key(&shard)) else { continue };
+            if let Ok(ControlReply::SlotUsage(slots)) = operator.ask(target, &ControlRequest::SlotUsage { shard }).await
+            {
+                usage.insert(shard, slots);
+            }
+        }
+        usage
     }
 
     /// The reason of the first node that did not answer.

@@ -23,15 +23,12 @@ pub struct MemberInTransit {
     shard: ShardName,
     replica: ReplicaId,
     direction: Direction,
-    /// Its node; unknown of one that leaves.
+    /// Its node; unknown of one that leaves because its disk is gone.
     node: Option<NodeName>,
     /// The last position that it has, of one that joins and has told.
     applied: Option<u64>,
     /// The last position that the leader has.
     committed: u64,
-    /// What the leader says of the change as a whole.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    leader_says: Option<String>,
 }
 
 impl MemberInTransit {
@@ -46,15 +43,16 @@ impl MemberInTransit {
             node: node.cloned(),
             applied,
             committed: leader.committed.get(),
-            leader_says: leader.change.clone(),
         };
         let joins = record.replicas.iter().filter(|r| !leader.voters.contains(&r.id)).map(|r| {
             let applied = told.iter().find(|(_, told)| told.replica == r.id).map(|(_, told)| told.applied.get());
             transit(r.id, Direction::Joins, Some(&r.node), applied)
         });
-        let leaves = leader.voters.iter().filter(|id| record.replica(**id).is_none());
-        let node = |id| record.leaving.iter().find(|replica| replica.id == id).map(|replica| &replica.node);
-        joins.chain(leaves.map(|id| transit(*id, Direction::Leaves, node(*id), None))).collect()
+        let leaving = record.leaving.iter().map(|r| transit(r.id, Direction::Leaves, Some(&r.node), None));
+        let known = |id: &ReplicaId| record.all_replicas().any(|r| r.id == *id);
+        let unknown = leader.voters.iter().filter(|id| !known(id));
+        let unknown = unknown.map(|id| transit(*id, Direction::Leaves, None, None));
+        joins.chain(leaving).chain(unknown).collect()
     }
 
     /// For people.
@@ -62,7 +60,8 @@ impl MemberInTransit {
         let Self { shard, replica, node, committed, .. } = self;
         let node = node.as_ref().map(|node| format!(" on {node}")).unwrap_or_default();
         let what = match (self.direction, self.applied) {
-            (Direction::Leaves, _) => "leaves when its successor votes".to_owned(),
+            (Direction::Leaves, _) if node.is_empty() => "leaves when its successor votes".to_owned(),
+            (Direction::Leaves, _) => "leaves".to_owned(),
             (Direction::Joins, None) => "joins when its node is there".to_owned(),
             (Direction::Joins, Some(0)) => "joins, and waits for the state".to_owned(),
             (Direction::Joins, Some(applied)) => format!("joins: has {applied} of {committed} entries"),

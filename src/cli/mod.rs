@@ -11,17 +11,23 @@
 pub mod args;
 mod check;
 mod dev;
+mod evict;
 mod gather;
 mod init;
 mod locate;
 mod logging;
 mod membership;
 mod node;
+mod outlook;
+mod plan;
+mod progress;
 mod proxy;
 mod report;
+mod reshard;
 mod signals;
 mod status;
 mod verify;
+mod watch;
 
 use std::ffi::OsString;
 use std::future::Future;
@@ -59,6 +65,9 @@ fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
         Command::Status(args) => block_on(status::run(&args)),
         Command::Check(args) => check::run(&args),
         Command::Where(args) => block_on(locate::run(&args)),
+        Command::Plan(args) => block_on(plan::run(&args)),
+        Command::Reshard(args) => block_on(reshard::run(&args)),
+        Command::EvictLeaders(args) => block_on(evict::run(&args)),
         Command::Verify(args) => return block_on(async { Ok(verify::run(&args).await) }),
     };
     done.map(|()| ExitCode::SUCCESS)

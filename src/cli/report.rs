@@ -10,10 +10,13 @@ use serde::Serialize;
 
 use super::gather::Gathered;
 use super::membership::{MemberInTransit, StoppedReplica, is_lost};
+use super::progress::Progress;
+use crate::control::reload::{Standing, standing};
 use crate::protocol::control::{NodeReport, ReplicaReport, TypeReport};
 use crate::protocol::frame::Role;
 use crate::topology::{
-    Catalog, ClusterId, Epoch, NodeName, ReplicaRecord, Revision, ShardName, ShardRecord, Slot, Term,
+    Catalog, CatalogOutcome, ClusterId, Epoch, NodeName, ReplicaRecord, Revision, ShardId, ShardName, ShardRecord,
+    ShardsConfig, Slot, Term,
 };
 
 /// `pontoon status --json`.
@@ -35,6 +38,18 @@ pub struct StatusReport {
     pub changes: Vec<MemberInTransit>,
     /// Replicas that stopped for good.
     stopped: Vec<StoppedReplica>,
+    /// Slots, shards, nodes and leaders that are on their way.
+    pub progress: Progress,
+    /// Files that are not what is accepted, and why that is.
+    files: Vec<FileTrouble>,
+}
+
+/// A file that is not what is accepted.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+struct FileTrouble {
+    /// The node that watches it; none: the file that the command was given.
+    node: Option<NodeName>,
+    reason: String,
 }
 
 /// A node.
@@ -57,10 +72,16 @@ pub struct NodeStatus {
 pub struct ShardStatus {
     /// Its label.
     pub name: ShardName,
+    /// Its Raft group.
+    pub id: ShardId,
+    /// Whether it is being removed.
+    pub closing: bool,
     /// The node of its leader, where one is known.
     pub leader: Option<NodeName>,
     term: Term,
     slots: u32,
+    /// The slots that it is to own.
+    slots_wanted: u32,
     keys: u64,
     bytes: u64,
     /// Keys and bytes by type; types without keys are left out.
@@ -69,7 +90,11 @@ pub struct ShardStatus {
     clients_blocked: u64,
     /// Whether all disks that had its data are gone.
     lost: bool,
-    /// Its replicas.
+    /// How many replicas vote, as its leader knows; unknown without one.
+    voters: Option<usize>,
+    /// How many it is to have.
+    replicas_wanted: usize,
+    /// Its replicas: those that are wanted, then those that are to leave and are still there.
     pub replicas: Vec<ReplicaView>,
 }
 
@@ -86,6 +111,8 @@ pub struct ReplicaView {
     pub alive: bool,
     /// Whether it has no leader and answers reads of level `any` all the same, however old its state.
     pub orphan: bool,
+    /// Whether it is wanted no more.
+    pub leaving: bool,
 }
 
 /// `pontoon where --json`.
@@ -117,7 +144,34 @@ impl StatusReport {
             stopped: catalog.map_or_else(Vec::new, |c| {
                 c.shards.iter().flat_map(|s| StoppedReplica::of(s, &told(gathered, s))).collect()
             }),
+            progress: catalog.map_or_else(Progress::default, |c| Progress::of(c, gathered)),
+            files: files(gathered),
         }
+    }
+
+    /// The same, and what there is to say of the file that the operator has.
+    pub fn beside(mut self, gathered: &Gathered, file: &ShardsConfig) -> Self {
+        let reason = gathered.catalog.as_ref().and_then(|catalog| trouble(&standing(catalog, file), file.version));
+        self.files.extend(reason.map(|reason| FileTrouble { node: None, reason }));
+        self
+    }
+
+    /// Whether there is a cluster, and nothing in it is on its way.
+    pub fn is_settled(&self) -> bool {
+        self.cluster.is_some() && self.progress.is_settled() && self.changes.is_empty()
+    }
+
+    /// What there is to say beside the tables, a line each.
+    pub fn remarks(&self) -> Vec<String> {
+        let lost = self.catalog.iter().chain(&self.shards).filter(|shard| shard.lost);
+        let lost = lost.map(|shard| format!("shard {} is lost: no disk is left that had its data", shard.name));
+        let stopped = self.stopped.iter().map(StoppedReplica::text);
+        let changes = self.changes.iter().map(MemberInTransit::text);
+        let files = self.files.iter().map(|file| match &file.node {
+            Some(node) => format!("the file of node {node}: {}", file.reason),
+            None => format!("this file: {}", file.reason),
+        });
+        lost.chain(stopped).chain(self.progress.lines()).chain(changes).chain(files).collect()
     }
 
     /// The shards that have no leader now, the catalog's group included.
@@ -141,15 +195,25 @@ impl StatusReport {
         rows_aligned(&rows).into_iter().for_each(&mut line);
         if self.catalog.is_some() {
             line(String::new());
-            let head = ["SHARD", "SLOTS", "KEYS", "BYTES", "LEADER", "TERM", "REPLICAS (LAG)", "TYPES (KEYS, BYTES)"];
+            let head = [
+                "SHARD",
+                "SLOTS",
+                "KEYS",
+                "BYTES",
+                "LEADER",
+                "TERM",
+                "VOTERS",
+                "REPLICAS (LAG)",
+                "TYPES (KEYS, BYTES)",
+            ];
             let mut rows = vec![head.map(str::to_owned).to_vec()];
             rows.extend(self.catalog.iter().chain(&self.shards).map(ShardStatus::row));
             rows_aligned(&rows).into_iter().for_each(&mut line);
         }
-        let lost = self.catalog.iter().chain(&self.shards).filter(|shard| shard.lost);
-        let lost = lost.map(|shard| format!("shard {} is lost: no disk is left that had its data", shard.name));
-        let stopped = self.stopped.iter().map(StoppedReplica::text);
-        let remarks: Vec<_> = lost.chain(stopped).chain(self.changes.iter().map(MemberInTransit::text)).collect();
+        let mut remarks = self.remarks();
+        if let Some(summary) = self.progress.summary() {
+            remarks.insert(0, summary);
+        }
         if !remarks.is_empty() {
             line(String::new());
             remarks.into_iter().for_each(line);
@@ -179,19 +243,29 @@ impl NodeStatus {
 impl ShardStatus {
     fn row(&self) -> Vec<String> {
         let leader = self.leader.as_ref().map_or_else(|| "none".to_owned(), ToString::to_string);
-        let numbers = [u64::from(self.slots), self.keys, self.bytes].map(|n| n.to_string());
+        let slots = match self.slots_wanted {
+            wanted if wanted == self.slots => self.slots.to_string(),
+            wanted => format!("{} -> {wanted}", self.slots),
+        };
+        let voters = self.voters.map_or_else(|| "?".to_owned(), |voters| voters.to_string());
+        let voters = format!("{voters} of {}", self.replicas_wanted);
         let replicas: Vec<String> = self.replicas.iter().map(ReplicaView::text).collect();
         let types = self.types.iter().map(|(kind, held)| format!("{kind} ({}, {})", held.keys, held.bytes));
         let types: Vec<String> = types.collect();
         let mut row = vec![self.name.to_string()];
-        row.extend(numbers);
-        row.extend([leader, self.term.to_string(), replicas.join(", "), types.join(", ")]);
+        row.extend([slots, self.keys.to_string(), self.bytes.to_string()]);
+        row.extend([leader, self.term.to_string(), voters, replicas.join(", "), types.join(", ")]);
         row
     }
 }
 
 impl ReplicaView {
     fn text(&self) -> String {
+        let text = self.state();
+        if self.leaving { format!("{text} leaving") } else { text }
+    }
+
+    fn state(&self) -> String {
         match (self.role, self.lag) {
             (Some(_), Some(lag)) if self.orphan => format!("{} orphan ({lag})", self.node),
             (Some(role), Some(lag)) => format!("{} {} ({lag})", self.node, role.name()),
@@ -250,6 +324,30 @@ fn nodes(gathered: &Gathered) -> Vec<NodeStatus> {
     gathered.answers.iter().map(status).collect()
 }
 
+/// What there is to say of the files that the nodes watch.
+fn files(gathered: &Gathered) -> Vec<FileTrouble> {
+    let reports = gathered.answers.iter().filter_map(|answer| answer.report.as_ref().ok());
+    let trouble = reports.filter_map(|report| {
+        let reason = report.file_trouble.clone()?;
+        Some(FileTrouble { node: Some(report.node.clone()), reason })
+    });
+    trouble.collect()
+}
+
+/// What there is to say of a file of this version.
+fn trouble(standing: &Standing, version: u64) -> Option<String> {
+    match standing {
+        Standing::Propose => Some(format!("version {version} is not accepted, or not yet")),
+        Standing::Decided(CatalogOutcome::Conflict { reason, .. }) => {
+            Some(format!("version {version} is in conflict with the accepted file of this version: {reason}"))
+        }
+        Standing::Decided(CatalogOutcome::Stale { version: accepted }) => {
+            Some(format!("version {version} is older than the accepted {accepted}"))
+        }
+        Standing::Decided(_) => None,
+    }
+}
+
 /// What there is to say of a node whose data directory is not the one that the cluster knows under its name.
 fn stranger(gathered: &Gathered, report: &NodeReport) -> Option<String> {
     let known = gathered.catalog.as_ref()?.nodes.get(&report.node)?.incarnation?;
@@ -268,10 +366,11 @@ fn shard(gathered: &Gathered, catalog: &Catalog, record: &ShardRecord) -> ShardS
     let committed = told.iter().map(|(_, replica)| replica.committed.max(replica.applied)).max().unwrap_or_default();
     let leader = told.iter().filter(|(_, replica)| replica.role == Role::Leader).max_by_key(|(_, r)| r.term);
     let best = leader.or_else(|| told.iter().max_by_key(|(_, replica)| replica.applied));
-    let view = |node: &NodeName| {
-        let replica = told.iter().find(|(name, _)| *name == node).map(|(_, replica)| replica);
+    let view = |(record, leaving): (&ReplicaRecord, bool)| {
+        let replica = told.iter().find(|(_, told)| told.replica == record.id).map(|(_, replica)| replica);
         ReplicaView {
-            node: node.clone(),
+            node: record.node.clone(),
+            leaving,
             role: replica.map(|replica| replica.role),
             applied: replica.map(|replica| replica.applied.get()),
             lag: replica.map(|replica| committed.get() - replica.applied.get()),
@@ -279,17 +378,24 @@ fn shard(gathered: &Gathered, catalog: &Catalog, record: &ShardRecord) -> ShardS
             orphan: replica.is_some_and(|replica| replica.orphan),
         }
     };
+    let wanted = record.replicas.iter().map(|replica| (replica, false));
+    let leaving = record.leaving.iter().map(|replica| (replica, true));
     ShardStatus {
         name: record.name.clone(),
+        id: record.id,
+        closing: record.closing,
         leader: leader.map(|(node, _)| (*node).clone()),
         term: told.iter().map(|(_, replica)| replica.term).max().unwrap_or_default(),
         slots: catalog.slot_count(record.id),
+        slots_wanted: catalog.target_count(record.id),
         keys: best.map_or(0, |(_, replica)| replica.keys),
         bytes: best.map_or(0, |(_, replica)| replica.bytes),
         types: best.map_or_else(BTreeMap::new, |(_, replica)| replica.types.clone()),
         lost: is_lost(record, &told),
         clients_blocked: best.map_or(0, |(_, replica)| replica.clients_blocked),
-        replicas: record.all_replicas().map(|replica| view(&replica.node)).collect(),
+        voters: leader.map(|(_, replica)| replica.voters.len()),
+        replicas_wanted: record.replicas.len(),
+        replicas: wanted.chain(leaving).map(view).collect(),
     }
 }
 
@@ -322,6 +428,7 @@ mod tests {
     use super::*;
     use crate::cli::gather::Answer;
     use crate::control::operator::Target;
+    use crate::protocol::control::{MoveDirection, MovesReport, StallReport};
     use crate::topology::{CatalogCommand, Incarnation, LogIndex, ReplicaId, ShardsConfig};
 
     fn catalog() -> Catalog {
@@ -351,7 +458,6 @@ mod tests {
             slots: 16384,
             readable: true,
             voters: shard.replicas.iter().map(|r| r.id).collect(),
-            change: None,
             failed: None,
             orphan: false,
             moves: Vec::new(),
@@ -368,6 +474,8 @@ mod tests {
             memory_limit_bytes: 999,
             clock_off_ms: 0,
             clock_is_far: false,
+            move_bytes_per_second: 0,
+            file_trouble: None,
         };
         Answer { target: Target { node: name, addr: format!("h{}:1", &node[1..]) }, report: Ok(report) }
     }
@@ -395,11 +503,11 @@ mod tests {
         let n3 = json!({"name": "n3", "addr": "h3:1", "zone": null, "alive": false, "problem": "connection refused", "memory_bytes": null, "memory_limit_bytes": null});
         assert_eq!(report["nodes"][2], n3);
         let replicas = json!([
-            {"node": "n1", "role": "leader", "applied": 90, "lag": 11, "alive": true, "orphan": false},
-            {"node": "n2", "role": "leader", "applied": 100, "lag": 1, "alive": true, "orphan": false},
-            {"node": "n3", "role": null, "applied": null, "lag": null, "alive": false, "orphan": false},
+            {"node": "n1", "role": "leader", "applied": 90, "lag": 11, "alive": true, "orphan": false, "leaving": false},
+            {"node": "n2", "role": "leader", "applied": 100, "lag": 1, "alive": true, "orphan": false, "leaving": false},
+            {"node": "n3", "role": null, "applied": null, "lag": null, "alive": false, "orphan": false, "leaving": false},
         ]);
-        let shard = json!({"name": "a", "leader": "n2", "term": 5, "slots": 16384, "keys": 100, "bytes": 1000, "types": {"string": {"keys": 100, "bytes": 1000}}, "clients_blocked": 0, "lost": false, "replicas": replicas});
+        let shard = json!({"name": "a", "id": 1, "closing": false, "leader": "n2", "term": 5, "slots": 16384, "slots_wanted": 16384, "keys": 100, "bytes": 1000, "types": {"string": {"keys": 100, "bytes": 1000}}, "clients_blocked": 0, "lost": false, "voters": 3, "replicas_wanted": 3, "replicas": replicas});
         assert_eq!(report["shards"], json!([shard]));
         assert_eq!(report["catalog"]["leader"], json!(null));
     }
@@ -424,9 +532,9 @@ n1    h1:1     -     1000 of 999: full  yes
 n2    h2:1     -     1000 of 999: full  yes
 n3    h3:1     -     -                  no: connection refused
 
-SHARD    SLOTS  KEYS  BYTES  LEADER  TERM  REPLICAS (LAG)                          TYPES (KEYS, BYTES)
-catalog  0      0     0      none    0     n1 down, n2 down, n3 down
-a        16384  100   1000   n2      5     n1 leader (11), n2 leader (1), n3 down  string (100, 1000)
+SHARD    SLOTS  KEYS  BYTES  LEADER  TERM  VOTERS  REPLICAS (LAG)                          TYPES (KEYS, BYTES)
+catalog  0      0     0      none    0     ? of 3  n1 down, n2 down, n3 down
+a        16384  100   1000   n2      5     3 of 3  n1 leader (11), n2 leader (1), n3 down  string (100, 1000)
 ";
         assert_eq!(table, expected);
     }
@@ -456,6 +564,71 @@ a        16384  100   1000   n2      5     n1 leader (11), n2 leader (1), n3 dow
         }
         let gathered = Gathered { answers: answers(&catalog, 90), catalog: Some(catalog) };
         assert_eq!(StatusReport::of(&gathered).changes, []);
+    }
+
+    /// The same cluster with a shard `b`, which gets half of the slots; of these, 100 have moved.
+    fn resharded() -> Gathered {
+        let mut gathered = gathered();
+        let catalog = gathered.catalog.as_mut().unwrap();
+        let text = catalog.config_text.replace("version = 4", "version = 5");
+        let text = format!("{text}[[shard]]\nname = \"b\"\nnodes = [\"n1\", \"n2\", \"n3\"]\n");
+        catalog.apply(&CatalogCommand::ProposeConfig { text, origin: "f".to_owned() });
+        let moves = MovesReport {
+            peer: crate::topology::ShardId(2),
+            name: ShardName::new("b"),
+            direction: MoveDirection::Out,
+            slots_left: 8092,
+            slots_done: 100,
+            keys_moved: 600,
+            bytes_moved: 9000,
+            keys_per_second: 300,
+            bytes_per_second: 4500,
+            eta_ms: Some(162_000),
+            copying: 2,
+            frozen: 1,
+            stall: Some(StallReport { reason: "shard b has no leader".to_owned(), for_ms: 1500 }),
+        };
+        gathered.answers[1].report.as_mut().unwrap().replicas[0].moves = vec![moves];
+        gathered
+    }
+
+    #[test]
+    fn slots_on_their_way_are_told_with_speed_and_stalls() {
+        let gathered = resharded();
+        let report = StatusReport::of(&gathered);
+        let table = report.table();
+        for line in [
+            "\na        16384 -> 8193 ",
+            "\n100 of 8291 slots have moved, 300 keys/s, 4.4 KiB/s, 2 min 42 s to go\n",
+            "\nslots a -> b: 100 moved, 8191 left, 2 batches copied now, 1 handed over, 300 keys/s, 4.4 KiB/s, 2 min 42 s to go; \
+             stalled for 2 s: shard b has no leader\n",
+        ] {
+            assert!(table.contains(line), "{line} is not in {table}");
+        }
+        assert!(!report.is_settled() && StatusReport::of(&self::gathered()).is_settled());
+        let json = serde_json::to_value(&report).unwrap();
+        assert_eq!(json["progress"]["moves"][0]["stall"], json!({"reason": "shard b has no leader", "for_ms": 1500}));
+    }
+
+    #[test]
+    fn what_leaves_or_is_kept_away_is_told() {
+        let mut gathered = gathered();
+        let catalog = gathered.catalog.as_mut().unwrap();
+        let text = catalog.config_text.replace("version = 4", "version = 5");
+        let text = text.replace("[[node]]\nname = \"n3\"\naddr = \"h3:1\"\n", "").replace(", \"n3\"", "");
+        catalog.apply(&CatalogCommand::ProposeConfig { text, origin: "f".to_owned() });
+        catalog.apply(&CatalogCommand::EvictLeaders { node: NodeName::new("n2"), evicted: true });
+        gathered.answers[0].report.as_mut().unwrap().file_trouble = Some("version 5 is refused: so it is".to_owned());
+        let table = StatusReport::of(&gathered).table();
+        for line in [
+            "3 of 2  n1 leader (11), n2 leader (1), n3 down leaving",
+            "\nnode n3 goes when its replicas have left: catalog, a\n",
+            "\nleaders are evicted from node n2, which leads still: a\n",
+            "\nshard a: replica 6 on n3 leaves\n",
+            "\nthe file of node n1: version 5 is refused: so it is\n",
+        ] {
+            assert!(table.contains(line), "{line} is not in {table}");
+        }
     }
 
     #[test]

@@ -10,7 +10,7 @@
 //! same trouble is told once.
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use super::operator::{Operator, Target};
@@ -27,6 +27,22 @@ pub enum Standing {
     Propose,
     /// It is decided.
     Decided(CatalogOutcome),
+}
+
+/// Why a process's file is not what is accepted, for whoever tells of it.
+#[derive(Clone, Debug, Default)]
+pub struct FileTrouble(Arc<Mutex<Option<(u64, String)>>>);
+
+impl FileTrouble {
+    /// The reason, while this version is accepted. A file that has become older than that is in nobody's way.
+    pub fn reason(&self, accepted: u64) -> Option<String> {
+        let told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        told.as_ref().filter(|(version, _)| *version >= accepted).map(|(_, reason)| reason.clone())
+    }
+
+    fn set(&self, trouble: Option<(u64, String)>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = trouble;
+    }
 }
 
 /// Compares a file with the accepted one.
@@ -54,6 +70,7 @@ pub struct Reload<C> {
     /// The content that is not decided yet.
     pending: Option<ShardsConfig>,
     told: Option<String>,
+    trouble: FileTrouble,
 }
 
 impl<C: Fn() -> Option<Arc<Catalog>>> Reload<C> {
@@ -69,7 +86,13 @@ impl<C: Fn() -> Option<Arc<Catalog>>> Reload<C> {
             catalog,
             pending: Some(config),
             told: None,
+            trouble: FileTrouble::default(),
         })
+    }
+
+    /// Why the file is not what is accepted, now and later.
+    pub fn trouble(&self) -> FileTrouble {
+        self.trouble.clone()
     }
 
     /// Never ends, unless the watcher does.
@@ -97,10 +120,13 @@ impl<C: Fn() -> Option<Arc<Catalog>>> Reload<C> {
             WatchEvent::Changed(config) => {
                 tracing::info!(version = config.version, "{file} changed");
                 self.told = None;
+                self.trouble.set(None);
                 self.pending = Some(*config);
             }
             WatchEvent::Rejected(error) => {
                 self.pending = None;
+                // It has no version that could become old.
+                self.trouble.set(Some((u64::MAX, error.to_string())));
                 rejected(&error);
             }
             WatchEvent::Gone => tracing::warn!("{file} is gone; what the cluster accepted stays"),
@@ -129,6 +155,8 @@ impl<C: Fn() -> Option<Arc<Catalog>>> Reload<C> {
                     Err(trouble) => {
                         if self.told.as_ref() != Some(&trouble) {
                             tracing::warn!(version = config.version, "{} {trouble}", self.file);
+                            let reason = format!("version {} {trouble}", config.version);
+                            self.trouble.set(Some((config.version, reason)));
                             self.told = Some(trouble);
                         }
                         return false;
@@ -136,6 +164,7 @@ impl<C: Fn() -> Option<Arc<Catalog>>> Reload<C> {
                 }
             }
         };
+        self.trouble.set(trouble_of(config.version, &outcome).map(|reason| (config.version, reason)));
         self.tell(config.version, &outcome);
         self.pending = None;
         true
@@ -163,6 +192,19 @@ impl<C: Fn() -> Option<Arc<Catalog>>> Reload<C> {
             CatalogOutcome::Refused { reason, .. } | CatalogOutcome::Unready { reason, .. } => {
                 tracing::warn!(version, "{file} is refused: {reason}");
             }
+        }
+    }
+}
+
+/// What there is to say of a file of this version, of which this was decided.
+fn trouble_of(version: u64, outcome: &CatalogOutcome) -> Option<String> {
+    match outcome {
+        CatalogOutcome::Accepted { .. } | CatalogOutcome::Same { .. } | CatalogOutcome::Stale { .. } => None,
+        CatalogOutcome::Conflict { reason, .. } => {
+            Some(format!("version {version} is in conflict with the accepted file of this version: {reason}"))
+        }
+        CatalogOutcome::Refused { reason, .. } | CatalogOutcome::Unready { reason, .. } => {
+            Some(format!("version {version} is refused: {reason}"))
         }
     }
 }

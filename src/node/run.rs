@@ -22,11 +22,9 @@ use super::marks::Marks;
 use super::peer_link::Links;
 use super::registration::Claims;
 use super::removal::{self, Removals};
-use super::reports;
 use super::server::{self, Node, Shared};
-use super::vetting::Vetting;
 use crate::control::admin;
-use crate::control::reload::Reload;
+use crate::control::reload::{FileTrouble, Reload};
 use crate::frontend::{Desk, Parameters};
 use crate::net::{Clock, Entropy};
 use crate::storage::{Disk, LogOptions, SegmentLog, StorageError};
@@ -180,13 +178,15 @@ async fn run(
     spawn_local(server::accept(Rc::clone(&shared), listener));
     spawn_local(forget_leases(Rc::clone(&shared)));
     spawn_local(cluster::follow(Rc::clone(&shared)));
-    spawn_local(reports::report(Rc::clone(&shared)));
     spawn_local(cluster::hear(Rc::clone(&shared), options.config.clone()));
     if let Some(path) = options.config_path {
         let (name, node) = (format!("node {}", options.name), Rc::clone(&shared));
         let catalog = move || node.borrow().engine.catalog().cloned();
         match Reload::start(&path, options.config, &name, catalog) {
-            Ok(reload) => drop(spawn_local(reload.run())),
+            Ok(reload) => {
+                shared.borrow_mut().file_trouble = reload.trouble();
+                drop(spawn_local(reload.run()));
+            }
             Err(error) => tracing::error!(file = %path.display(), "the file cannot be watched: {error}"),
         }
     }
@@ -252,8 +252,8 @@ async fn open(options: &NodeOptions) -> Result<(Shared, TcpListener, Option<TcpL
         wake: Rc::new(Notify::new()),
         marks: Marks::default(),
         claims: Claims::default(),
-        vetting: Vetting::default(),
         removals: Removals::default(),
+        file_trouble: FileTrouble::default(),
         farewell: None,
         fatal: None,
         ended: Rc::new(Notify::new()),

@@ -12,8 +12,8 @@ use serde::{Deserialize, Serialize};
 use super::frame::Role;
 use super::verification::{MarkDigests, MarkId, MarkPlace, SlotKeys, Verdict};
 use crate::topology::{
-    Catalog, CatalogCommand, CatalogOutcome, ClusterId, Incarnation, LogIndex, NodeName, ReplicaId, Revision, ShardId,
-    ShardName, Slot, Term,
+    Catalog, CatalogOutcome, ClusterId, Incarnation, LogIndex, NodeName, ReplicaId, Revision, ShardId, ShardName, Slot,
+    Term,
 };
 
 /// What the connecting end of a connection is.
@@ -88,19 +88,6 @@ pub enum ControlRequest {
         /// The incarnation of its data directory.
         incarnation: Incarnation,
     },
-    /// Have leaders leave a node, or let them come back. Answered with [`ControlReply::Decided`].
-    EvictLeaders {
-        /// The node.
-        node: NodeName,
-        /// Whether they are to leave.
-        evicted: bool,
-    },
-    /// Take to the catalog what the leaders on a node have to say of their shards: owners, members, retired shards; nothing else.
-    /// Answered with [`ControlReply::Decided`], which is about the last of them.
-    Report {
-        /// What they say.
-        commands: Vec<CatalogCommand>,
-    },
     /// Log a mark, at which the replicas of a shard can be compared. Answered by the shard's leader with
     /// [`ControlReply::Marked`], by others with [`ControlReply::NotLeader`].
     Mark {
@@ -128,6 +115,18 @@ pub enum ControlRequest {
         slot: Slot,
         /// How many keys to skip, in hash order.
         from: u64,
+    },
+    /// What does each slot of a shard hold? Answered by any of its replicas with [`ControlReply::SlotUsage`].
+    SlotUsage {
+        /// The shard.
+        shard: ShardId,
+    },
+    /// Leaders are to leave a node, or may come back to it. Answered with [`ControlReply::Decided`].
+    EvictLeaders {
+        /// The node.
+        node: NodeName,
+        /// Whether they are to leave.
+        evicted: bool,
     },
     /// Let go of what is kept for a mark, and count how the comparison ended. Answered with [`ControlReply::Done`].
     EndVerification {
@@ -167,6 +166,8 @@ pub enum ControlReply {
     Digests(MarkDigests),
     /// What the slot's keys were like; none: the replica did not own the slot.
     SlotKeys(Option<SlotKeys>),
+    /// What the slots hold that have any key.
+    SlotUsage(Vec<SlotUsage>),
     /// It was done.
     Done,
 }
@@ -199,6 +200,23 @@ pub struct NodeReport {
     /// Whether that is so far that it leads no shard.
     #[serde(default)]
     pub clock_is_far: bool,
+    /// How many bytes a second it sends at most when slots move; zero: as many as it can.
+    #[serde(default)]
+    pub move_bytes_per_second: u64,
+    /// Why its `shards.toml` is not what is accepted, if it is not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub file_trouble: Option<String>,
+}
+
+/// What a slot holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SlotUsage {
+    /// The slot.
+    pub slot: Slot,
+    /// Its keys.
+    pub keys: u64,
+    /// Their bytes and those of their values, as the keyspace counts them.
+    pub bytes: u64,
 }
 
 /// Keys of one type.
@@ -246,9 +264,6 @@ pub struct ReplicaReport {
     /// Who votes in the group, as far as it knows; while one voter takes the place of another, both do.
     #[serde(default)]
     pub voters: Vec<ReplicaId>,
-    /// What the leader is doing about the group's members, or waits for, in words; nothing where they are as they should be.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub change: Option<String>,
     /// Why the replica stopped for good, if it did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failed: Option<String>,

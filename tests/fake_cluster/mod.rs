@@ -119,6 +119,10 @@ impl FakeCluster {
                 let catalog = shared.catalog.as_mut().expect("a cluster");
                 ControlReply::Decided(catalog.apply(&CatalogCommand::ProposeConfig { text, origin }))
             }
+            ControlRequest::EvictLeaders { node, evicted } => {
+                let catalog = shared.catalog.as_mut().expect("a cluster");
+                ControlReply::Decided(catalog.apply(&CatalogCommand::EvictLeaders { node, evicted }))
+            }
             _ => ControlReply::Error("not here".to_owned()),
         }
     }
@@ -142,7 +146,6 @@ fn report(name: &NodeName, catalog: Option<&Catalog>) -> NodeReport {
             slots: 0,
             readable: true,
             voters: shard.replicas.iter().map(|replica| replica.id).collect(),
-            change: None,
             failed: None,
             orphan: false,
             moves: Vec::new(),
@@ -158,5 +161,7 @@ fn report(name: &NodeName, catalog: Option<&Catalog>) -> NodeReport {
         memory_limit_bytes: 0,
         clock_off_ms: 0,
         clock_is_far: false,
+        move_bytes_per_second: 0,
+        file_trouble: None,
     }
 }
