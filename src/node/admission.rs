@@ -43,6 +43,7 @@ mod tests {
             after_writes: false,
             transaction,
             split: false,
+            covers: false,
             retried: false,
             level: ReadLevel::Session,
             slot: Some(Slot::of_key(b"k")),

@@ -7,8 +7,8 @@
 //! | kind | to | rest |
 //! | --- | --- | --- |
 //! | 1 ask, 2 start | the target | slots |
-//! | 3 piece | the target | `u64 sequence`, `u32 length` and cursor, body |
-//! | 4 finish | the target | `u64 sequence`, `u64 log time`, `u16 count` and seals of three `u64`, body |
+//! | 3 piece | the target | `u8` whether requests wait for it, `u64 sequence`, `u32 length` and cursor, body |
+//! | 4 finish | the target | `u64 sequence`, `u64 log time`, `u32 length` and seals, body |
 //! | 5 refuse | the target | slots |
 //! | 16 taken, 17 refused, 18 unknown | the source | `u8` whether the sender leads |
 //! | 19 importing | the source | `u8` whether the sender leads, `u64 next`, `u32 length` and cursor |
@@ -23,7 +23,7 @@ use crate::topology::{Epoch, LogTime, MoveId, ReplicaId, ShardId, Slot, SlotEpoc
 
 /// Slots that one move has at most.
 pub const MOVE_SLOTS_MAX: usize = 64;
-/// The longest cursor: a place in a slot, with a key of any length.
+/// The longest cursor (a place in a slot, with a key of any length), and the longest seals.
 pub const CURSOR_BYTES_MAX: usize = 128 * 1024;
 
 /// What a shard knows of an attempt to bring slots to it.
@@ -42,17 +42,6 @@ pub enum ImportState {
     },
     /// It has not heard of the attempt.
     Unknown,
-}
-
-/// What a slot must be like when all of it came.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SlotSeal {
-    /// Its version counter.
-    pub version: u64,
-    /// The version of its last removal.
-    pub last_removal_version: u64,
-    /// The digest of its contents.
-    pub digest: u64,
 }
 
 /// One message.
@@ -85,6 +74,8 @@ pub enum MoveBody<'a> {
     },
     /// To the target's leader: log this piece.
     Piece {
+        /// Whether requests wait for it.
+        urgent: bool,
         /// Its number in the attempt.
         sequence: u64,
         /// Kept for the source.
@@ -98,8 +89,8 @@ pub enum MoveBody<'a> {
         sequence: u64,
         /// The clock of the source.
         log_time: LogTime,
-        /// What the slots must be like, in order.
-        seals: Vec<SlotSeal>,
+        /// What the slots must be like, in order: bytes of an entry, judged where that is applied.
+        seals: &'a [u8],
         /// Its contents.
         body: &'a [u8],
     },
@@ -147,25 +138,23 @@ impl<'a> MoveMessage<'a> {
         put(out, self.id.number);
         match &self.body {
             MoveBody::Ask { slots } | MoveBody::Start { slots } | MoveBody::Refuse { slots } => put_slots(out, slots),
-            MoveBody::Piece { sequence, cursor, body } => {
+            MoveBody::Piece { urgent, sequence, cursor, body } => {
+                out.push(u8::from(*urgent));
                 put(out, *sequence);
-                put_cursor(out, cursor);
+                put_short(out, cursor);
                 out.extend_from_slice(body);
             }
             MoveBody::Finish { sequence, log_time, seals, body } => {
                 put(out, *sequence);
                 put(out, log_time.0);
-                out.extend_from_slice(&(seals.len() as u16).to_le_bytes());
-                for seal in seals {
-                    [seal.version, seal.last_removal_version, seal.digest].iter().for_each(|n| put(out, *n));
-                }
+                put_short(out, seals);
                 out.extend_from_slice(body);
             }
             MoveBody::State { leads, state } => {
                 out.push(u8::from(*leads));
                 if let ImportState::Importing { next, cursor } = state {
                     put(out, *next);
-                    put_cursor(out, cursor);
+                    put_short(out, cursor);
                 }
             }
             MoveBody::NotLeader { leader } => put(out, leader.map_or(0, ReplicaId::get)),
@@ -218,19 +207,18 @@ fn take_body<'a>(kind: u8, rest: &mut &'a [u8]) -> Result<MoveBody<'a>, Malforme
         KIND_START => MoveBody::Start { slots: take_slots(rest)? },
         KIND_REFUSE => MoveBody::Refuse { slots: take_slots(rest)? },
         KIND_PIECE => {
-            let (sequence, cursor) = (take_u64(rest)?, take_cursor(rest)?);
-            MoveBody::Piece { sequence, cursor, body: std::mem::take(rest) }
+            let (urgent, sequence, cursor) = (take_bool(rest)?, take_u64(rest)?, take_short(rest)?);
+            MoveBody::Piece { urgent, sequence, cursor, body: std::mem::take(rest) }
         }
         KIND_FINISH => {
             let (sequence, log_time) = (take_u64(rest)?, LogTime(take_u64(rest)?));
-            let seals = (0..take_count(rest)?).map(|_| take_seal(rest)).collect::<Result<_, _>>()?;
-            MoveBody::Finish { sequence, log_time, seals, body: std::mem::take(rest) }
+            MoveBody::Finish { sequence, log_time, seals: take_short(rest)?, body: std::mem::take(rest) }
         }
         KIND_TAKEN => MoveBody::State { leads: take_bool(rest)?, state: ImportState::Taken },
         KIND_REFUSED => MoveBody::State { leads: take_bool(rest)?, state: ImportState::Refused },
         KIND_UNKNOWN => MoveBody::State { leads: take_bool(rest)?, state: ImportState::Unknown },
         KIND_IMPORTING => {
-            let (leads, next, cursor) = (take_bool(rest)?, take_u64(rest)?, take_cursor(rest)?.to_vec());
+            let (leads, next, cursor) = (take_bool(rest)?, take_u64(rest)?, take_short(rest)?.to_vec());
             MoveBody::State { leads, state: ImportState::Importing { next, cursor } }
         }
         KIND_NOT_LEADER => MoveBody::NotLeader { leader: Some(ReplicaId(take_u64(rest)?)).filter(|r| r.0 != 0) },
@@ -242,7 +230,7 @@ fn put(out: &mut Vec<u8>, number: u64) {
     out.extend_from_slice(&number.to_le_bytes());
 }
 
-fn put_cursor(out: &mut Vec<u8>, bytes: &[u8]) {
+fn put_short(out: &mut Vec<u8>, bytes: &[u8]) {
     out.extend_from_slice(&(bytes.len() as u32).to_le_bytes());
     out.extend_from_slice(bytes);
 }
@@ -273,12 +261,12 @@ fn take_bool(rest: &mut &[u8]) -> Result<bool, MalformedMove> {
     }
 }
 
-fn take_cursor<'a>(rest: &mut &'a [u8]) -> Result<&'a [u8], MalformedMove> {
+fn take_short<'a>(rest: &mut &'a [u8]) -> Result<&'a [u8], MalformedMove> {
     let length = u32::from_le_bytes(take(rest)?) as usize;
     if length > CURSOR_BYTES_MAX {
-        return Err(MalformedMove("a cursor that is too long"));
+        return Err(MalformedMove("a part that is too long"));
     }
-    let (head, tail) = rest.split_at_checked(length).ok_or(MalformedMove("shorter than its cursor"))?;
+    let (head, tail) = rest.split_at_checked(length).ok_or(MalformedMove("shorter than its part"))?;
     *rest = tail;
     Ok(head)
 }
@@ -300,11 +288,6 @@ fn take_slots(rest: &mut &[u8]) -> Result<Vec<SlotEpoch>, MalformedMove> {
     if slots.is_empty() { Err(MalformedMove("no slots")) } else { Ok(slots) }
 }
 
-fn take_seal(rest: &mut &[u8]) -> Result<SlotSeal, MalformedMove> {
-    let (version, last_removal_version, digest) = (take_u64(rest)?, take_u64(rest)?, take_u64(rest)?);
-    Ok(SlotSeal { version, last_removal_version, digest })
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -317,15 +300,14 @@ mod tests {
     }
 
     fn examples() -> Vec<MoveMessage<'static>> {
-        let seal = SlotSeal { version: 1, last_removal_version: 2, digest: u64::MAX };
         let state = |state| MoveBody::State { leads: true, state };
         let bodies = vec![
             MoveBody::Ask { slots: slots() },
             MoveBody::Start { slots: slots() },
             MoveBody::Refuse { slots: slots() },
-            MoveBody::Piece { sequence: 9, cursor: b"here", body: b"data" },
-            MoveBody::Piece { sequence: 0, cursor: b"", body: b"" },
-            MoveBody::Finish { sequence: 10, log_time: LogTime(77), seals: vec![seal; 3], body: b"last" },
+            MoveBody::Piece { urgent: true, sequence: 9, cursor: b"here", body: b"data" },
+            MoveBody::Piece { urgent: false, sequence: 0, cursor: b"", body: b"" },
+            MoveBody::Finish { sequence: 10, log_time: LogTime(77), seals: b"seals", body: b"last" },
             state(ImportState::Taken),
             state(ImportState::Refused),
             state(ImportState::Unknown),

@@ -220,6 +220,7 @@ impl Trio {
             resp3: false,
             transaction: false,
             split: false,
+            covers: false,
             retried: false,
             after_writes: false,
             level: ReadLevel::Session,

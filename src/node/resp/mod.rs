@@ -286,6 +286,7 @@ impl RespReader {
             after_writes: !sent.write && client.unanswered_writes > 0,
             transaction: sent.transaction,
             split: false,
+            covers: false,
             retried: false,
             level: sent.level,
             slot,

@@ -53,6 +53,8 @@ pub struct RequestHead {
     pub transaction: bool,
     /// Whether the body is a [split command](crate::protocol::split); such a request is a write with an identity.
     pub split: bool,
+    /// Whether the body is a request over all keys, after the slots that it is wanted for.
+    pub covers: bool,
     /// Whether the write was sent before and may have been taken; only with an identity.
     pub retried: bool,
     /// Whether earlier writes of the client to this shard are unanswered: the read must follow them.
@@ -97,7 +99,8 @@ impl RequestHead {
             | u8::from(self.after_writes) << 2
             | u8::from(self.transaction) << 3
             | u8::from(self.split) << 4
-            | u8::from(self.retried) << 5;
+            | u8::from(self.retried) << 5
+            | u8::from(self.covers) << 6;
         head[50] |= if self.identity.is_some() { FLAG_IDENTITY } else { 0 };
         head[51] = self.level as u8 | Blocking::byte(self.blocking) << 4;
         out.extend_from_slice(&head);
@@ -151,6 +154,7 @@ impl RequestHead {
             transaction: head[50] & 8 != 0,
             split: head[50] & 16 != 0,
             retried: head[50] & 32 != 0,
+            covers: head[50] & 64 != 0,
             level,
             identity,
             blocking,
@@ -159,6 +163,9 @@ impl RequestHead {
             return Err(malformed);
         }
         if (decoded.transaction || decoded.split || blocking.is_some()) && !decoded.write {
+            return Err(malformed);
+        }
+        if decoded.covers && (decoded.transaction || decoded.split || blocking.is_some()) {
             return Err(malformed);
         }
         if (decoded.split || decoded.retried) && identity.is_none() {
@@ -220,6 +227,7 @@ mod tests {
             after_writes: true,
             transaction: true,
             split: false,
+            covers: false,
             retried: false,
             level: ReadLevel::Any,
             slot: Slot::new(16383),
@@ -237,7 +245,8 @@ mod tests {
         let cancel = Some(Blocking::Cancel(CancelHow::Gone));
         let blocks = RequestHead { blocking: cancel, transaction: false, ..named };
         let split = RequestHead { split: true, retried: true, transaction: false, ..named };
-        for head in [head, named, blocks, split] {
+        let covers = RequestHead { covers: true, transaction: false, slot: None, ..named };
+        for head in [head, named, blocks, split, covers] {
             let mut out = Vec::new();
             head.encode(&mut out);
             assert_eq!(out.len(), head.encoded_bytes());
@@ -256,6 +265,7 @@ mod tests {
             (RequestHead { identity: None, ..split }, "a split command without a name"),
             (RequestHead { write: false, ..split }, "and as a read"),
             (RequestHead { transaction: true, ..split }, "and as a transaction"),
+            (RequestHead { covers: true, ..head }, "a transaction over all keys"),
             (RequestHead { retried: true, ..head }, "a retry without a name"),
             (RequestHead { identity: endless, ..head }, "nobody counts that far"),
         ] {
