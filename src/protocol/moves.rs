@@ -44,6 +44,17 @@ pub enum ImportState {
     Unknown,
 }
 
+/// What a slot must be like when all of it came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SlotSeal {
+    /// Its version counter.
+    pub version: u64,
+    /// The version of its last removal.
+    pub last_removal_version: u64,
+    /// The digest of its contents.
+    pub digest: u64,
+}
+
 /// One message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MoveMessage<'a> {
