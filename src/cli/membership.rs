@@ -29,6 +29,9 @@ pub struct MemberInTransit {
     applied: Option<u64>,
     /// The last position that the leader has.
     committed: u64,
+    /// What the leader says of the change as a whole.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    leader_says: Option<String>,
 }
 
 impl MemberInTransit {
@@ -43,6 +46,7 @@ impl MemberInTransit {
             node: node.cloned(),
             applied,
             committed: leader.committed.get(),
+            leader_says: leader.change.clone(),
         };
         let joins = record.replicas.iter().filter(|r| !leader.voters.contains(&r.id)).map(|r| {
             let applied = told.iter().find(|(_, told)| told.replica == r.id).map(|(_, told)| told.applied.get());

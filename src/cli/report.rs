@@ -458,6 +458,7 @@ mod tests {
             slots: 16384,
             readable: true,
             voters: shard.replicas.iter().map(|r| r.id).collect(),
+            change: None,
             failed: None,
             orphan: false,
             moves: Vec::new(),

@@ -11,7 +11,10 @@ use raft::{RawNode, StateRole};
 
 use super::codec::entry_type;
 use super::log_window::{LogEntry, LogWindow};
-use super::{HardState, MemberChange, Members, Message, Progress, Situation, SnapshotPoint, Step, next_step};
+use super::{
+    HardState, MemberChange, Members, Message, Progress, Situation, SnapshotPoint, Standstill, Step, left_to_do,
+    next_step,
+};
 use crate::topology::{LogIndex, ReplicaId, Term};
 
 /// What a leader keeps of entries that every member has: a little, for whoever still asks by mistake.
@@ -532,6 +535,16 @@ impl Group {
         let progress = self.progress();
         let (me, members, committed) = (ReplicaId(self.raw.raft.id), self.members(), self.committed());
         next_step(&Situation { me, members, progress: &progress, committed }, wanted)
+    }
+
+    /// What is left to do for this leader until the voters are these; nothing on others.
+    pub fn left_to_do(&self, wanted: &[ReplicaId]) -> Vec<Standstill> {
+        if !self.leads_surely() {
+            return Vec::new();
+        }
+        let progress = self.progress();
+        let (me, members, committed) = (ReplicaId(self.raw.raft.id), self.members(), self.committed());
+        left_to_do(&Situation { me, members, progress: &progress, committed }, wanted)
     }
 
     /// The last entry that every member is known to have; none on others than the leader.

@@ -79,6 +79,56 @@ pub fn next_step(now: &Situation<'_>, wanted: &[ReplicaId]) -> Option<Step> {
     }
 }
 
+/// What stands between a group and the voters that it should have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standstill {
+    /// A joint change is under way.
+    Joint,
+    /// The replica is to be added.
+    Comes(ReplicaId),
+    /// A learner is not heard of.
+    Silent(ReplicaId),
+    /// A learner has nothing yet: it is sent the state.
+    Empty(ReplicaId),
+    /// A learner has this much of what is committed.
+    Learns {
+        /// The learner.
+        replica: ReplicaId,
+        /// What it has.
+        matched: LogIndex,
+        /// What is committed.
+        committed: LogIndex,
+    },
+    /// A voter or learner is to go.
+    Leaves(ReplicaId),
+    /// A voter that is to stay is not heard of; without it there would be no majority after the next step.
+    Missed(ReplicaId),
+}
+
+/// Everything that is left to do until the voters are exactly `wanted`, for people; nothing: they are.
+pub fn left_to_do(now: &Situation<'_>, wanted: &[ReplicaId]) -> Vec<Standstill> {
+    let (members, mut left) = (now.members, Vec::new());
+    if !members.voters_outgoing.is_empty() {
+        left.push(Standstill::Joint);
+    }
+    for id in wanted.iter().filter(|id| !members.voters.contains(id)) {
+        let progress = now.progress.iter().find(|p| p.id == *id).filter(|_| members.learners.contains(id));
+        left.push(match progress {
+            None => Standstill::Comes(*id),
+            Some(p) if !p.active => Standstill::Silent(*id),
+            Some(p) if p.matched == LogIndex(0) => Standstill::Empty(*id),
+            Some(p) => Standstill::Learns { replica: *id, matched: p.matched, committed: now.committed },
+        });
+    }
+    let surplus = members.voters.iter().chain(&members.learners).filter(|id| !wanted.contains(id));
+    left.extend(surplus.map(|id| Standstill::Leaves(*id)));
+    if !left.is_empty() && next_step(now, wanted).is_none() {
+        let missed = members.voters.iter().filter(|id| wanted.contains(id) && !now.is_active(**id));
+        left.extend(missed.map(|id| Standstill::Missed(*id)));
+    }
+    left
+}
+
 impl Situation<'_> {
     /// A learner that has caught up votes, in the place of a voter that is to go, if there is one.
     fn promote(&self, add: ReplicaId, surplus: Option<ReplicaId>) -> Option<Step> {

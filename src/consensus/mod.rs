@@ -26,7 +26,7 @@ pub use group::{
     Committed, Effects, Group, GroupOptions, Held, ProposeError, ReadAnswer, Reign, RestoreError, Restored,
 };
 pub use log_window::LogEntry;
-pub use membership::{Progress, Situation, Step, next_step};
+pub use membership::{Progress, Situation, Standstill, Step, left_to_do, next_step};
 
 use crate::topology::{LogIndex, ReplicaId, Term};
 

@@ -159,6 +159,30 @@ impl Operator {
         answers
     }
 
+    /// The same, and whoever has not answered by then does not answer.
+    pub async fn ask_all_within(
+        &self,
+        targets: &[Target],
+        request: &ControlRequest,
+        patience: Duration,
+    ) -> Vec<Result<ControlReply, OperatorError>> {
+        let ask = |target: Target| {
+            let (this, request) = (self.clone(), request.clone());
+            async move {
+                match timeout(patience, this.ask(&target, &request)).await {
+                    Ok(answer) => answer,
+                    Err(_) => Err(target.unreachable(format!("no answer within {} s", patience.as_secs()))),
+                }
+            }
+        };
+        let mut asked: Vec<_> = targets.iter().map(|target| tokio::spawn(ask(target.clone()))).collect();
+        let mut answers = Vec::with_capacity(targets.len());
+        for (target, answer) in targets.iter().zip(asked.drain(..)) {
+            answers.push(answer.await.unwrap_or_else(|_| Err(target.unreachable("the question was cancelled"))));
+        }
+        answers
+    }
+
     /// Asks the leader of the catalog, wherever it is: tries the targets in order and follows their hints.
     ///
     /// # Errors

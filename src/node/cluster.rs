@@ -166,7 +166,7 @@ pub async fn hear(shared: Shared, config: ShardsConfig) {
             let is_member = node.engine.replica(ShardId::CATALOG).is_some_and(|r| r.machine.is_readable());
             match (is_member, node.engine.catalog()) {
                 (true, _) => Vec::new(),
-                (false, Some(catalog)) => members(catalog),
+                (false, Some(catalog)) => members_first(catalog),
                 (false, None) => Target::of_config(&config),
             }
         };
@@ -182,10 +182,12 @@ pub async fn hear(shared: Shared, config: ShardsConfig) {
     }
 }
 
-/// The nodes of the catalog's group.
-fn members(catalog: &Catalog) -> Vec<Target> {
-    let keeps = |target: &Target| catalog.catalog_shard().replica_on(&target.node).is_some();
-    Target::of_catalog(catalog).into_iter().filter(keeps).collect()
+/// The nodes of the catalog's group, and then all others: the members may have changed while this node was away.
+fn members_first(catalog: &Catalog) -> Vec<Target> {
+    let keeps = |target: &Target| catalog.catalog_shard().any_replica_on(&target.node).is_some();
+    let (mut targets, others): (Vec<_>, Vec<_>) = Target::of_catalog(catalog).into_iter().partition(keeps);
+    targets.extend(others);
+    targets
 }
 
 /// Ends when the other node falls silent, or knows as little as this one: another may know more.
@@ -213,7 +215,8 @@ async fn hear_from(shared: &Shared, target: &Target) -> std::io::Result<()> {
                 Err(e) if e.kind() == std::io::ErrorKind::WouldBlock => continue,
                 other => other?,
             };
-            if shared.borrow().engine.catalog().is_some() {
+            let is_member = |catalog: &Catalog| catalog.catalog_shard().any_replica_on(&target.node).is_some();
+            if shared.borrow().engine.catalog().is_some_and(|catalog| is_member(catalog)) {
                 silent = 0;
             }
             let mut consumed = 0;

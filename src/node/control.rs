@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use super::home::HomeError;
-use super::registration;
 use super::server::Node;
+use super::{registration, vetting};
 use crate::protocol::control::{ControlReply, ControlRequest, NodeReport, ReplicaReport, TypeReport, Welcome};
 use crate::protocol::frame::{FrameError, Kind, put_numbered, split_numbered};
 use crate::protocol::verification::{MarkDigests, MarkId};
@@ -31,11 +31,21 @@ pub fn handle(node: &mut Node, key: usize, payload: &[u8]) -> Result<(), FrameEr
             Err(error) => ControlReply::Error(error.to_string()),
         },
         Ok(ControlRequest::Propose { text, origin }) => {
-            propose(node, key, id, &CatalogCommand::ProposeConfig { text, origin });
+            let ticket = node.connections.ticket(key, id, 0, 0, ShardId::CATALOG);
+            vetting::take(node, ticket, text, origin);
             return Ok(());
         }
         Ok(ControlRequest::EvictLeaders { node: name, evicted }) => {
-            propose(node, key, id, &CatalogCommand::EvictLeaders { node: name, evicted });
+            let ticket = node.connections.ticket(key, id, 0, 0, ShardId::CATALOG);
+            registration::propose(node, ticket, &CatalogCommand::EvictLeaders { node: name, evicted });
+            return Ok(());
+        }
+        Ok(ControlRequest::Report { commands }) if commands.is_empty() || !commands.iter().all(is_report) => {
+            ControlReply::Error("a report has other commands in it, or none".to_owned())
+        }
+        Ok(ControlRequest::Report { commands }) => {
+            let ticket = node.connections.ticket(key, id, 0, 0, ShardId::CATALOG);
+            registration::propose_all(node, ticket, &commands);
             return Ok(());
         }
         Ok(ControlRequest::SlotUsage { .. }) => ControlReply::Error("slots are not told of one by one yet".to_owned()),
@@ -106,9 +116,11 @@ fn digests(node: &Node, shard: ShardId, mark: MarkId, index: LogIndex) -> Digest
     }))
 }
 
-fn propose(node: &mut Node, key: usize, id: u64, command: &CatalogCommand) {
-    let ticket = node.connections.ticket(key, id, 0, 0, ShardId::CATALOG);
-    registration::propose(node, ticket, command);
+const fn is_report(command: &CatalogCommand) -> bool {
+    matches!(
+        command,
+        CatalogCommand::RecordOwners { .. } | CatalogCommand::RecordMembers { .. } | CatalogCommand::RetireShard { .. }
+    )
 }
 
 /// Forms the catalog of a new cluster on this node: one atomic act, durable when it returns.
@@ -148,6 +160,7 @@ fn report(node: &Node) -> NodeReport {
             slots: replica.machine.slots(),
             readable: status.readable,
             voters: replica.group.members().all_voters().collect(),
+            change: catalog.and_then(|c| replica.describe_change(c)),
             failed: replica.failed.clone(),
             orphan: status.orphan,
             moves: Vec::new(),

@@ -8,6 +8,7 @@
 //! Invariant: at most one batch is with the log; the next one gathers meanwhile.
 
 mod clocks;
+mod leaders;
 mod peers;
 mod removal;
 
@@ -51,7 +52,7 @@ const HAND_BACK_TICKS: u64 = 4;
 const PROBE_TICKS_MAX: u64 = 40;
 /// Ticks from a snapshot that failed to the next try.
 const SNAPSHOT_PAUSE_TICKS: u64 = 400;
-/// Ticks between two steps of a membership change.
+/// Ticks between two steps of a membership change, and two looks for leaders in the wrong place.
 const MEMBERS_TICKS: u64 = 4;
 /// How long an operator's request may wait for its entry.
 const CONTROL_PATIENCE: Duration = Duration::from_secs(5);
@@ -306,10 +307,10 @@ impl Engine {
         self.mark(head.shard);
     }
 
-    /// Takes a command for the catalog.
-    pub fn catalog_command(
+    /// Takes commands for the catalog; the ticket is answered with what became of the last.
+    pub fn catalog_commands(
         &mut self,
-        command: &CatalogCommand,
+        commands: &[CatalogCommand],
         ticket: Ticket,
         now: Moment,
         wall: LogTime,
@@ -320,7 +321,7 @@ impl Engine {
         };
         let (scratch, spans) = (&mut self.scratch, &mut self.spans);
         let mut turn = Turn { now, wall, answers, scratch, spans, seed: 0 };
-        replica.catalog_command(command, ticket, now + CONTROL_PATIENCE, &mut turn);
+        replica.catalog_commands(commands, ticket, now + CONTROL_PATIENCE, &mut turn);
         self.mark(ShardId::CATALOG);
     }
 
@@ -347,6 +348,9 @@ impl Engine {
         self.hurry_elections();
         if self.ticks.is_multiple_of(clocks::TELL_TICKS) {
             self.follow_clocks(now, wall);
+        }
+        if self.ticks.is_multiple_of(MEMBERS_TICKS) {
+            self.place_leaders(now);
         }
         let (ticks, probe_ticks) = (self.ticks, self.options.probe_ticks());
         let due = |every: u64| ticks.is_multiple_of(every);

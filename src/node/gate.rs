@@ -70,6 +70,9 @@ pub fn judge(host: Host<'_>, hello: &Hello) -> Result<Welcome, String> {
     }
     if hello.role == PeerRole::Node {
         let name = NodeName::new(&hello.name);
+        if let Some(theirs) = hello.incarnation.filter(|theirs| host.catalog.is_some_and(|c| c.is_retired(*theirs))) {
+            return Err(format!("node `{name}`: incarnation {theirs} was given up and may never act again"));
+        }
         let record = host.catalog.and_then(|c| c.nodes.get(&name));
         let known = record.and_then(|r| r.incarnation);
         if let (Some(known), Some(theirs)) = (known, hello.incarnation)

@@ -37,9 +37,11 @@ mod reads;
 mod registration;
 mod removal;
 pub mod replica;
+mod reports;
 mod resp;
 mod run;
 mod server;
 mod transfer;
+mod vetting;
 
 pub use run::{NodeError, NodeHandle, NodeOptions, start};

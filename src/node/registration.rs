@@ -118,9 +118,14 @@ fn judge(claim: &Claim, found: Result<Incarnation, String>) -> Result<(), String
 
 /// Gives a command to the catalog's group.
 pub fn propose(node: &mut Node, ticket: Ticket, command: &CatalogCommand) {
+    propose_all(node, ticket, std::slice::from_ref(command));
+}
+
+/// Gives commands to the catalog's group, at least one.
+pub fn propose_all(node: &mut Node, ticket: Ticket, commands: &[CatalogCommand]) {
     let (now, wall) = (node.clock.now(), node.clock.wall());
     match node.engine.replica(ShardId::CATALOG) {
-        Some(_) => node.engine.catalog_command(command, ticket, now, wall, &mut node.connections),
+        Some(_) => node.engine.catalog_commands(commands, ticket, now, wall, &mut node.connections),
         None => {
             // The leader is one of the catalog's members, and this node is not: the first member knows more.
             let member = node.engine.catalog().and_then(|c| c.catalog_shard().replicas.first().map(|r| r.id));

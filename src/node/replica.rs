@@ -248,13 +248,23 @@ impl Replica {
         }
     }
 
-    /// Takes a command for the catalog's log; only shard 0 gets any.
-    pub fn catalog_command(&mut self, command: &CatalogCommand, ticket: Ticket, deadline: Moment, turn: &mut Turn<'_>) {
+    /// Takes commands for the catalog's log; only shard 0 gets any. Who sent them hears what became of the last.
+    pub fn catalog_commands(
+        &mut self,
+        commands: &[CatalogCommand],
+        ticket: Ticket,
+        deadline: Moment,
+        turn: &mut Turn<'_>,
+    ) {
         if !self.group.leads_surely() {
             return self.refuse(ticket, RefusalReason::NotLeader, turn);
         }
-        let data = Bytes::from(serde_json::to_vec(command).expect("a command is plain data"));
-        self.proposals.push(Proposal { data, ticket: Some(ticket), deadline, in_flight: None });
+        let last = commands.len().saturating_sub(1);
+        for (number, command) in commands.iter().enumerate() {
+            let data = Bytes::from(serde_json::to_vec(command).expect("a command is plain data"));
+            let ticket = (number == last).then_some(ticket);
+            self.proposals.push(Proposal { data, ticket, deadline, in_flight: None });
+        }
     }
 
     /// Takes an operator's wish to compare the replicas.

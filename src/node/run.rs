@@ -22,7 +22,9 @@ use super::marks::Marks;
 use super::peer_link::Links;
 use super::registration::Claims;
 use super::removal::{self, Removals};
+use super::reports;
 use super::server::{self, Node, Shared};
+use super::vetting::Vetting;
 use crate::control::admin;
 use crate::control::reload::{FileTrouble, Reload};
 use crate::frontend::{Desk, Parameters};
@@ -178,6 +180,7 @@ async fn run(
     spawn_local(server::accept(Rc::clone(&shared), listener));
     spawn_local(forget_leases(Rc::clone(&shared)));
     spawn_local(cluster::follow(Rc::clone(&shared)));
+    spawn_local(reports::report(Rc::clone(&shared)));
     spawn_local(cluster::hear(Rc::clone(&shared), options.config.clone()));
     if let Some(path) = options.config_path {
         let (name, node) = (format!("node {}", options.name), Rc::clone(&shared));
@@ -252,6 +255,7 @@ async fn open(options: &NodeOptions) -> Result<(Shared, TcpListener, Option<TcpL
         wake: Rc::new(Notify::new()),
         marks: Marks::default(),
         claims: Claims::default(),
+        vetting: Vetting::default(),
         removals: Removals::default(),
         file_trouble: FileTrouble::default(),
         farewell: None,

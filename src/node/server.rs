@@ -24,6 +24,7 @@ use super::peer_link::Links;
 use super::registration::{self, Claims};
 use super::removal::{self, Removals};
 use super::resp::{self, RespReader};
+use super::vetting::{self, Vetting};
 use super::{gate, handshake, transfer};
 use crate::control::reload::FileTrouble;
 use crate::frontend::Desk;
@@ -71,6 +72,8 @@ pub struct Node {
     pub marks: Marks,
     /// Data directories that ask for the places of others.
     pub claims: Claims,
+    /// Files that are about to be proposed.
+    pub vetting: Vetting,
     /// What is being destroyed.
     pub removals: Removals,
     /// Why its file is not what is accepted.
@@ -111,6 +114,7 @@ impl Node {
         self.handle_events(shared, now);
         marks::work(self, shared);
         registration::work(self, shared);
+        vetting::work(self, shared);
         self.links.flush(&mut self.engine, shared);
         self.flush(shared);
     }

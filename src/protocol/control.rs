@@ -12,8 +12,8 @@ use serde::{Deserialize, Serialize};
 use super::frame::Role;
 use super::verification::{MarkDigests, MarkId, MarkPlace, SlotKeys, Verdict};
 use crate::topology::{
-    Catalog, CatalogOutcome, ClusterId, Incarnation, LogIndex, NodeName, ReplicaId, Revision, ShardId, ShardName, Slot,
-    Term,
+    Catalog, CatalogCommand, CatalogOutcome, ClusterId, Incarnation, LogIndex, NodeName, ReplicaId, Revision, ShardId,
+    ShardName, Slot, Term,
 };
 
 /// What the connecting end of a connection is.
@@ -88,6 +88,19 @@ pub enum ControlRequest {
         /// The incarnation of its data directory.
         incarnation: Incarnation,
     },
+    /// Have leaders leave a node, or let them come back. Answered with [`ControlReply::Decided`].
+    EvictLeaders {
+        /// The node.
+        node: NodeName,
+        /// Whether they are to leave.
+        evicted: bool,
+    },
+    /// Take to the catalog what the leaders on a node have to say of their shards: owners, members, retired shards; nothing else.
+    /// Answered with [`ControlReply::Decided`], which is about the last of them.
+    Report {
+        /// What they say.
+        commands: Vec<CatalogCommand>,
+    },
     /// Log a mark, at which the replicas of a shard can be compared. Answered by the shard's leader with
     /// [`ControlReply::Marked`], by others with [`ControlReply::NotLeader`].
     Mark {
@@ -120,13 +133,6 @@ pub enum ControlRequest {
     SlotUsage {
         /// The shard.
         shard: ShardId,
-    },
-    /// Leaders are to leave a node, or may come back to it. Answered with [`ControlReply::Decided`].
-    EvictLeaders {
-        /// The node.
-        node: NodeName,
-        /// Whether they are to leave.
-        evicted: bool,
     },
     /// Let go of what is kept for a mark, and count how the comparison ended. Answered with [`ControlReply::Done`].
     EndVerification {
@@ -264,6 +270,9 @@ pub struct ReplicaReport {
     /// Who votes in the group, as far as it knows; while one voter takes the place of another, both do.
     #[serde(default)]
     pub voters: Vec<ReplicaId>,
+    /// What the leader is doing about the group's members, or waits for, in words; nothing where they are as they should be.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub change: Option<String>,
     /// Why the replica stopped for good, if it did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failed: Option<String>,

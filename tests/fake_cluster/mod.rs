@@ -146,6 +146,7 @@ fn report(name: &NodeName, catalog: Option<&Catalog>) -> NodeReport {
             slots: 0,
             readable: true,
             voters: shard.replicas.iter().map(|replica| replica.id).collect(),
+            change: None,
             failed: None,
             orphan: false,
             moves: Vec::new(),

@@ -2,7 +2,7 @@
 //!
 //! A leader's clock becomes log time, by which keys expire. Nodes that share a shard tell each other theirs once a second. Who
 //! finds its own far off, for a while, gives its leaderships to voters whose clocks are right and does not stand for
-//! election. A shard that finds no leader for [`LEADERLESS_MAX`] takes one with a wrong clock: what that does to expiries is
+//! election. A shard that finds no leader for five seconds (`leaders`) takes one with a wrong clock: what that does to expiries is
 //! bounded (`leader_time`), and no data is ever written without a leader. The catalog has no log time and is left alone.
 //!
 //! Only a median counts: of two clocks nobody can tell which is wrong, so at least three must be heard of. A clock is told over
@@ -26,8 +26,6 @@ const FRESH: Duration = Duration::from_secs(5);
 const TELLINGS: usize = 3;
 /// How long a clock must be far off before that has consequences.
 const PATIENCE: Duration = Duration::from_secs(3);
-/// How long a shard may be without a leader before one with a wrong clock will do.
-const LEADERLESS_MAX: Duration = Duration::from_secs(5);
 /// Fewer clocks than that, the own one included, have no median.
 const CLOCKS_MIN: usize = 3;
 
@@ -135,13 +133,12 @@ impl Engine {
             });
         }
         self.clocks.judge(limit, now);
-        let is_far = self.clocks.is_far();
+        if !self.clocks.is_far() {
+            return;
+        }
         for replica in self.replicas.values_mut().filter(|replica| replica.shard != ShardId::CATALOG) {
-            replica.group.stand_back(is_far && !replica.misses_leader(now));
-            if is_far {
-                let is_right = |id: &ReplicaId| self.homes.get(id).is_some_and(|n| self.clocks.is_right(n, limit));
-                hand_over(replica, is_right);
-            }
+            let is_right = |id: &ReplicaId| self.homes.get(id).is_some_and(|n| self.clocks.is_right(n, limit));
+            hand_over(replica, is_right);
         }
     }
 }
@@ -150,13 +147,6 @@ fn hand_over(replica: &mut Replica, is_right: impl Fn(&ReplicaId) -> bool) {
     let able: Vec<ReplicaId> = replica.group.members().voters.iter().copied().filter(is_right).collect();
     if let Some(to) = replica.group.hand_over(&able) {
         tracing::warn!(shard = %replica.shard, replica = %to, "gets the leadership, as this node's clock is far off");
-    }
-}
-
-impl Replica {
-    /// Whether the shard has been without a leader for so long that one with a wrong clock will do.
-    fn misses_leader(&self, now: Moment) -> bool {
-        self.leaderless_since().is_some_and(|since| now.since(since) >= LEADERLESS_MAX)
     }
 }
 
