@@ -128,6 +128,11 @@ impl Health {
         }
     }
 
+    /// The next heartbeat is due.
+    pub fn hurry(&mut self, now: Moment) {
+        self.next_heartbeat = now;
+    }
+
     /// The handshake is done.
     pub fn connected(&mut self, now: Moment) {
         self.phase = Phase::Up;

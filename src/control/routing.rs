@@ -1,21 +1,26 @@
 //! Where a request goes: slot -> shard -> replicas, each on a node, with what is known of it.
 //!
-//! Built from the catalog (which shards and nodes exist, who owns a slot) and the nodes' statuses (who leads, how far
-//! each replica has applied). One table belongs to one thread, which alone changes it; nothing here does IO.
+//! Built from the catalog (which shards and nodes exist, who owns a slot), the nodes' statuses (who leads, how far each
+//! replica has applied) and refusals that say where a slot is by now. One table belongs to one thread, which alone changes
+//! it; nothing here does IO.
 //!
 //! Invariants:
 //! - a shard's term never falls, and a leader is replaced only by one of the same or a later term;
-//! - the catalog's revision never falls;
+//! - the catalog's revision never falls, and neither does the epoch of a slot, whoever tells it;
 //! - an index given out for a shard or a node stays its own while the table lives, so that requests in flight may hold it.
 //!
 //! Deliberately absent: any promise. A wrong table costs a refused request; the shards decide (DESIGN.md, P4).
 
+mod slots;
+
 use std::collections::HashMap;
+
+use slots::Slots;
 
 use crate::protocol::frame::{NodeStatus, ReadLevel, ReplicaStatus, Role};
 use crate::topology::{
-    Catalog, ClusterId, Epoch, LogIndex, LogTime, NodeName, ReplicaId, Revision, SLOT_COUNT, ShardId, ShardName, Slot,
-    Term,
+    Catalog, ClusterId, Epoch, LogIndex, LogTime, NodeName, ReplicaId, Revision, ShardId, ShardName, Slot, Term,
+    Whereabouts,
 };
 
 /// A follower that is this many entries behind its leader is not read at level `session` or
@@ -99,10 +104,12 @@ pub struct ShardRoute {
     pub id: ShardId,
     /// Its label.
     pub name: ShardName,
-    /// How many slots the catalog says it owns.
+    /// How far the table knows it.
+    pub standing: Standing,
+    /// How many slots it owns, as far as known.
     pub slots: usize,
-    /// The first slot that it owns.
-    pub first_slot: Option<Slot>,
+    /// The number of the last change by which it got a slot.
+    pub gained_at: u64,
     /// The highest term heard of.
     pub term: Term,
     /// The latest log time that was heard of.
@@ -111,6 +118,28 @@ pub struct ShardRoute {
     pub leader: Option<ReplicaId>,
     /// Its replicas.
     pub replicas: Vec<ReplicaRoute>,
+}
+
+/// How far a table knows a shard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// A slot is there, and no catalog told of it yet: requests for the slot wait for that.
+    Rumoured,
+    /// The catalog lists it.
+    Listed,
+    /// The catalog lists it no more: all that it had is somewhere else.
+    Retired,
+}
+
+/// What became of the news of a slot's whereabouts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Heard {
+    /// They are none.
+    Known,
+    /// The slot has moved, or has another epoch where it is.
+    News,
+    /// It has moved to a shard of which nothing else is known: a newer catalog is needed.
+    Rumour,
 }
 
 /// A change that the holder of the table acts on.
@@ -130,8 +159,7 @@ pub struct RoutingTable {
     zone: Option<String>,
     cluster: Option<ClusterId>,
     revision: Revision,
-    slots: Box<[ShardIndex]>,
-    epochs: Box<[Epoch]>,
+    slots: Slots,
     shards: Vec<ShardRoute>,
     nodes: Vec<NodeRoute>,
     by_id: HashMap<ShardId, ShardIndex>,
@@ -145,8 +173,7 @@ impl RoutingTable {
             zone,
             cluster: None,
             revision: Revision(0),
-            slots: vec![ShardIndex::NONE; SLOT_COUNT].into_boxed_slice(),
-            epochs: vec![Epoch(0); SLOT_COUNT].into_boxed_slice(),
+            slots: Slots::new(),
             shards: Vec::new(),
             nodes: Vec::new(),
             by_id: HashMap::new(),
@@ -191,12 +218,23 @@ impl RoutingTable {
 
     /// The owner of a slot as far as known.
     pub fn owner(&self, slot: Slot) -> Option<ShardIndex> {
-        Some(self.slots[slot.index()]).filter(|s| *s != ShardIndex::NONE)
+        self.slots.owner(slot)
     }
 
     /// The epoch of a slot's owner as far as known.
     pub fn epoch(&self, slot: Slot) -> Epoch {
-        self.epochs[slot.index()]
+        self.slots.epoch(slot)
+    }
+
+    /// How many changes there were that requests have to follow: slots that moved, shards that went away. One comparison
+    /// tells whether there is anything to look at.
+    pub const fn changes(&self) -> u64 {
+        self.slots.changes()
+    }
+
+    /// The number of the last change of a slot's owner or epoch; zero if there was none.
+    pub fn changed_at(&self, slot: Slot) -> u64 {
+        self.slots.changed_at(slot)
     }
 
     /// The shards that own slots.
@@ -207,7 +245,7 @@ impl RoutingTable {
     /// Whether every shard that owns slots has a leader that can be reached, and every slot has an owner.
     pub fn is_ready(&self) -> bool {
         self.cluster.is_some()
-            && self.slots.iter().all(|s| *s != ShardIndex::NONE)
+            && Slot::all().all(|slot| self.owner(slot).is_some())
             && self.owners().all(|s| self.leader_node(s).is_some())
     }
 
@@ -264,24 +302,18 @@ impl RoutingTable {
     }
 
     fn adopt_shards(&mut self, catalog: &Catalog) {
-        let shards = &mut self.shards;
-        shards.iter_mut().for_each(|s| s.replicas.retain(|r| catalog_has(catalog, s.id, r.id)));
+        for shard in &mut self.shards {
+            shard.replicas.retain(|r| catalog_has(catalog, shard.id, r.id));
+            if shard.standing == Standing::Listed && catalog.shards.iter().all(|record| record.id != shard.id) {
+                shard.standing = Standing::Retired;
+                self.slots.count_change();
+            }
+        }
         for record in catalog.shards.iter().filter(|s| s.id != ShardId::CATALOG) {
-            let index = *self.by_id.entry(record.id).or_insert_with(|| {
-                shards.push(ShardRoute {
-                    id: record.id,
-                    name: record.name.clone(),
-                    slots: 0,
-                    first_slot: None,
-                    term: Term(0),
-                    log_time: LogTime(0),
-                    leader: None,
-                    replicas: Vec::new(),
-                });
-                ShardIndex(shards.len() as u32 - 1)
-            });
-            let shard = &mut shards[index.at()];
+            let index = self.index_of(record.id);
+            let shard = &mut self.shards[index.at()];
             shard.name = record.name.clone();
+            shard.standing = Standing::Listed;
             for replica in &record.replicas {
                 let Some(&node) = self.by_name.get(&replica.node) else { continue };
                 if !shard.replicas.iter().any(|r| r.id == replica.id) {
@@ -302,26 +334,55 @@ impl RoutingTable {
         }
     }
 
+    /// A shard's place; it gets one if it has none.
+    fn index_of(&mut self, id: ShardId) -> ShardIndex {
+        let shards = &mut self.shards;
+        *self.by_id.entry(id).or_insert_with(|| {
+            shards.push(ShardRoute {
+                id,
+                name: ShardName::new(&id.to_string()),
+                standing: Standing::Rumoured,
+                slots: 0,
+                gained_at: 0,
+                term: Term(0),
+                log_time: LogTime(0),
+                leader: None,
+                replicas: Vec::new(),
+            });
+            ShardIndex(shards.len() as u32 - 1)
+        })
+    }
+
     fn adopt_slots(&mut self, catalog: &Catalog) {
-        self.slots.fill(ShardIndex::NONE);
         for range in &catalog.slots {
             let Some(&owner) = self.by_id.get(&range.owner) else { continue };
-            for number in range.first..=range.last {
-                let Some(slot) = Slot::new(number) else { break };
-                self.slots[slot.index()] = owner;
-                self.epochs[slot.index()] = self.epochs[slot.index()].max(range.epoch);
+            for slot in (range.first..=range.last).map_while(Slot::new) {
+                self.merge_slot(slot, owner, range.epoch);
             }
         }
-        for shard in &mut self.shards {
-            (shard.slots, shard.first_slot) = (0, None);
+    }
+
+    fn merge_slot(&mut self, slot: Slot, owner: ShardIndex, epoch: Epoch) -> bool {
+        let Some(before) = self.slots.merge(slot, owner, epoch) else { return false };
+        if let Some(before) = before {
+            self.shards[before.at()].slots -= 1;
         }
-        for slot in Slot::all() {
-            if let Some(owner) = self.owner(slot) {
-                let shard = &mut self.shards[owner.at()];
-                shard.slots += 1;
-                shard.first_slot.get_or_insert(slot);
-            }
+        let shard = &mut self.shards[owner.at()];
+        shard.slots += 1;
+        shard.gained_at = self.slots.changes();
+        true
+    }
+
+    /// Merges what a shard says of a slot that it does not serve, or serves under another epoch than was believed.
+    pub fn merge_whereabouts(&mut self, heard: Whereabouts) -> Heard {
+        // Before a catalog is known nothing is asked for, and a slot never belongs to the catalog's own group.
+        if self.owner(heard.slot).is_none() || heard.owner == ShardId::CATALOG || heard.epoch <= self.epoch(heard.slot)
+        {
+            return Heard::Known;
         }
+        let owner = self.index_of(heard.owner);
+        self.merge_slot(heard.slot, owner, heard.epoch);
+        if self.shard(owner).standing == Standing::Listed { Heard::News } else { Heard::Rumour }
     }
 
     /// Merges what a node says of its replicas. Returns whether the leader of a shard changed or what a replica may be

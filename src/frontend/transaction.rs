@@ -124,6 +124,7 @@ pub struct Transaction {
     queue: Option<Queue>,
     bytes: usize,
     slots: Vec<Slot>,
+    first_queued: Option<Slot>,
 }
 
 #[derive(Debug, Default)]
@@ -256,9 +257,14 @@ impl Transaction {
         self.queue.iter().flat_map(|queue| queue.plan.here())
     }
 
-    /// The slot that stands for all.
+    /// The slot that stands for all: of the first key that the shard gets to see, to which the record of its outcome belongs.
     pub fn first_slot(&self) -> Option<Slot> {
-        self.slots.first().copied()
+        self.watched.keys().next().map(|key| Slot::of_key(key)).or(self.first_queued)
+    }
+
+    /// All slots of its keys, in order.
+    pub fn slots(&self) -> &[Slot] {
+        &self.slots
     }
 
     /// Queues a request whose slots are of the transaction's shard. A broken transaction only counts it.
@@ -277,7 +283,10 @@ impl Transaction {
             queue.requests.extend_from_slice(args.bytes());
         }
         self.bytes = bytes;
-        slots.for_each(|slot| self.note_slot(slot));
+        slots.for_each(|slot| {
+            self.first_queued.get_or_insert(slot);
+            self.note_slot(slot);
+        });
     }
 
     fn note_slot(&mut self, slot: Slot) {

@@ -86,7 +86,7 @@ impl Exposition {
     }
 
     fn counters(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), Error> {
-        let counters: [(&str, &str, u64); 9] = [
+        let counters: [(&str, &str, u64); 11] = [
             ("connections_taken", "Client connections accepted", self.sum(|w| &w.connections_taken)),
             (
                 "connections_rejected",
@@ -96,6 +96,12 @@ impl Exposition {
             ("client_requests", "Requests of clients", self.sum(|w| &w.requests)),
             ("answered_here", "Requests that needed no shard", self.sum(|w| &w.answered_here)),
             ("cross_slot", "Requests refused because their keys are of several shards", self.sum(|w| &w.cross_slot)),
+            ("rerouted_requests", "Requests that followed their slots to another shard", self.sum(|w| &w.reroutes)),
+            (
+                "slot_moves_learned",
+                "Refusals that told first where a slot had moved to",
+                self.sum(|w| &w.moves_learned),
+            ),
             ("transactions", "Transactions that were to be carried out", self.sum(|w| &w.transactions)),
             (
                 "transactions_aborted",

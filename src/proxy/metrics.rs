@@ -190,6 +190,10 @@ pub struct WorkerStats {
     pub bytes_out: Figure,
     /// Requests refused because their keys are of several shards.
     pub cross_slot: Figure,
+    /// Requests that went on to where their slots had moved.
+    pub reroutes: Figure,
+    /// Refusals that told of a slot's whereabouts what was not known.
+    pub moves_learned: Figure,
     /// Transactions sent to their shard or carried out here.
     pub transactions: Figure,
     /// Transactions that did nothing: a watched key was changed, or a request could not be queued.

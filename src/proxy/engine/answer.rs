@@ -37,6 +37,10 @@ impl Engine {
         let line = &mut client.lines[at];
         line.remove(&mut self.flights, key);
         line.floor = line.floor.max(head.index);
+        let flight = &self.flights[key];
+        if flight.write || flight.strong {
+            line.confirmed_at = line.confirmed_at.max(flight.handed_at);
+        }
         let go_on = line.handed == 0 && (line.closed || line.waiting().is_some());
         if !line.closed {
             line.refusals = 0;
@@ -49,6 +53,9 @@ impl Engine {
 
     /// Gives an answer to whom it is for. The request is in no line any more.
     pub(super) fn finish(&mut self, key: FlightKey, body: &[u8], large: Option<Bytes>) {
+        if self.flights[key].holds {
+            self.release(key);
+        }
         if self.flights[key].transaction && (is_null(body) || body.starts_with(b"-EXECABORT ")) {
             self.stats.transactions_aborted.add(1);
         }

@@ -36,7 +36,7 @@ const NOBODY: u64 = 0;
 const GONE_PATIENCE: Duration = Duration::from_secs(120);
 /// The client that asks for those who are gone.
 pub fn nobody(now: Moment) -> Client {
-    Client::new(Session::new(NOBODY, ReadLevel::Session, now), now)
+    Client::new(Session::new(NOBODY, ReadLevel::Session, now), 0, now)
 }
 
 /// What a blocked client waits for.
@@ -164,6 +164,10 @@ impl Engine {
             (wait.cancel, wait.ending) = (Some(cancel), Some(how));
         }
         self.launch(cancel, shard, slot);
+        if slot.is_some_and(|slot| self.routing.owner(slot) != Some(shard)) {
+            // The old owner would tell it, unless it is in trouble; the new one knows of the wait what the old one knew.
+            self.recall_those(|f| f.blocking == Some(Blocking::Wait) && f.identity == identity, |_| true);
+        }
     }
 
     fn claim_cancel(&mut self, key: u32, how: CancelHow, identity: Option<Identity>) -> Option<FlightKey> {
@@ -245,6 +249,7 @@ impl Engine {
 
     /// Tells a shard that nobody waits for this any more.
     pub(super) fn tell_gone(&mut self, (shard, slot, identity): (ShardIndex, Option<Slot>, Identity)) {
+        let shard = slot.and_then(|slot| self.routing.owner(slot)).unwrap_or(shard);
         if let Some(cancel) = self.claim_cancel(self.nobody, CancelHow::Gone, Some(identity)) {
             self.flights[cancel].deadline = self.now + GONE_PATIENCE;
             self.launch(cancel, shard, slot);

@@ -13,6 +13,7 @@ use crate::frontend::transaction::Awaited;
 use crate::net::Moment;
 use crate::protocol::request::RequestParser;
 use crate::proxy::outbox::Outbox;
+use crate::topology::Slot;
 
 /// One client connection.
 #[derive(Debug)]
@@ -47,6 +48,14 @@ pub struct Client {
     pub lines: Vec<Line>,
     /// The highest generation that one of its lines had.
     pub generation: u32,
+    /// How many changes of the routing table there were when it came: what it saw, it saw later.
+    pub born_at: u64,
+    /// How many there were when its lines were last looked through.
+    pub settled_at: u64,
+    /// Slots that have moved while requests for them were unanswered, and in whose line those are; by slot.
+    pub strays: Vec<(Slot, ShardIndex)>,
+    /// The request of which must be known whether it was executed before anything else is handed over.
+    pub held: Option<FlightKey>,
     /// The request whose answer must come before more of its requests are taken.
     pub awaited: Option<(FlightKey, Awaited)>,
     /// What its transaction was last seen to take.
@@ -71,7 +80,7 @@ pub struct Client {
 
 impl Client {
     /// A client that just came.
-    pub fn new(session: Session, now: Moment) -> Self {
+    pub fn new(session: Session, born_at: u64, now: Moment) -> Self {
         Self {
             id: session.id(),
             session,
@@ -88,6 +97,10 @@ impl Client {
             waiting: 0,
             lines: Vec::new(),
             generation: 0,
+            born_at,
+            settled_at: born_at,
+            strays: Vec::new(),
+            held: None,
             awaited: None,
             transaction_bytes: 0,
             dirty: false,
@@ -128,7 +141,7 @@ impl Client {
         match self.lines.binary_search_by_key(&shard, |l| l.shard) {
             Ok(at) => at,
             Err(at) => {
-                self.lines.insert(at, Line::new(shard, self.generation));
+                self.lines.insert(at, Line::new(shard, self.generation, self.born_at));
                 at
             }
         }

@@ -20,13 +20,23 @@ pub const DEADLINE_SCAN: Duration = Duration::from_millis(100);
 /// A node answers by the deadline itself; past this much more the proxy answers in its place.
 const ANSWER_GRACE: Duration = Duration::from_secs(1);
 /// The first pause after a refusal that a new target does not cure; doubled by each further one.
-const REFUSAL_PAUSE_MIN: Duration = Duration::from_millis(1);
+pub const REFUSAL_PAUSE_MIN: Duration = Duration::from_millis(1);
 /// The longest pause between two tries.
 const REFUSAL_PAUSE_MAX: Duration = Duration::from_millis(32);
 
 impl Engine {
     /// Hands over what can be handed over of a client's line.
     pub(super) fn dispatch(&mut self, client_key: u32, at: usize) {
+        let client = &self.clients[client_key as usize];
+        if client.settled_at == self.routing.changes() && !client.lines[at].astray {
+            return self.hand_over(client_key, at);
+        }
+        if let Some(at) = self.sort_out(client_key, at) {
+            self.hand_over(client_key, at);
+        }
+    }
+
+    fn hand_over(&mut self, client_key: u32, at: usize) {
         let client = &mut self.clients[client_key as usize];
         let line = &mut client.lines[at];
         while let Some(key) = line.waiting() {
@@ -37,8 +47,12 @@ impl Engine {
             if flight.write && line.handed_strong > 0 {
                 return;
             }
-            let target =
-                if line.not_before > self.now { None } else { target(&self.routing, line, flight, &mut self.coin) };
+            let level = level_of(&self.routing, line, flight);
+            let target = if line.not_before > self.now {
+                None
+            } else {
+                target(&self.routing, line, flight, level, &mut self.coin)
+            };
             let target =
                 target.filter(|n| self.links[n.at()].outbox.waiting_bytes() < self.settings.limits.link_bytes_max);
             let Some(node) = target else {
@@ -51,7 +65,8 @@ impl Engine {
             if line.handed > 0 && node != line.node {
                 return;
             }
-            line.hand(&mut self.flights, key, node);
+            line.hand(&mut self.flights, key, node, level);
+            self.flights[key].handed_at = self.routing.changes();
             client.waiting -= 1;
             self.waiting -= 1;
             self.waiting_bytes -= self.flights[key].cost_bytes;
@@ -90,7 +105,13 @@ impl Engine {
         flight.refused = Some(refusal.reason);
         let (client_key, shard, write) = (flight.client, flight.shard, flight.write);
         flight.maybe_taken |= write && refusal.reason == RefusalReason::Unknown;
+        let mut goes_on = false;
         match refusal.reason {
+            RefusalReason::NotOwner => {
+                goes_on = self.learn_whereabouts(key, &refusal);
+                // One that has not heard of it yet: the leader has.
+                self.flights[key].leader_only |= !goes_on;
+            }
             RefusalReason::NotLeader => self.routing.merge_hint(shard, node, refusal.leader),
             RefusalReason::Behind
             | RefusalReason::ExpiryUnsettled
@@ -104,7 +125,7 @@ impl Engine {
         let at = client.line_at(shard);
         let line = &mut client.lines[at];
         line.refuse(&mut self.flights, key);
-        if refusal.reason != RefusalReason::Superseded {
+        if refusal.reason != RefusalReason::Superseded && !goes_on {
             line.refusals += 1;
             let pause = pause_after(refusal.reason, line.refusals, write);
             line.not_before = line.not_before.max(self.now + pause);
@@ -152,7 +173,7 @@ impl Engine {
     }
 
     /// Takes back requests that were handed over, of which some may have been taken.
-    fn recall_those(&mut self, which: impl Fn(&Flight) -> bool, taken: impl Fn(&Flight) -> bool) {
+    pub(super) fn recall_those(&mut self, which: impl Fn(&Flight) -> bool, taken: impl Fn(&Flight) -> bool) {
         let mut lines: Vec<(u32, ShardIndex)> = Vec::new();
         for key in self.flights.select(|f| f.state == State::Handed && which(f)) {
             self.came_back(key);
@@ -238,8 +259,12 @@ impl Engine {
     pub(super) fn give_back_name(&mut self, key: FlightKey) {
         let flight = &mut self.flights[key];
         let names = flight.names();
-        if let Some(identity) = flight.identity.take_if(|_| names > 0) {
-            self.names.give_back(identity.id.sequence, names);
+        let Some(identity) = flight.identity.take_if(|_| names > 0) else { return };
+        if !flight.recut {
+            return self.names.give_back(identity.id.sequence, names);
+        }
+        for ordinal in flight.renumber() {
+            self.names.give_back(identity.id.sequence + u64::from(ordinal), 1);
         }
     }
 
@@ -300,7 +325,13 @@ impl Engine {
 }
 
 /// The node that the next request of a line goes to, if there is one now.
-fn target(routing: &RoutingTable, line: &Line, flight: &Flight, coin: &mut Coin) -> Option<NodeIndex> {
+fn target(
+    routing: &RoutingTable,
+    line: &Line,
+    flight: &Flight,
+    level: ReadLevel,
+    coin: &mut Coin,
+) -> Option<NodeIndex> {
     if flight.write && routing.shard(line.shard).log_time == LogTime(0) {
         // Nobody could say when it was born, and the shard would take it for a very late one.
         return None;
@@ -311,15 +342,24 @@ fn target(routing: &RoutingTable, line: &Line, flight: &Flight, coin: &mut Coin)
     if flight.leader_only {
         let leader = routing.leader_node(line.shard);
         // Without a leader another one may be fresh again, or be read all the same.
-        if leader.is_some() || flight.level != ReadLevel::Any {
+        if leader.is_some() || level != ReadLevel::Any {
             return leader;
         }
     }
     if line.handed == 0 {
-        return routing.reader(line.shard, flight.level, line.floor, coin.toss());
+        return routing.reader(line.shard, level, line.floor, coin.toss());
     }
     // The node that has the line's requests answers them in order, so it never takes the client back in time.
     Some(line.node).filter(|n| routing.node(*n).up)
+}
+
+/// The level that a read needs. The floor says nothing of a slot that came to the shard later: the client may have seen it
+/// elsewhere, under an ownership that this shard's slower replicas have not heard of.
+fn level_of(routing: &RoutingTable, line: &Line, flight: &Flight) -> ReadLevel {
+    let came_since = |slot| routing.changed_at(slot) > line.confirmed_at;
+    let is_sure = line.confirmed_at >= routing.shard(line.shard).gained_at
+        || !flight.many && !flight.slot.is_none_or(came_since);
+    if flight.level == ReadLevel::Session && !is_sure { ReadLevel::Strong } else { flight.level }
 }
 
 fn head(id: u64, client: u64, flight: &Flight, line: &Line, routing: &RoutingTable, now: Moment) -> RequestHead {

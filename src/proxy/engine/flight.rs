@@ -14,6 +14,7 @@ use crate::planted::{self, Bug};
 use crate::protocol::command::Merge;
 use crate::protocol::frame::{ReadLevel, RefusalReason};
 use crate::protocol::identity::{Blocking, Identity};
+use crate::protocol::split::{next_part, put_ordinal};
 use crate::proxy::metrics::CommandClass;
 use crate::topology::{LogTime, SessionId, Slot, WriteId};
 
@@ -82,8 +83,12 @@ pub struct Flight {
     pub shard: ShardIndex,
     /// The slot of its first key.
     pub slot: Option<Slot>,
+    /// Whether it has keys of more slots.
+    pub many: bool,
     /// The node that it was handed to.
     pub node: NodeIndex,
+    /// How many changes of the routing table there were then.
+    pub handed_at: u64,
     /// Where its frame begins in that node's output.
     pub position: u64,
     /// Whether it changes data.
@@ -94,6 +99,8 @@ pub struct Flight {
     pub split: Option<Merge>,
     /// How many parts that has.
     pub parts: u32,
+    /// Whether those are not all that the name was taken for, so that there are gaps between their numbers.
+    pub recut: bool,
     /// Whether the client speaks RESP3.
     pub resp3: bool,
     /// The level, for reads.
@@ -102,6 +109,8 @@ pub struct Flight {
     pub after_writes: bool,
     /// Whether it was handed over as a `strong` read.
     pub strong: bool,
+    /// Whether all else of its client waits for its answer.
+    pub holds: bool,
     /// Whether a follower refused it, so that only the leader is asked from now on.
     pub leader_only: bool,
     /// Whether the client wants no reply.
@@ -155,6 +164,23 @@ impl Flight {
         self.hands = self.hands.saturating_add(1);
     }
 
+    /// Numbers the parts from zero on, for another name; their numbers of before.
+    pub fn renumber(&mut self) -> Vec<u32> {
+        let (mut rest, mut spans, mut ordinals, mut body) = (self.body(), Vec::new(), Vec::new(), Vec::new());
+        while let Some(part) = next_part(&mut rest, &mut spans) {
+            put_ordinal(&mut body, ordinals.len() as u32);
+            body.extend_from_slice(part.request);
+            ordinals.push(part.ordinal);
+        }
+        self.recut = false;
+        if self.large.is_some() {
+            self.large = Some(Bytes::from(body));
+        } else {
+            self.bytes = body;
+        }
+        ordinals
+    }
+
     /// How many names it takes, if it has one of the worker's.
     pub fn names(&self) -> usize {
         match self.identity {
@@ -205,11 +231,14 @@ impl Flights {
         flight.next_in_line = FlightKey::NONE;
         flight.previous_in_line = FlightKey::NONE;
         flight.slot = None;
+        flight.many = false;
         flight.write = false;
         flight.transaction = false;
         flight.split = None;
         flight.parts = 0;
+        flight.recut = false;
         flight.leader_only = false;
+        flight.holds = false;
         flight.muted = false;
         flight.identity = None;
         flight.blocking = None;
@@ -290,17 +319,21 @@ fn blank() -> Flight {
         previous_in_line: FlightKey::NONE,
         shard: ShardIndex(0),
         slot: None,
+        many: false,
         node: NodeIndex(0),
+        handed_at: 0,
         position: 0,
         write: false,
         transaction: false,
         split: None,
         parts: 0,
+        recut: false,
         resp3: false,
         level: ReadLevel::Session,
         after_writes: false,
         strong: false,
         leader_only: false,
+        holds: false,
         muted: false,
         identity: None,
         blocking: None,

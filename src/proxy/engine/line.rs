@@ -14,7 +14,10 @@
 //! follower none shows less than the one before: a later question has no earlier index, and the refusal of one takes
 //! along those behind it.
 //!
-//! The floor outlives the requests: it is what the client has seen of the shard.
+//! The floor outlives the requests: it is what the client has seen of the shard. Of a slot that came to the shard later it
+//! says nothing: the slot may have come, gone and come again, and the client have seen it elsewhere in between. So the
+//! first read of a slot after the news that it is here is `strong`, at level `session` too, and raises the floor past
+//! whatever was known to anybody when it was sent.
 
 use super::flight::{Flight, FlightKey, Flights, State};
 use crate::control::routing::{NodeIndex, ShardIndex};
@@ -30,6 +33,9 @@ pub struct Line {
     pub shard: ShardIndex,
     /// What the client has seen of the shard.
     pub floor: LogIndex,
+    /// Up to which change of the routing table the floor shows what became of the shard's slots: a slot that came here since may
+    /// have gone on, been written to, and a replica that is behind does not know.
+    pub confirmed_at: u64,
     /// Named by frames; raised after a refusal.
     pub generation: u32,
     /// The node that has the handed requests.
@@ -44,6 +50,8 @@ pub struct Line {
     pub handed_strong: u32,
     /// Whether a refusal closed it.
     pub closed: bool,
+    /// Whether a slot of its requests has moved: nothing is handed over before the handed ones are back, then they are sorted.
+    pub astray: bool,
     /// Whether it is on the engine's list of lines that wait for a change.
     pub listed: bool,
     /// Refusals since the last reply.
@@ -57,10 +65,11 @@ pub struct Line {
 
 impl Line {
     /// An empty line.
-    pub fn new(shard: ShardIndex, generation: u32) -> Self {
+    pub fn new(shard: ShardIndex, generation: u32, confirmed_at: u64) -> Self {
         Self {
             shard,
             floor: LogIndex(0),
+            confirmed_at,
             generation,
             node: NodeIndex(0),
             handed: 0,
@@ -68,6 +77,7 @@ impl Line {
             handed_after_writes: 0,
             handed_strong: 0,
             closed: false,
+            astray: false,
             listed: false,
             refusals: 0,
             not_before: Moment::default(),
@@ -93,6 +103,21 @@ impl Line {
         }
     }
 
+    /// Adds a waiting request in front of another one.
+    pub fn insert_before(&mut self, flights: &mut Flights, key: FlightKey, next: FlightKey) {
+        let previous = flights[next].previous_in_line;
+        flights[next].previous_in_line = key;
+        let flight = &mut flights[key];
+        (flight.state, flight.previous_in_line, flight.next_in_line) = (State::Waiting, previous, next);
+        match previous.some() {
+            Some(previous) => flights[previous].next_in_line = key,
+            None => self.first = key,
+        }
+        if self.first_waiting == next {
+            self.first_waiting = key;
+        }
+    }
+
     /// The next request to hand over.
     pub const fn waiting(&self) -> Option<FlightKey> {
         self.first_waiting.some()
@@ -103,15 +128,15 @@ impl Line {
         self.first.some()
     }
 
-    /// Notes that the next request was handed to `node`.
-    pub fn hand(&mut self, flights: &mut Flights, key: FlightKey, node: NodeIndex) {
+    /// Notes that the next request was handed to `node`, a read at this level.
+    pub fn hand(&mut self, flights: &mut Flights, key: FlightKey, node: NodeIndex, level: ReadLevel) {
         debug_assert_eq!(self.first_waiting, key);
         let flight = &mut flights[key];
         self.first_waiting = flight.next_in_line;
         flight.state = State::Handed;
         flight.node = node;
         flight.after_writes = !flight.write && self.handed_writes + self.handed_after_writes > 0;
-        flight.strong = !flight.write && (flight.level == ReadLevel::Strong || self.handed_strong > 0);
+        flight.strong = !flight.write && (level == ReadLevel::Strong || self.handed_strong > 0);
         self.node = node;
         self.handed += 1;
         self.handed_writes += u32::from(flight.write);

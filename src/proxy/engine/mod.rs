@@ -6,7 +6,8 @@
 //!
 //! The life of a request: a client's bytes are parsed where they lie (`request`); it takes a record (`flight`), its
 //! place in the client's order of replies (`client`) and in the line of its shard (`line`); it is handed to a node's
-//! output or waits (`dispatch`); its answer goes to the client when all before it have gone (`answer`).
+//! output or waits (`dispatch`), and goes to another line when its slot has moved (`reroute`); its answer goes to the
+//! client when all before it have gone (`answer`).
 //!
 //! Invariants: replies leave in the order of the requests; a request is answered exactly once; a write has one name
 //! (`names`) under which it is handed over until it is answered or its deadline passes, and its shard executes it once.
@@ -23,10 +24,13 @@ mod link;
 mod names;
 mod nodes;
 pub use nodes::LinkError;
+mod recut;
 mod request;
+mod reroute;
 mod scatter;
 #[cfg(test)]
 mod tests;
+mod touched;
 mod transactions;
 
 use std::collections::BTreeSet;
@@ -130,6 +134,8 @@ pub struct Engine {
     links: Vec<Link>,
     node_stats: Vec<Arc<NodeStats>>,
     shard_stats: Vec<Arc<ShardStats>>,
+    /// Whether the figures of a shard are to be seen.
+    shown: Vec<bool>,
     read_stats: Vec<Vec<(NodeIndex, Arc<ReadStats>)>>,
     clients: Slab<Client>,
     flights: Flights,
@@ -192,6 +198,7 @@ impl Engine {
             links: Vec::new(),
             node_stats: Vec::new(),
             shard_stats: Vec::new(),
+            shown: Vec::new(),
             read_stats: Vec::new(),
             clients,
             flights: Flights::default(),

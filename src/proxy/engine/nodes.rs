@@ -10,7 +10,7 @@ use super::flight::{FlightKey, State};
 use super::link::{FRAME_BYTES_MAX, Stage};
 use super::{Engine, Order};
 use crate::control::health::Due;
-use crate::control::routing::{NodeChange, NodeIndex};
+use crate::control::routing::{NodeChange, NodeIndex, Standing};
 use crate::protocol::control::{Hello, PeerRole, Welcome};
 use crate::protocol::frame::{
     FrameError, Heartbeat, Kind, NodeStatus, PREAMBLE, RawFrame, Refusal, ReplyHead, put_message, put_numbered,
@@ -79,14 +79,25 @@ impl Engine {
         let json = catalog.encode();
         let changes = self.routing.adopt(catalog);
         self.catalog = Some((catalog.clone(), json));
-        for shard in &self.routing.shards()[self.shard_stats.len()..] {
-            self.shard_stats.push(self.stats.add_shard(shard.name.clone()) as Arc<ShardStats>);
-            self.read_stats.push(Vec::new());
-        }
+        self.count_new_shards();
         self.follow(changes);
         self.recheck = true;
         self.resumable.append(&mut self.postponed);
         self.orders.push(Order::CatalogLearned(catalog.clone()));
+    }
+
+    /// Has figures for every shard; those of which nothing but the id is known are not shown.
+    pub(super) fn count_new_shards(&mut self) {
+        for (at, shard) in self.routing.shards().iter().enumerate() {
+            if at == self.shard_stats.len() {
+                self.shard_stats.push(Arc::new(ShardStats::new(shard.name.clone())));
+                self.read_stats.push(Vec::new());
+                self.shown.push(false);
+            }
+            if shard.standing != Standing::Rumoured && !std::mem::replace(&mut self.shown[at], true) {
+                self.shard_stats[at] = self.stats.add_shard(shard.name.clone());
+            }
+        }
     }
 
     fn follow(&mut self, changes: Vec<NodeChange>) {
@@ -294,6 +305,12 @@ impl Engine {
         tracing::debug!(node = %self.routing.node(node).name, revision, "learned a catalog");
         self.learn_catalog(&Arc::new(catalog));
         Ok(())
+    }
+
+    /// Asks a node for news before it is due.
+    pub(super) fn ask_at_once(&mut self, node: NodeIndex) {
+        self.links[node.at()].health.hurry(self.now);
+        self.tick_node(node);
     }
 
     pub(super) fn tick_nodes(&mut self) {

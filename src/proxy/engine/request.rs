@@ -35,7 +35,8 @@ impl Engine {
     pub fn client_opened(&mut self, session: Session, address: Option<SocketAddr>, local: Option<SocketAddr>) -> u32 {
         self.stats.connections_taken.add(1);
         self.stats.connections.set(self.client_count() as u64 + 1);
-        let client = Client { address, local_address: local, ..Client::new(session, self.now) };
+        let client = Client::new(session, self.routing.changes(), self.now);
+        let client = Client { address, local_address: local, ..client };
         self.clients.insert(client) as u32
     }
 
@@ -181,6 +182,7 @@ impl Engine {
         let limits = &self.settings.limits;
         let room_to_wait = self.waiting < limits.waiting_requests_max && self.waiting_bytes < limits.waiting_bytes_max;
         client.awaited.is_none()
+            && client.held.is_none()
             && client.in_flight < limits.pipeline_depth_max
             && client.in_flight_bytes < limits.in_flight_bytes_max
             && client.output.waiting_bytes() < limits.output_bytes_max
@@ -341,7 +343,7 @@ impl Engine {
     }
 
     /// Lets a client try again with the next tick.
-    fn postpone(&mut self, key: u32) -> Taken {
+    pub(super) fn postpone(&mut self, key: u32) -> Taken {
         let id = self.clients[key as usize].id;
         self.postponed.push((key, id));
         Taken::Later
@@ -356,13 +358,13 @@ impl Engine {
                 return Taken::Yes;
             }
         };
-        let mut first: Option<(Slot, ShardIndex)> = None;
+        let (mut first, mut many): (Option<(Slot, ShardIndex)>, bool) = (None, false);
         for position in spec.key_positions(args) {
             let slot = Slot::of_key(args.get(position));
             let Some(shard) = self.routing.owner(slot) else { return self.no_owner(key) };
             match first {
                 None => first = Some((slot, shard)),
-                Some((_, known)) if known == shard => {}
+                Some((known_slot, known)) if known == shard => many |= known_slot != slot,
                 Some(_) => {
                     self.stats.cross_slot.add(1);
                     self.error_here(key, errors::CROSS_SLOT);
@@ -374,7 +376,12 @@ impl Engine {
         let Some((slot, shard)) = first.map(|(slot, shard)| (Some(slot), shard)).or_else(|| self.any_shard()) else {
             return self.no_owner(key);
         };
+        let slots = spec.key_positions(args).map(|position| Slot::of_key(args.get(position)));
+        if many && self.has_strays_of(key, slots) {
+            return self.postpone(key);
+        }
         let flight = self.prepare(key, spec, args.bytes(), large);
+        self.flights[flight].many = many;
         // Without keys there is an error to be had, and nothing to wait for.
         if spec.is_blocking() && slot.is_some() {
             self.block(key, flight, timeout);
@@ -397,6 +404,9 @@ impl Engine {
     ) -> Taken {
         let step = spec.key_step();
         let Some(cut) = Cut::new(args, step, |slot| self.routing.owner(slot)) else { return self.no_owner(key) };
+        if !cut.is_of_one_slot() && self.has_strays_of(key, cut.slots().iter().copied()) {
+            return self.postpone(key);
+        }
         if let [part] = &cut.parts[..] {
             if spec.is_write() && !cut.is_of_one_slot() {
                 let (mut body, split) = (Vec::new(), Some(merge));
@@ -404,9 +414,12 @@ impl Engine {
                 let large = (body.len() > COPY_BYTES_MAX).then(|| Bytes::from(std::mem::take(&mut body)));
                 let flight = self.prepare(key, spec, &body, large);
                 (self.flights[flight].split, self.flights[flight].parts) = (split, parts);
+                self.flights[flight].many = part.many;
                 self.launch(flight, part.shard, Some(part.slot));
             } else {
-                self.launch_whole(key, spec, part.shard, Some(part.slot), args.bytes(), large);
+                let flight = self.prepare(key, spec, args.bytes(), large);
+                self.flights[flight].many = part.many;
+                self.launch(flight, part.shard, Some(part.slot));
             }
             return Taken::Yes;
         }
@@ -422,6 +435,7 @@ impl Engine {
                 cut.write_part(args, index, &mut bytes);
                 self.flights[flight].bytes = bytes;
             }
+            self.flights[flight].many = part.many;
             self.launch(flight, part.shard, Some(part.slot));
         }
         if let Some(scatter) = self.flights[whole].scatter.as_mut() {
@@ -553,6 +567,11 @@ impl Engine {
 
     /// Puts a request into its line and hands it over if it can be.
     pub(super) fn launch(&mut self, flight_key: FlightKey, shard: ShardIndex, slot: Option<Slot>) {
+        let client_key = self.flights[flight_key].client;
+        let shard = match slot.filter(|_| self.may_be_astray(client_key)) {
+            Some(slot) => self.line_of_slot(client_key, slot).unwrap_or(shard),
+            None => shard,
+        };
         let flight = &mut self.flights[flight_key];
         flight.shard = shard;
         flight.slot = slot;
@@ -561,7 +580,6 @@ impl Engine {
         }
         self.waiting += 1;
         self.waiting_bytes += flight.cost_bytes;
-        let client_key = flight.client;
         let client = &mut self.clients[client_key as usize];
         client.waiting += 1;
         let at = client.line_at(shard);

@@ -49,8 +49,8 @@ pub struct Part {
     pub shard: ShardIndex,
     /// The slot of its first key.
     pub slot: Slot,
-    /// How many keys it has.
-    pub keys: usize,
+    /// Whether it has keys of more slots.
+    pub many: bool,
 }
 
 /// A request cut by shard.
@@ -76,15 +76,20 @@ impl Cut {
             let part = match cut.parts.iter().position(|p| p.shard == shard) {
                 Some(part) => part,
                 None => {
-                    cut.parts.push(Part { shard, slot, keys: 0 });
+                    cut.parts.push(Part { shard, slot, many: false });
                     cut.parts.len() - 1
                 }
             };
-            cut.parts[part].keys += 1;
+            cut.parts[part].many |= cut.parts[part].slot != slot;
             cut.part_of_key.push(part as u16);
             cut.slots.push(slot);
         }
         Some(cut)
+    }
+
+    /// The slot of each key.
+    pub fn slots(&self) -> &[Slot] {
+        &self.slots
     }
 
     /// Whether all keys are in one slot.

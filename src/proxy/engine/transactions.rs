@@ -73,8 +73,13 @@ impl Engine {
             return self.fail_watch(key, &error);
         }
         let shard = shard.expect("WATCH has a key");
+        let many = args.from(1).any(|watched| Slot::of_key(watched) != first);
+        if many && self.has_strays_of(key, args.from(1).map(Slot::of_key)) {
+            return self.postpone(key);
+        }
         let flight_key = self.prepare(key, spec, args.bytes(), None);
         let flight = &mut self.flights[flight_key];
+        flight.many = many;
         if flight.level == ReadLevel::Any {
             flight.level = ReadLevel::Session;
         }
@@ -154,6 +159,7 @@ impl Engine {
         };
         match shard {
             Ok(_) if self.must_ask_for_views(key) => Taken::Later,
+            Ok(_) if self.is_transaction_astray(key) => self.postpone(key),
             Ok(shard) => self.send_exec(key, spec, shard, args),
             Err(Misplaced::SeveralShards) => {
                 self.stats.cross_slot.add(1);
@@ -174,7 +180,7 @@ impl Engine {
 
     fn send_exec(&mut self, key: u32, spec: &'static CommandSpec, shard: Option<ShardIndex>, args: Args<'_>) -> Taken {
         let transaction = self.clients[key as usize].session.take_transaction();
-        let slot = transaction.first_slot();
+        let (slot, many) = (transaction.first_slot(), transaction.slots().len() > 1);
         self.stats.transactions.add(1);
         let mut body = Vec::new();
         let plan = transaction.send(&mut body);
@@ -187,11 +193,19 @@ impl Engine {
         let flight_key = self.prepare(key, spec, if large.is_some() { args.bytes() } else { &body }, large);
         let flight = &mut self.flights[flight_key];
         (flight.write, flight.transaction, flight.class) = (true, true, CommandClass::Write);
+        flight.many = many;
         if !plan.is_shards_alone() {
             self.clients[key as usize].awaited = Some((flight_key, Awaited::Exec(plan)));
         }
         self.launch(flight_key, shard, slot);
         Taken::Yes
+    }
+
+    /// Whether other requests for the slots of its transaction are on their way elsewhere.
+    fn is_transaction_astray(&mut self, key: u32) -> bool {
+        let slots = self.clients[key as usize].session.transaction().map_or(&[][..], Transaction::slots);
+        let slots = if slots.len() > 1 { slots.to_vec() } else { Vec::new() };
+        self.has_strays_of(key, slots.into_iter())
     }
 
     /// Whether a queued command reports all connections and the other workers are not asked yet; then they are.
