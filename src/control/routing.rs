@@ -314,7 +314,8 @@ impl RoutingTable {
             let shard = &mut self.shards[index.at()];
             shard.name = record.name.clone();
             shard.standing = Standing::Listed;
-            for replica in &record.replicas {
+            // Those that are to leave may lead as long as they are there.
+            for replica in record.all_replicas() {
                 let Some(&node) = self.by_name.get(&replica.node) else { continue };
                 if !shard.replicas.iter().any(|r| r.id == replica.id) {
                     shard.replicas.push(ReplicaRoute {
@@ -523,7 +524,7 @@ impl ShardRoute {
 }
 
 fn catalog_has(catalog: &Catalog, shard: ShardId, replica: ReplicaId) -> bool {
-    catalog.shards.iter().any(|s| s.id == shard && s.replicas.iter().any(|r| r.id == replica))
+    catalog.shards.iter().any(|s| s.id == shard && s.all_replicas().any(|r| r.id == replica))
 }
 
 #[cfg(test)]

@@ -357,8 +357,8 @@ fn target(
 /// elsewhere, under an ownership that this shard's slower replicas have not heard of.
 fn level_of(routing: &RoutingTable, line: &Line, flight: &Flight) -> ReadLevel {
     let came_since = |slot| routing.changed_at(slot) > line.confirmed_at;
-    let is_sure = line.confirmed_at >= routing.shard(line.shard).gained_at
-        || !flight.many && !flight.slot.is_none_or(came_since);
+    let is_sure =
+        line.confirmed_at >= routing.shard(line.shard).gained_at || !flight.many && !flight.slot.is_none_or(came_since);
     if flight.level == ReadLevel::Session && !is_sure { ReadLevel::Strong } else { flight.level }
 }
 

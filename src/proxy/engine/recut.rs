@@ -55,14 +55,7 @@ impl Engine {
     }
 
     /// A part of `key` becomes one of its own.
-    fn add_piece(
-        &mut self,
-        key: FlightKey,
-        whole: FlightKey,
-        piece: Piece,
-        merge: Merge,
-        lines: &mut Vec<ShardIndex>,
-    ) {
+    fn add_piece(&mut self, key: FlightKey, whole: FlightKey, piece: Piece, merge: Merge, lines: &mut Vec<ShardIndex>) {
         let flight = &self.flights[key];
         let (client_key, from, cost_bytes) = (flight.client, flight.shard, piece.body.len());
         let part_key = self.flights.claim(client_key, flight.born, flight.deadline);

@@ -47,9 +47,11 @@ impl Engine {
             // The shard of its record has looked for that before it asked who has the other slots (R10).
             flight.maybe_taken = false;
         }
-        let shard = flight.shard;
-        let is_elsewhere = |slot: Slot| self.routing.owner(slot).is_some_and(|owner| owner != shard);
-        learned || record.is_some_and(is_elsewhere) || moved.is_some_and(|moved| is_elsewhere(moved.slot))
+        let (shard, handed_at) = (flight.shard, flight.handed_at);
+        let is_news = |slot: Slot| {
+            self.routing.owner(slot).is_some_and(|owner| owner != shard) || self.routing.changed_at(slot) > handed_at
+        };
+        learned || record.is_some_and(is_news) || moved.is_some_and(|moved| is_news(moved.slot))
     }
 
     fn merge_whereabouts(&mut self, moved: Whereabouts) -> bool {

@@ -2,6 +2,7 @@
 
 mod blocked;
 mod desk;
+mod moves;
 mod retries;
 mod stories;
 mod swaps;
