@@ -148,10 +148,12 @@ impl Engine {
             let args = Args::new(part.request, &spans);
             let slot = Slot::of_key(args.get(1));
             let shard = self.routing.owner(slot).unwrap_or(flight.shard);
-            let piece = match pieces.iter_mut().find(|piece| piece.shard == shard) {
-                Some(piece) => piece,
-                None => pieces.push_mut(Piece { shard, slot, many: false, parts: 0, body: Vec::new() }),
-            };
+            let known = pieces.iter().position(|piece| piece.shard == shard);
+            let at = known.unwrap_or_else(|| {
+                pieces.push(Piece { shard, slot, many: false, parts: 0, body: Vec::new() });
+                pieces.len() - 1
+            });
+            let piece = &mut pieces[at];
             piece.many |= piece.slot != slot;
             // Under a name that it has already its number stays; otherwise it gets one of the new name's.
             put_ordinal(&mut piece.body, if is_named { part.ordinal } else { piece.parts });

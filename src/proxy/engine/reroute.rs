@@ -146,7 +146,7 @@ impl Engine {
             return None;
         }
         for shard in self.sort_line(client_key, shard) {
-            let Some(client) = self.clients.get_mut(client_key as usize).filter(|c| c.id == id) else { return None };
+            let client = self.clients.get_mut(client_key as usize).filter(|c| c.id == id)?;
             let at = client.line_at(shard);
             self.dispatch(client_key, at);
         }
