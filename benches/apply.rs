@@ -23,7 +23,8 @@ fn scattered(step: usize) -> u64 {
 fn encoded(words: &[&[u8]]) -> Vec<u8> {
     let (mut request, mut entry) = (Vec::new(), Vec::new());
     write_array(&mut request, words.iter().copied());
-    Entry::Write { time: LogTime(1_000), seed: 1, resp3: false, identity: None, request: &request }.encode(&mut entry);
+    Entry::Write { seen: 0, time: LogTime(1_000), seed: 1, resp3: false, identity: None, request: &request }
+        .encode(&mut entry);
     entry
 }
 

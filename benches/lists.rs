@@ -26,7 +26,8 @@ fn request(words: &[&[u8]]) -> Vec<u8> {
 }
 
 fn apply(keyspace: &mut Keyspace, words: &[&[u8]], out: &mut Vec<u8>) {
-    let entry = Entry::Write { time: LogTime(1_000), seed: 1, resp3: false, identity: None, request: &request(words) };
+    let entry =
+        Entry::Write { seen: 0, time: LogTime(1_000), seed: 1, resp3: false, identity: None, request: &request(words) };
     keyspace.apply(&entry, out).expect("a good entry");
     out.clear();
 }
@@ -35,7 +36,7 @@ fn apply(keyspace: &mut Keyspace, words: &[&[u8]], out: &mut Vec<u8>) {
 fn bench_turns(criterion: &mut Criterion, keyspace: &mut Keyspace, name: &str, commands: &[&[&[u8]]]) {
     let encode = |words: &&[&[u8]]| {
         let mut entry = Vec::new();
-        Entry::Write { time: LogTime(1_000), seed: 1, resp3: false, identity: None, request: &request(words) }
+        Entry::Write { seen: 0, time: LogTime(1_000), seed: 1, resp3: false, identity: None, request: &request(words) }
             .encode(&mut entry);
         entry
     };

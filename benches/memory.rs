@@ -20,7 +20,7 @@ fn resident_bytes() -> u64 {
 fn apply(keyspace: &mut Keyspace, words: &[&[u8]], out: &mut Vec<u8>) {
     let mut request = Vec::new();
     write_array(&mut request, words.iter().copied());
-    let entry = Entry::Write { time: LogTime(1), seed: 0, resp3: false, identity: None, request: &request };
+    let entry = Entry::Write { seen: 0, time: LogTime(1), seed: 0, resp3: false, identity: None, request: &request };
     keyspace.apply(&entry, out).expect("a good entry");
     out.clear();
 }

@@ -40,7 +40,7 @@ fn bench_write(criterion: &mut Criterion, keyspace: &mut Keyspace, name: &str, l
         bencher.iter(|| {
             out.clear();
             let request = turns.next().expect("they never end");
-            let entry = Entry::Write { time: LogTime(1_000), seed: 1, resp3: false, identity: None, request };
+            let entry = Entry::Write { seen: 0, time: LogTime(1_000), seed: 1, resp3: false, identity: None, request };
             black_box(keyspace.apply(&entry, &mut out)).expect("a good entry");
         });
     });
@@ -67,13 +67,15 @@ fn bench(criterion: &mut Criterion) {
     let mut out = Vec::new();
     for number in 0..MEMBERS {
         let request = request(&format!("ZADD z {} member:{:09}", scattered(number), scattered(number * 7 + 3)));
-        let entry = Entry::Write { time: LogTime(1_000), seed: 1, resp3: false, identity: None, request: &request };
+        let entry =
+            Entry::Write { seen: 0, time: LogTime(1_000), seed: 1, resp3: false, identity: None, request: &request };
         keyspace.apply(&entry, &mut out).expect("a good entry");
         out.clear();
     }
     let full = resident_bytes() - before;
     let request = request("ZCARD z");
-    let entry = Entry::Write { time: LogTime(1_000), seed: 1, resp3: false, identity: None, request: &request };
+    let entry =
+        Entry::Write { seen: 0, time: LogTime(1_000), seed: 1, resp3: false, identity: None, request: &request };
     keyspace.apply(&entry, &mut out).expect("a good entry");
     println!("members {}: {} MiB", String::from_utf8_lossy(&out).trim(), full >> 20);
     println!("by its own account: {} MiB", keyspace.usage().bytes >> 20);
@@ -107,7 +109,8 @@ fn bench(criterion: &mut Criterion) {
     for number in 0..MEMBERS / 100 {
         let members: Vec<String> = (0..100).map(|at| format!("0 member:{:09}", scattered(number * 100 + at))).collect();
         let request = self::request(&format!("ZADD lex {}", members.join(" ")));
-        let entry = Entry::Write { time: LogTime(1_000), seed: 1, resp3: false, identity: None, request: &request };
+        let entry =
+            Entry::Write { seen: 0, time: LogTime(1_000), seed: 1, resp3: false, identity: None, request: &request };
         keyspace.apply(&entry, &mut out).expect("a good entry");
         out.clear();
     }

@@ -68,7 +68,9 @@ impl Keyspace {
         self.log_time = self.log_time.max(entry.time());
         self.drop_old_answers();
         let mut spans = std::mem::take(&mut self.spans);
+        self.seen = entry.seen();
         let result = self.apply_one(entry, &mut spans, out);
+        self.seen = u64::MAX;
         self.spans = spans;
         if self.blocking.has_ready() {
             self.serve_waiters();
@@ -103,6 +105,11 @@ impl Keyspace {
             }
             Entry::Exec { seed, resp3, identity, body, .. } => {
                 self.apply_transaction(identity, body, spans, seed, resp3, out)
+            }
+            Entry::Cover { resp3, identity, body, .. } => self.apply_covering(identity, body, spans, resp3, out),
+            Entry::Move { step, .. } => {
+                self.apply_step(&step);
+                Ok(Applied::Nothing)
             }
             Entry::Cancel { how, resp3, slot, identity, .. } => Ok(self.apply_cancel(identity, how, resp3, slot)),
         }
@@ -180,7 +187,7 @@ impl Keyspace {
     pub(super) fn foreign_slot(&self, spec: &CommandSpec, args: Args<'_>) -> Option<Slot> {
         let of_keys = spec.key_positions(args).map(|position| Slot::of_key(args.get(position)));
         let of_cursor = if spec.id == CommandId::Scan { keys::scan_slot(args) } else { None };
-        of_keys.chain(of_cursor).find(|&slot| !self.has(slot))
+        of_keys.chain(of_cursor).find(|&slot| !self.admits(slot))
     }
 
     fn answer(&self, spec: &CommandSpec, args: Args<'_>, now_ms: u64, logged: Option<u64>, reply: ReplyWriter<'_>) {

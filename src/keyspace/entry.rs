@@ -2,7 +2,7 @@
 //!
 //! | kind | payload |
 //! | --- | --- |
-//! | 1 write | `u64 seed`, `u8 flags` (1: RESP3, 2: with an identity), identity, the request as one RESP array |
+//! | 1 write | `u64 seed`, `u8 flags` (1: RESP3, 2: with an identity, 4: with what was seen), identity, `u64 seen`, the request as one RESP array |
 //! | 2 tick | |
 //! | 3 sweep | `u16 slot`, `u32 keys at most` |
 //! | 4 exec | as 1, a [transaction](crate::protocol::transaction) instead of the request |
@@ -10,12 +10,18 @@
 //! | 6 reject | `u8 transaction`, identity, for each part `u32 ordinal`, `u16 slot` |
 //! | 8 block | as 1, always with an identity |
 //! | 9 cancel | `u8 how`, `u8 flags`, `u16 slot`, identity |
+//! | 10 cover | as 1, a [wish for slots and a request](crate::protocol::coverage) instead of the request |
 //! | 16 mark | `u64 id` |
+//! | 32 to 40 | [steps of moves](super::moves::Step) |
+//!
+//! A client's entry says which [ownership](super::Keyspace::ownership) its leader had seen when it proposed it: what slots
+//! were gained after that refuse it, so that it overtakes nothing that was refused earlier.
 //!
 //! Entries outlive the program that wrote them: a version or kind that is not known is an error that stops the
 //! replica, never something to skip.
 
 use super::error::EntryError;
+use super::moves::{KIND_FIRST, KIND_LAST, Step};
 use crate::protocol::identity::{CancelHow, IDENTITY_BYTES, Identity};
 use crate::protocol::verification::MarkId;
 use crate::topology::{LogTime, Slot};
@@ -32,8 +38,10 @@ const KIND_REJECT: u8 = 6;
 const KIND_MARK: u8 = 16;
 const KIND_BLOCK: u8 = 8;
 const KIND_CANCEL: u8 = 9;
+const KIND_COVER: u8 = 10;
 const FLAG_RESP3: u8 = 1;
 const FLAG_IDENTITY: u8 = 2;
+const FLAG_SEEN: u8 = 4;
 
 /// One entry of a data shard's log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,6 +56,8 @@ pub enum Entry<'a> {
         resp3: bool,
         /// The request's name, under which it is executed once; none where its sender does not ask again.
         identity: Option<Identity>,
+        /// The ownership that the leader had seen.
+        seen: u64,
         /// The request as one RESP array.
         request: &'a [u8],
     },
@@ -61,6 +71,8 @@ pub enum Entry<'a> {
         resp3: bool,
         /// The name of the part with ordinal zero; the others follow from it.
         identity: Identity,
+        /// The ownership that the leader had seen.
+        seen: u64,
         /// The parts, as a [split command](crate::protocol::split).
         body: &'a [u8],
     },
@@ -74,6 +86,8 @@ pub enum Entry<'a> {
         resp3: bool,
         /// The transaction's name, under which it is executed once; none where its sender does not ask again.
         identity: Option<Identity>,
+        /// The ownership that the leader had seen.
+        seen: u64,
         /// What is watched and the requests, as a [transaction](crate::protocol::transaction).
         body: &'a [u8],
     },
@@ -120,8 +134,32 @@ pub enum Entry<'a> {
         resp3: bool,
         /// The request's name, under which it is executed once.
         identity: Identity,
+        /// The ownership that the leader had seen.
+        seen: u64,
         /// The request as one RESP array.
         request: &'a [u8],
+    },
+    /// A client's request over all keys, for the slots of a set.
+    Cover {
+        /// The leader's proposal for log time.
+        time: LogTime,
+        /// The randomness that the request may use.
+        seed: u64,
+        /// Whether the client speaks RESP3.
+        resp3: bool,
+        /// The request's name, under which it is executed once; none where its sender does not ask again.
+        identity: Option<Identity>,
+        /// The ownership that the leader had seen.
+        seen: u64,
+        /// The slots and the request, as a [wish](crate::protocol::coverage).
+        body: &'a [u8],
+    },
+    /// A step of a slot's move.
+    Move {
+        /// The leader's proposal for log time.
+        time: LogTime,
+        /// The step.
+        step: Step<'a>,
     },
     /// A blocked client waits no longer.
     Cancel {
@@ -150,7 +188,26 @@ impl<'a> Entry<'a> {
             | Self::Sweep { time, .. }
             | Self::Block { time, .. }
             | Self::Cancel { time, .. }
+            | Self::Cover { time, .. }
+            | Self::Move { time, .. }
             | Self::Mark { time, .. } => *time,
+        }
+    }
+
+    /// The ownership that the leader had seen; all there is, where no client asks.
+    pub const fn seen(&self) -> u64 {
+        match self {
+            Self::Write { seen, .. }
+            | Self::Exec { seen, .. }
+            | Self::Split { seen, .. }
+            | Self::Block { seen, .. }
+            | Self::Cover { seen, .. } => *seen,
+            Self::Tick { .. }
+            | Self::Sweep { .. }
+            | Self::Reject { .. }
+            | Self::Cancel { .. }
+            | Self::Move { .. }
+            | Self::Mark { .. } => u64::MAX,
         }
     }
 
@@ -166,23 +223,27 @@ impl<'a> Entry<'a> {
             Self::Mark { .. } => KIND_MARK,
             Self::Block { .. } => KIND_BLOCK,
             Self::Cancel { .. } => KIND_CANCEL,
+            Self::Cover { .. } => KIND_COVER,
+            Self::Move { step, .. } => step.kind(),
         };
         out.extend_from_slice(&[ENTRY_FORMAT_VERSION, kind]);
         out.extend_from_slice(&self.time().get().to_le_bytes());
         match self {
-            Self::Write { seed, resp3, identity, request: bytes, .. }
-            | Self::Exec { seed, resp3, identity, body: bytes, .. } => {
-                put_named(out, *seed, *resp3, identity.as_ref(), bytes);
+            Self::Write { seed, resp3, identity, seen, request: bytes, .. }
+            | Self::Exec { seed, resp3, identity, seen, body: bytes, .. }
+            | Self::Cover { seed, resp3, identity, seen, body: bytes, .. } => {
+                put_named(out, *seed, *resp3, identity.as_ref(), *seen, bytes);
             }
-            Self::Split { seed, resp3, identity, body: bytes, .. }
-            | Self::Block { seed, resp3, identity, request: bytes, .. } => {
-                put_named(out, *seed, *resp3, Some(identity), bytes);
+            Self::Split { seed, resp3, identity, seen, body: bytes, .. }
+            | Self::Block { seed, resp3, identity, seen, request: bytes, .. } => {
+                put_named(out, *seed, *resp3, Some(identity), *seen, bytes);
             }
             Self::Reject { transaction, identity, parts, .. } => {
                 out.push(u8::from(*transaction));
                 identity.encode(out);
                 out.extend_from_slice(parts);
             }
+            Self::Move { step, .. } => step.encode(out),
             Self::Tick { .. } => {}
             Self::Sweep { slot, keys_max, .. } => {
                 out.extend_from_slice(&slot.number().to_le_bytes());
@@ -206,20 +267,22 @@ impl<'a> Entry<'a> {
         let (time, rest) = take(rest)?;
         let time = LogTime(u64::from_le_bytes(time));
         match *kind {
-            KIND_WRITE | KIND_EXEC | KIND_SPLIT | KIND_BLOCK => {
+            KIND_WRITE | KIND_EXEC | KIND_SPLIT | KIND_BLOCK | KIND_COVER => {
                 let (seed, rest) = take(rest)?;
                 let ([flags], rest) = take(rest)?;
-                if flags & !(FLAG_RESP3 | FLAG_IDENTITY) != 0 {
+                if flags & !(FLAG_RESP3 | FLAG_IDENTITY | FLAG_SEEN) != 0 {
                     return Err(EntryError::Malformed("unknown flags"));
                 }
-                let (identity, bytes) = take_identity(rest, flags)?;
+                let (identity, rest) = take_identity(rest, flags)?;
+                let (seen, bytes) = take_seen(rest, flags)?;
                 let (seed, resp3) = (u64::from_le_bytes(seed), flags & FLAG_RESP3 != 0);
                 let named = identity.ok_or(EntryError::Malformed("a write that needs a name and has none"));
                 Ok(match *kind {
-                    KIND_EXEC => Self::Exec { time, seed, resp3, identity, body: bytes },
-                    KIND_SPLIT => Self::Split { time, seed, resp3, identity: named?, body: bytes },
-                    KIND_BLOCK => Self::Block { time, seed, resp3, identity: named?, request: bytes },
-                    _ => Self::Write { time, seed, resp3, identity, request: bytes },
+                    KIND_EXEC => Self::Exec { time, seed, resp3, identity, seen, body: bytes },
+                    KIND_SPLIT => Self::Split { time, seed, resp3, identity: named?, seen, body: bytes },
+                    KIND_BLOCK => Self::Block { time, seed, resp3, identity: named?, seen, request: bytes },
+                    KIND_COVER => Self::Cover { time, seed, resp3, identity, seen, body: bytes },
+                    _ => Self::Write { time, seed, resp3, identity, seen, request: bytes },
                 })
             }
             KIND_REJECT => {
@@ -231,6 +294,7 @@ impl<'a> Entry<'a> {
                 let identity = Identity::decode(&identity);
                 Ok(Self::Reject { time, transaction: transaction == 1, identity, parts })
             }
+            KIND_FIRST..=KIND_LAST => Ok(Self::Move { time, step: Step::decode(*kind, rest)? }),
             KIND_TICK => end(rest, Self::Tick { time }),
             KIND_SWEEP => {
                 let (number, rest) = take(rest)?;
@@ -270,11 +334,14 @@ pub(super) fn rejected(parts: &[u8]) -> impl Iterator<Item = Option<(u32, Slot)>
     })
 }
 
-fn put_named(out: &mut Vec<u8>, seed: u64, resp3: bool, identity: Option<&Identity>, bytes: &[u8]) {
-    let resp3 = if resp3 { FLAG_RESP3 } else { 0 };
+fn put_named(out: &mut Vec<u8>, seed: u64, resp3: bool, identity: Option<&Identity>, seen: u64, bytes: &[u8]) {
+    let flag = |flag, is_set| if is_set { flag } else { 0 };
     out.extend_from_slice(&seed.to_le_bytes());
-    out.push(resp3 | if identity.is_some() { FLAG_IDENTITY } else { 0 });
+    out.push(flag(FLAG_RESP3, resp3) | flag(FLAG_IDENTITY, identity.is_some()) | flag(FLAG_SEEN, seen > 0));
     identity.into_iter().for_each(|identity| identity.encode(out));
+    if seen > 0 {
+        out.extend_from_slice(&seen.to_le_bytes());
+    }
     out.extend_from_slice(bytes);
 }
 
@@ -284,6 +351,18 @@ fn take_identity(bytes: &[u8], flags: u8) -> Result<(Option<Identity>, &[u8]), E
     }
     let (identity, rest) = take::<IDENTITY_BYTES>(bytes)?;
     Ok((Some(Identity::decode(&identity)), rest))
+}
+
+/// A leader that has seen no slot come says nothing.
+fn take_seen(bytes: &[u8], flags: u8) -> Result<(u64, &[u8]), EntryError> {
+    if flags & FLAG_SEEN == 0 {
+        return Ok((0, bytes));
+    }
+    let (seen, rest) = take(bytes)?;
+    match u64::from_le_bytes(seen) {
+        0 => Err(EntryError::Malformed("seen nothing, and said so")),
+        seen => Ok((seen, rest)),
+    }
 }
 
 fn take_resp3(bytes: &[u8]) -> Result<(bool, &[u8]), EntryError> {
@@ -305,22 +384,39 @@ mod tests {
     use super::*;
     use crate::topology::{SessionId, WriteId};
 
-    fn examples() -> [Entry<'static>; 12] {
+    fn examples() -> [Entry<'static>; 15] {
         let id = WriteId { session: SessionId(77), sequence: 3 };
         let identity = Identity { id, low: 2, born: LogTime(5) };
         let (time, slot) = (LogTime(0x0102_0304), Slot::of_key(b"k"));
         [
-            Entry::Write { time, seed: 9, resp3: true, identity: None, request: b"*1\r\n$4\r\nINCR\r\n" },
-            Entry::Write { time, seed: 9, resp3: true, identity: Some(identity), request: b"*1\r\n$4\r\nINCR\r\n" },
-            Entry::Write { time, seed: u64::MAX, resp3: false, identity: None, request: b"" },
-            Entry::Exec { time, seed: 1, resp3: true, identity: None, body: b"\0\0\0\0*1\r\n$4\r\nINCR\r\n" },
-            Entry::Exec { time, seed: 1, resp3: false, identity: Some(identity), body: b"" },
-            Entry::Split { time, seed: 1, resp3: true, identity, body: b"\0\0\0\0*1\r\n$4\r\nINCR\r\n" },
+            Entry::Write { seen: 0, time, seed: 9, resp3: true, identity: None, request: b"*1\r\n$4\r\nINCR\r\n" },
+            Entry::Write {
+                seen: 0,
+                time,
+                seed: 9,
+                resp3: true,
+                identity: Some(identity),
+                request: b"*1\r\n$4\r\nINCR\r\n",
+            },
+            Entry::Write { seen: 0, time, seed: u64::MAX, resp3: false, identity: None, request: b"" },
+            Entry::Exec { seen: 0, time, seed: 1, resp3: true, identity: None, body: b"\0\0\0\0*1\r\n$4\r\nINCR\r\n" },
+            Entry::Exec { seen: 0, time, seed: 1, resp3: false, identity: Some(identity), body: b"" },
+            Entry::Split { seen: 0, time, seed: 1, resp3: true, identity, body: b"\0\0\0\0*1\r\n$4\r\nINCR\r\n" },
+            Entry::Write {
+                seen: 7,
+                time,
+                seed: 9,
+                resp3: true,
+                identity: Some(identity),
+                request: b"*1\r\n$4\r\nINCR\r\n",
+            },
+            Entry::Cover { seen: 1, time, seed: 1, resp3: true, identity: None, body: b"\0\0*1\r\n$8\r\nFLUSHALL\r\n" },
+            Entry::Move { time, step: Step::Freeze { number: 3, round: 9 } },
             Entry::Reject { time, transaction: true, identity, parts: b"\x02\0\0\0\x09\0" },
             Entry::Tick { time },
             Entry::Sweep { time, slot, keys_max: 100 },
             Entry::Mark { time, id: MarkId(u64::MAX - 1) },
-            Entry::Block { time, seed: 4, resp3: true, identity, request: b"*0\r\n" },
+            Entry::Block { seen: 0, time, seed: 4, resp3: true, identity, request: b"*0\r\n" },
             Entry::Cancel { time, how: CancelHow::Unblocked, resp3: false, slot, identity },
         ]
     }
@@ -337,13 +433,15 @@ mod tests {
     #[test]
     fn the_bytes_of_version_1_stay_as_they_are() {
         let mut bytes = Vec::new();
-        Entry::Write { time: LogTime(1), seed: 2, resp3: true, identity: None, request: b"*0" }.encode(&mut bytes);
+        Entry::Write { seen: 0, time: LogTime(1), seed: 2, resp3: true, identity: None, request: b"*0" }
+            .encode(&mut bytes);
         assert_eq!(bytes, b"\x01\x01\x01\0\0\0\0\0\0\0\x02\0\0\0\0\0\0\0\x01*0");
         bytes.clear();
         Entry::Mark { time: LogTime(1), id: MarkId(2) }.encode(&mut bytes);
         assert_eq!(bytes, b"\x01\x10\x01\0\0\0\0\0\0\0\x02\0\0\0\0\0\0\0");
         bytes.clear();
-        Entry::Exec { time: LogTime(1), seed: 2, resp3: false, identity: None, body: b"\0\0\0\0" }.encode(&mut bytes);
+        Entry::Exec { seen: 0, time: LogTime(1), seed: 2, resp3: false, identity: None, body: b"\0\0\0\0" }
+            .encode(&mut bytes);
         assert_eq!(bytes, b"\x01\x04\x01\0\0\0\0\0\0\0\x02\0\0\0\0\0\0\0\0\0\0\0\0");
     }
 

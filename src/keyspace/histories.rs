@@ -25,7 +25,8 @@ type Logged = Vec<u8>;
 fn write(time: u64, words: &[String]) -> Logged {
     let (mut request, mut out) = (Vec::new(), Vec::new());
     write_array(&mut request, words.iter().map(String::as_bytes));
-    Entry::Write { time: LogTime(time), seed: 0, resp3: false, identity: None, request: &request }.encode(&mut out);
+    Entry::Write { seen: 0, time: LogTime(time), seed: 0, resp3: false, identity: None, request: &request }
+        .encode(&mut out);
     out
 }
 

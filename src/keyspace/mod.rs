@@ -23,6 +23,7 @@ mod bits;
 mod blocking;
 mod call;
 mod chunk_map;
+mod covering;
 mod digest;
 mod element_scan;
 mod entry;
@@ -34,6 +35,7 @@ mod holdings;
 mod keys;
 mod limits;
 mod lists;
+mod moves;
 mod named;
 mod packed;
 mod random;
@@ -58,6 +60,10 @@ pub use entry::{ENTRY_FORMAT_VERSION, Entry, put_rejected};
 pub use error::{EntryError, SnapshotError};
 pub use holdings::{Holding, Holdings};
 pub use limits::Limits;
+pub use moves::{
+    BadCursor, Changed, Export, ExportEndHow, ExportReader, Import, Next, Past, Phase, Piece, Seals, SlotEpochs,
+    SlotList, Step,
+};
 pub use named::record_slot;
 pub use remembered::{Answer, NEWS_AHEAD_MS, RememberedUsage, Reply};
 pub use slot_set::SlotSet;

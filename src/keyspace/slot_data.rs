@@ -7,7 +7,7 @@
 
 use super::chunk_map::ChunkMap;
 use super::holdings::Holdings;
-use super::record::{ExpireAt, Position, Record};
+use super::record::{ExpireAt, Key, Position, Record};
 use super::value::{Collection, Hash, Value, ValueType};
 use crate::topology::Epoch;
 
@@ -40,8 +40,8 @@ pub enum Changed {
 pub enum Expired {
     /// A key.
     Key(Record),
-    /// So many fields of a hash.
-    Fields(usize),
+    /// So many fields of the hash of this key.
+    Fields(Key, usize),
 }
 
 /// The sums that the keyspace keeps over its slots.
@@ -130,6 +130,38 @@ impl SlotData {
         self.records.push_last(record);
     }
 
+    /// Takes over a record of the same slot elsewhere: versions stay as they are. Gives back the one that it replaces.
+    pub fn take_over(&mut self, record: Record) -> Option<Record> {
+        if self.records.last().is_none_or(|last| last.order(record.position, record.key.as_bytes()).is_lt()) {
+            self.load(record);
+            return None;
+        }
+        let (position, after) = (record.position, Standing::of(&record));
+        match self.records.find_mut(|other| other.order(position, record.key.as_bytes())) {
+            Some(old) => {
+                let old = std::mem::replace(old, record);
+                self.account(position, Some(Standing::of(&old)), Some(after));
+                Some(old)
+            }
+            None => {
+                self.add(record);
+                None
+            }
+        }
+    }
+
+    /// Lets go of a record that is gone elsewhere: versions stay as they are.
+    pub fn let_go(&mut self, position: Position, key: &[u8]) -> Option<Record> {
+        let record = self.records.remove(|record| record.order(position, key))?;
+        self.account(position, Some(Standing::of(&record)), None);
+        Some(record)
+    }
+
+    /// Sets the counters, which are those of the same slot elsewhere.
+    pub const fn set_versions(&mut self, version: u64, last_removal_version: u64) {
+        (self.version, self.last_removal_version) = (version, last_removal_version);
+    }
+
     /// Changes a value in place, if `change` says that it did: what it says is handed on.
     pub fn edit<R>(
         &mut self,
@@ -187,7 +219,7 @@ impl SlotData {
             let count = Hash::of_mut(value).map_or(0, |hash| hash.remove_expired(now_ms, fields_max));
             (Changed::Yes, count)
         });
-        removed.map(Expired::Fields)
+        removed.map(|count| Expired::Fields(key, count))
     }
 
     /// What the slot is after all its keys are gone at once.
@@ -277,7 +309,7 @@ mod tests {
         assert_eq!(slot.sums().next_expiry, at(100));
         let mut removed = |now_ms| match slot.remove_one_expired(now_ms, 1)? {
             Expired::Key(record) => Some(record.key.as_bytes().to_vec()),
-            Expired::Fields(_) => None,
+            Expired::Fields(..) => None,
         };
         assert_eq!(removed(99), None);
         assert_eq!(removed(150), Some(b"a".to_vec()));
@@ -310,8 +342,8 @@ mod tests {
         }
         slot.put(Position(1), b"h", hash.into_value(), at(500), 0);
         assert_eq!((slot.sums().next_expiry, slot.sums().expiring), (at(100), 1));
-        assert!(matches!(slot.remove_one_expired(105, 4), Some(Expired::Fields(4))));
-        assert!(matches!(slot.remove_one_expired(105, 4), Some(Expired::Fields(2))));
+        assert!(matches!(slot.remove_one_expired(105, 4), Some(Expired::Fields(_, 4))));
+        assert!(matches!(slot.remove_one_expired(105, 4), Some(Expired::Fields(_, 2))));
         assert!(slot.remove_one_expired(105, 4).is_none());
         assert_eq!(slot.sums().next_expiry, at(106));
         assert!(matches!(slot.remove_one_expired(109, 1), Some(Expired::Key(_))), "all fields are expired");

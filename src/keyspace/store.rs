@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use super::blocking::Blocking;
 use super::holdings::Holdings;
 use super::limits::Limits;
+use super::moves::Moves;
 use super::record::{ExpireAt, Position, Record};
 use super::remembered::Remembered;
 use super::slot_data::{Changed, Expired, SlotData};
@@ -42,6 +43,10 @@ pub struct Keyspace {
     pub(super) blocking: Blocking,
     /// What became of writes that have a name.
     pub(super) remembered: Remembered,
+    /// Slots on their way.
+    pub(super) moves: Moves,
+    /// The ownership that the leader of the entry had seen that is being applied; all of it between entries.
+    pub(super) seen: u64,
     /// Counts RANDOMKEY's draws.
     draws: AtomicU64,
 }
@@ -93,6 +98,8 @@ impl Keyspace {
             spans: Vec::new(),
             blocking: Blocking::default(),
             remembered: Remembered::default(),
+            moves: Moves::default(),
+            seen: u64::MAX,
             draws: AtomicU64::new(0),
         }
     }
@@ -101,6 +108,7 @@ impl Keyspace {
     pub fn own(&mut self, slot: Slot, epoch: Epoch) {
         if !self.owned.contains(slot) {
             self.install(slot, SlotData::new(epoch));
+            self.moves.note_founded(slot, epoch);
         }
     }
 
@@ -112,6 +120,11 @@ impl Keyspace {
     /// Whether the slot is owned.
     pub(super) fn has(&self, slot: Slot) -> bool {
         self.owned.contains(slot)
+    }
+
+    /// Whether the slot is owned, and was when the entry that is being applied was proposed (DESIGN.md, R5).
+    pub(super) fn admits(&self, slot: Slot) -> bool {
+        self.owned.contains(slot) && !self.moves.is_gained_after(slot, self.seen)
     }
 
     /// The slots owned.
@@ -193,9 +206,9 @@ impl Keyspace {
     /// Sets a key of an owned slot, whatever it was before.
     pub(super) fn put(&mut self, key: &[u8], value: Value, expire_at: Option<ExpireAt>) {
         self.blocking.note_ready(key);
-        let position = self.position(key);
-        let now_ms = self.log_time.get();
-        let old = self.change(Slot::of_key(key), |data| data.put(position, key, value, expire_at, now_ms));
+        let (slot, position, now_ms) = (Slot::of_key(key), self.position(key), self.log_time.get());
+        self.moves.note(slot, key);
+        let old = self.change(slot, |data| data.put(position, key, value, expire_at, now_ms));
         old.into_iter().for_each(|value| self.discard(value));
     }
 
@@ -206,7 +219,11 @@ impl Keyspace {
         if !self.occupied.contains(slot) {
             return None;
         }
-        self.change(slot, |data| data.edit(position, key, now_ms, change))
+        let edited = self.change(slot, |data| data.edit(position, key, now_ms, change));
+        if edited.is_some() {
+            self.moves.note(slot, key);
+        }
+        edited
     }
 
     /// Changes a string in place; none: no such string.
@@ -267,8 +284,9 @@ impl Keyspace {
 
     /// Sets or takes away an expiry; false: no such key.
     pub(super) fn set_expiry(&mut self, key: &[u8], expire_at: Option<ExpireAt>) -> bool {
-        let position = self.position(key);
-        self.change(Slot::of_key(key), |data| data.set_expiry(position, key, expire_at))
+        let (slot, position) = (Slot::of_key(key), self.position(key));
+        self.moves.note(slot, key);
+        self.change(slot, |data| data.set_expiry(position, key, expire_at))
     }
 
     /// Removes a key; false: there was none.
@@ -280,8 +298,9 @@ impl Keyspace {
     pub(super) fn take(&mut self, key: &[u8]) -> Option<Record> {
         // A slot is not copied for a key that is not there.
         self.peek(key)?;
-        let position = self.position(key);
-        self.change(Slot::of_key(key), |data| data.remove(position, key))
+        let (slot, position) = (Slot::of_key(key), self.position(key));
+        self.moves.note(slot, key);
+        self.change(slot, |data| data.remove(position, key))
     }
 
     /// Removes a key if it is expired, or some of its fields that are: commands do not see the others, and sweeps
@@ -308,31 +327,56 @@ impl Keyspace {
             return;
         }
         let mut left = removals_max as usize;
-        let removed: Vec<Record> = self.change(slot, |data| {
-            let mut keys = Vec::new();
+        let removed: Vec<Expired> = self.change(slot, |data| {
+            let mut removed = Vec::new();
             while left > 0 {
-                match data.remove_one_expired(now_ms, left) {
-                    Some(Expired::Key(record)) => {
-                        keys.push(record);
-                        left -= 1;
-                    }
-                    Some(Expired::Fields(count)) => left -= count.min(left),
-                    None => break,
-                }
+                let Some(expired) = data.remove_one_expired(now_ms, left) else { break };
+                left -= if let Expired::Fields(_, count) = expired { count.min(left) } else { 1 };
+                removed.push(expired);
             }
-            keys
+            removed
         });
-        removed.into_iter().for_each(|record| self.discard(record.value));
+        for expired in removed {
+            match expired {
+                Expired::Key(record) => {
+                    self.moves.note(slot, record.key.as_bytes());
+                    self.discard(record.value);
+                }
+                Expired::Fields(key, _) => self.moves.note(slot, key.as_bytes()),
+            }
+        }
     }
 
-    /// Removes all keys of all owned slots.
-    pub(super) fn clear(&mut self) {
-        for slot in self.occupied.clone().iter() {
-            let Some(data) = self.slots[slot.index()].take() else { continue };
+    /// Removes all keys of these slots, as far as they are owned.
+    pub(super) fn clear(&mut self, slots: impl IntoIterator<Item = Slot>) {
+        for slot in slots {
+            let Some(data) = self.take_out(slot) else { continue };
             let emptied = data.emptied();
-            self.account(slot, &data, true);
             self.garbage.slots.push(data);
             self.install(slot, emptied);
+            self.moves.note_reset(slot);
+        }
+    }
+
+    /// Takes an owned slot out: it is not served any more.
+    pub(super) fn take_out(&mut self, slot: Slot) -> Option<Arc<SlotData>> {
+        let data = self.slots[slot.index()].take()?;
+        self.account(slot, &data, true);
+        self.owned.set(slot, false);
+        Some(data)
+    }
+
+    /// Makes what was taken out the data of the slot again, under another epoch.
+    pub(super) fn put_back(&mut self, slot: Slot, data: Arc<SlotData>, epoch: Epoch) {
+        let mut data = Arc::unwrap_or_clone(data);
+        data.epoch = epoch;
+        self.install(slot, data);
+    }
+
+    /// Sets the epoch of an owned slot.
+    pub(super) fn set_epoch(&mut self, slot: Slot, epoch: Epoch) {
+        if let Some(data) = &mut self.slots[slot.index()] {
+            Arc::make_mut(data).epoch = epoch;
         }
     }
 
@@ -353,7 +397,11 @@ impl Keyspace {
         Position::of_key(key, self.seed)
     }
 
-    fn discard(&mut self, value: Value) {
+    pub(super) fn discard_slot(&mut self, data: Arc<SlotData>) {
+        self.garbage.slots.push(data);
+    }
+
+    pub(super) fn discard(&mut self, value: Value) {
         if value.heap_bytes() >= GARBAGE_VALUE_BYTES_MIN {
             self.garbage.values.push(value);
         }

@@ -23,7 +23,7 @@ fn request(line: &str) -> Vec<u8> {
 /// Applies one request at a time, and says what came of it.
 pub fn try_apply(keyspace: &mut Keyspace, time: u64, line: &str) -> (Applied, String) {
     let (request, mut out) = (request(line), Vec::new());
-    let entry = Entry::Write { time: LogTime(time), seed: 0, resp3: false, identity: None, request: &request };
+    let entry = Entry::Write { seen: 0, time: LogTime(time), seed: 0, resp3: false, identity: None, request: &request };
     let applied = keyspace.apply(&entry, &mut out).unwrap();
     (applied, String::from_utf8(out).unwrap())
 }
@@ -114,7 +114,8 @@ fn a_request_with_a_key_of_a_foreign_slot_changes_nothing() {
 #[test]
 fn bytes_that_are_no_request_stop_the_replica() {
     let mut keyspace = whole();
-    let entry = Entry::Write { time: LogTime(1), seed: 0, resp3: false, identity: None, request: b"*1\r\n$3\r\nGE" };
+    let entry =
+        Entry::Write { seen: 0, time: LogTime(1), seed: 0, resp3: false, identity: None, request: b"*1\r\n$3\r\nGE" };
     assert!(matches!(keyspace.apply(&entry, &mut Vec::new()), Err(EntryError::Malformed(_))));
 }
 

@@ -71,7 +71,7 @@ impl Keyspace {
     }
 
     fn foreign_slot_of_transaction(&self, transaction: &Transaction<'_>, spans: &mut Vec<Span>) -> Option<Slot> {
-        let watched = transaction.watched().map(|(key, _)| Slot::of_key(key)).find(|&slot| !self.has(slot));
+        let watched = transaction.watched().map(|(key, _)| Slot::of_key(key)).find(|&slot| !self.admits(slot));
         if watched.is_some() {
             return watched;
         }
@@ -129,7 +129,7 @@ mod tests {
     fn exec_at(keyspace: &mut Keyspace, time: u64, watched: &[(&str, u64)], lines: &[&str]) -> (Applied, String) {
         let (mut body, mut out) = (Vec::new(), Vec::new());
         put(&mut body, watched.iter().map(|(key, version)| (key.as_bytes(), *version)), &requests(lines));
-        let entry = Entry::Exec { time: LogTime(time), seed: 1, resp3: false, identity: None, body: &body };
+        let entry = Entry::Exec { seen: 0, time: LogTime(time), seed: 1, resp3: false, identity: None, body: &body };
         let applied = keyspace.apply(&entry, &mut out).unwrap();
         (applied, String::from_utf8(out).unwrap())
     }
@@ -142,7 +142,8 @@ mod tests {
 
     fn set(keyspace: &mut Keyspace, line: &str) {
         let request = requests(&[line]);
-        let entry = Entry::Write { time: LogTime(1), seed: 1, resp3: false, identity: None, request: &request };
+        let entry =
+            Entry::Write { seen: 0, time: LogTime(1), seed: 1, resp3: false, identity: None, request: &request };
         keyspace.apply(&entry, &mut Vec::new()).unwrap();
     }
 
@@ -204,7 +205,7 @@ mod tests {
         let mut keyspace = keyspace();
         let mut body = Vec::new();
         put(&mut body, std::iter::empty(), &[&requests(&["SET a 1"])[..], b"*1\r\n"].concat());
-        let entry = Entry::Exec { time: LogTime(1), seed: 1, resp3: false, identity: None, body: &body };
+        let entry = Entry::Exec { seen: 0, time: LogTime(1), seed: 1, resp3: false, identity: None, body: &body };
         assert!(matches!(keyspace.apply(&entry, &mut Vec::new()), Err(EntryError::Malformed(_))));
         assert_eq!(keyspace.usage().keys, 0);
     }

@@ -72,8 +72,8 @@ mod tests {
             assert_eq!(can_be_logged(&head, body, &mut Vec::new()), expected, "{}", body.escape_ascii());
             let (time, seed, resp3) = (LogTime(1), 0, false);
             let entry = match head.blocking {
-                None => Entry::Write { time, seed, resp3, identity: head.identity, request: body },
-                Some(_) => Entry::Block { time, seed, resp3, identity: head.identity.unwrap(), request: body },
+                None => Entry::Write { seen: 0, time, seed, resp3, identity: head.identity, request: body },
+                Some(_) => Entry::Block { seen: 0, time, seed, resp3, identity: head.identity.unwrap(), request: body },
             };
             assert_eq!(Keyspace::new(1).apply(&entry, &mut Vec::new()).is_ok(), expected);
         }

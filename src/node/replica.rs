@@ -27,7 +27,7 @@ use super::marks::Marked;
 use super::memory::{self, InFlight, Memory};
 use super::reads::{Reads, WaitingRead};
 use crate::consensus::{Committed, Group, ProposeError, SnapshotPoint};
-use crate::keyspace::{Entry, NEWS_AHEAD_MS};
+use crate::keyspace::{Entry, Keyspace, NEWS_AHEAD_MS};
 use crate::net::Moment;
 use crate::planted::{self, Bug};
 use crate::protocol::control::ControlReply;
@@ -307,14 +307,17 @@ impl Replica {
         }
         let mut data = Vec::with_capacity(body.len() + 64);
         let (seed, resp3) = (turn.seed, head.resp3);
+        let seen = self.machine.keyspace().map_or(0, Keyspace::ownership);
         let entry = match (head.blocking, head.identity, head.slot) {
-            (Some(Blocking::Wait), Some(identity), _) => Entry::Block { time, seed, resp3, identity, request: body },
+            (Some(Blocking::Wait), Some(identity), _) => {
+                Entry::Block { time, seed, resp3, identity, seen, request: body }
+            }
             (Some(Blocking::Cancel(how)), Some(identity), Some(slot)) => {
                 Entry::Cancel { time, how, resp3, slot, identity }
             }
-            (_, Some(identity), _) if head.split => Entry::Split { time, seed, resp3, identity, body },
-            (_, identity, _) if head.transaction => Entry::Exec { time, seed, resp3, identity, body },
-            (_, identity, _) => Entry::Write { time, seed, resp3, identity, request: body },
+            (_, Some(identity), _) if head.split => Entry::Split { time, seed, resp3, identity, seen, body },
+            (_, identity, _) if head.transaction => Entry::Exec { time, seed, resp3, identity, seen, body },
+            (_, identity, _) => Entry::Write { time, seed, resp3, identity, seen, request: body },
         };
         entry.encode(&mut data);
         let in_flight = Some(self.memory.carry(data.len()));

@@ -2,6 +2,7 @@
 
 pub mod command;
 pub mod control;
+pub mod coverage;
 pub mod errors;
 pub mod frame;
 pub mod glob;

@@ -32,7 +32,7 @@ impl Replay {
         let time = LogTime(wall_ms());
         if logged || lookup(&command[0]).is_none_or(|spec| spec.is_write()) {
             let applied =
-                self.apply(Entry::Write { time, seed: 1, resp3, identity: None, request: &request }, &mut out);
+                self.apply(Entry::Write { seen: 0, time, seed: 1, resp3, identity: None, request: &request }, &mut out);
             assert_eq!(applied, Applied::Reply);
             return out;
         }
@@ -53,7 +53,7 @@ impl Replay {
         let (mut requests, mut body, mut out) = (Vec::new(), Vec::new(), Vec::new());
         commands.iter().for_each(|command| write_array(&mut requests, command.iter().map(Vec::as_slice)));
         put(&mut body, watched.iter().copied(), &requests);
-        let entry = Entry::Exec { time: LogTime(wall_ms()), seed: 1, resp3, identity: None, body: &body };
+        let entry = Entry::Exec { seen: 0, time: LogTime(wall_ms()), seed: 1, resp3, identity: None, body: &body };
         assert_eq!(self.apply(entry, &mut out), Applied::Reply);
         out
     }

@@ -161,7 +161,8 @@ mod tests {
     fn apply(keyspace: &mut Keyspace, line: &str) {
         let (mut request, mut reply) = (Vec::new(), Vec::new());
         write_array(&mut request, line.split(' ').map(str::as_bytes).collect::<Vec<_>>().into_iter());
-        let entry = Entry::Write { time: LogTime(1000), seed: 0, resp3: false, identity: None, request: &request };
+        let entry =
+            Entry::Write { seen: 0, time: LogTime(1000), seed: 0, resp3: false, identity: None, request: &request };
         keyspace.apply(&entry, &mut reply).unwrap();
         assert!(!reply.starts_with(b"-"), "{line}: {}", reply.escape_ascii());
     }

@@ -13,6 +13,7 @@
 //! From the ground up: `waiting` (plain data) < this < `commands`; `stream` beside, for snapshots.
 
 mod commands;
+mod parting;
 mod stream;
 #[cfg(test)]
 mod tests;
@@ -37,8 +38,8 @@ use crate::topology::{LogTime, Slot, WriteId};
 use commands::attempt;
 pub use commands::execute;
 pub use stream::{BlockedLoader, BlockedPieces};
-use waiting::Awaited;
-use waiting::{Waiter, Waiting};
+pub use waiting::Waiter;
+use waiting::{Awaited, Waiting};
 
 /// What a shard knows of blocked clients. Frozen in no time; the first change after that copies it.
 #[derive(Clone, Debug, Default)]
@@ -49,6 +50,8 @@ pub struct Blocking {
     ready_set: BTreeSet<Box<[u8]>>,
     /// Answers of this entry to whom they are for. Not replicated.
     served: Vec<Served>,
+    /// Who was let go unanswered, and the slot whose owner they are to ask. Not replicated.
+    parted: Vec<(WriteId, Slot)>,
 }
 
 /// What became of a blocked client's request.
@@ -165,8 +168,7 @@ impl Keyspace {
         if spec.key_positions(args).any(|position| args.get(position).len() > key_bytes_max) {
             ReplyWriter::new(out, resp3).error(&errors::too_large("the key", key_bytes_max));
         } else if !self.try_to_serve(spec, args, seed, resp3, out) {
-            let (awaited, keys) = (commands::awaited(spec.id), commands::awaited_keys(spec, args));
-            let waiter = Waiter { id: identity.id, awaited, resp3, keys, request: request.into() };
+            let waiter = Waiter::new(identity.id, resp3, spec, args, request);
             if self.blocking.waiting.has_room_for(&waiter) {
                 Arc::make_mut(&mut self.blocking.waiting).add(waiter);
                 return Ok(Applied::Waits(identity.id));
@@ -179,11 +181,13 @@ impl Keyspace {
 
     /// Applies the end of a wait. Where the request is not known, its end is remembered: it may be on its way.
     pub(super) fn apply_cancel(&mut self, identity: Identity, how: CancelHow, resp3: bool, slot: Slot) -> Applied {
-        self.remembered.hear(identity, self.log_time);
         let waits = self.blocking.waiting.contains(identity.id);
-        if !waits && !self.has(slot) {
+        // Whoever waits for a frozen slot is on the way to another shard, and so must the end of the wait be.
+        let slot = self.waiter_slot(identity.id).unwrap_or(slot);
+        if !self.has(slot) {
             return Applied::NotOwner(slot);
         }
+        self.remembered.hear(identity, self.log_time);
         if !waits && self.remembered.judge(identity, self.log_time) != Verdict::New {
             return Applied::Nothing;
         }
@@ -238,8 +242,8 @@ impl Keyspace {
         }
         let args = Args::new(&waiter.request, spans);
         let Ok(spec) = resolve(args) else { return };
-        if self.foreign_slot(spec, args).is_some() {
-            return;
+        if let Some(slot) = self.foreign_slot(spec, args) {
+            return self.let_go(waiter.id, slot);
         }
         let mut reply = Vec::new();
         // No blocking command chooses at random.

@@ -14,10 +14,8 @@
 use std::sync::Arc;
 
 use super::super::remembered::{Answer, Cursor, FrozenRemembered, Item, Kept, Remembered, Reply};
+use super::Blocking;
 use super::waiting::{Waiter, Waiting};
-use super::{Blocking, commands};
-use crate::protocol::command::resolve;
-use crate::protocol::request::{Args, parse_array};
 use crate::topology::{LogTime, SessionId, Slot, WriteId};
 
 const SESSION: u8 = 1;
@@ -211,15 +209,10 @@ impl BlockedLoader {
     }
 
     fn wait(&mut self, id: WriteId, resp3: bool, request: &[u8]) -> Result<(), &'static str> {
-        let mut spans = Vec::new();
-        parse_array(request, &mut spans).map_err(|_| "a blocked client without a request")?;
-        let args = Args::new(request, &spans);
-        let spec = resolve(args).ok().filter(|spec| spec.is_blocking()).ok_or("a request that does not block")?;
         if self.waiting.contains(id) {
             return Err("a blocked client twice");
         }
-        let (awaited, keys) = (commands::awaited(spec.id), commands::awaited_keys(spec, args));
-        self.waiting.add(Waiter { id, awaited, resp3, keys, request: request.into() });
+        self.waiting.add(Waiter::of(id, resp3, request)?);
         Ok(())
     }
 }

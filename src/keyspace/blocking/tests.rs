@@ -26,7 +26,7 @@ fn identity(sequence: u64) -> Identity {
 fn block(keyspace: &mut Keyspace, sequence: u64, line: &str) -> (Applied, String) {
     let (request, mut out) = (request(line), Vec::new());
     let identity = identity(sequence);
-    let entry = Entry::Block { time: LogTime(1), seed: 0, resp3: false, identity, request: &request };
+    let entry = Entry::Block { seen: 0, time: LogTime(1), seed: 0, resp3: false, identity, request: &request };
     let applied = keyspace.apply(&entry, &mut out).unwrap();
     (applied, String::from_utf8(out).unwrap())
 }
@@ -171,7 +171,8 @@ fn several_keys_and_bad_arguments() {
     assert_eq!(try_apply(&mut k, 1, "BLPOP a 0"), (Applied::Reply, "*-1\r\n".to_owned()));
     assert_eq!(try_apply(&mut k, 1, "BRPOPLPUSH a b 0"), (Applied::Reply, "$-1\r\n".to_owned()));
     let text = request("GET a");
-    let entry = Entry::Block { time: LogTime(1), seed: 0, resp3: false, identity: identity(9), request: &text };
+    let entry =
+        Entry::Block { seen: 0, time: LogTime(1), seed: 0, resp3: false, identity: identity(9), request: &text };
     assert!(k.apply(&entry, &mut Vec::new()).is_err());
 }
 
@@ -239,8 +240,11 @@ fn a_transaction_is_over_before_anybody_is_served() {
         let requests: Vec<u8> = lines.iter().flat_map(|line| request(line)).collect();
         let (mut body, mut out) = (Vec::new(), Vec::new());
         put(&mut body, std::iter::empty::<(&[u8], u64)>(), &requests);
-        k.apply(&Entry::Exec { time: LogTime(1), seed: 1, resp3: false, identity: None, body: &body }, &mut out)
-            .unwrap();
+        k.apply(
+            &Entry::Exec { seen: 0, time: LogTime(1), seed: 1, resp3: false, identity: None, body: &body },
+            &mut out,
+        )
+        .unwrap();
         String::from_utf8(out).unwrap()
     };
     exec(&mut k, &["RPUSH a 1", "DEL a"]);

@@ -110,8 +110,22 @@ impl Waiting {
         self.waiters.get(&number).map(|waiter| (number, Arc::clone(waiter)))
     }
 
+    /// All who wait, from the first after the one of this name on.
+    pub fn after(&self, id: Option<WriteId>) -> impl Iterator<Item = &Arc<Waiter>> {
+        let start = id.and_then(|id| self.numbers.get(&id)).map_or(Bound::Unbounded, |number| Bound::Excluded(*number));
+        self.waiters.range((start, Bound::Unbounded)).map(|(_, waiter)| waiter)
+    }
+
+    /// The names of those who wait for keys of a slot, each once, the first come first.
+    pub fn names_of_slot(&self, slot: Slot) -> Vec<WriteId> {
+        let numbers: BTreeSet<u64> =
+            self.queues.get(&slot).into_iter().flat_map(BTreeMap::values).flatten().copied().collect();
+        numbers.iter().filter_map(|number| Some(self.waiters.get(number)?.id)).collect()
+    }
+
     /// Puts a client at the end of the queues of its keys.
-    pub fn add(&mut self, waiter: Waiter) {
+    pub fn add(&mut self, waiter: impl Into<Arc<Waiter>>) {
+        let waiter = waiter.into();
         let number = self.next_number;
         self.next_number += 1;
         for key in &waiter.keys {
@@ -120,7 +134,7 @@ impl Waiting {
         }
         self.bytes += waiter.bytes();
         self.numbers.insert(waiter.id, number);
-        self.waiters.insert(number, Arc::new(waiter));
+        self.waiters.insert(number, waiter);
     }
 
     /// Takes a client out.

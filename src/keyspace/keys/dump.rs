@@ -132,7 +132,8 @@ mod tests {
         let mut words = vec![&b"RESTORE"[..], b"k", ttl.as_bytes(), &payload];
         words.extend(options.split_whitespace().map(str::as_bytes));
         write_array(&mut request, words.into_iter());
-        let entry = Entry::Write { time: LogTime(time), seed: 0, resp3: false, identity: None, request: &request };
+        let entry =
+            Entry::Write { seen: 0, time: LogTime(time), seed: 0, resp3: false, identity: None, request: &request };
         keyspace.apply(&entry, &mut out).unwrap();
         String::from_utf8(out).unwrap()
     }

@@ -2,20 +2,26 @@
 
 use super::super::call::{CommandResult, ReadCall, WriteCall};
 use super::super::record::Record;
+use crate::protocol::request::Args;
 use crate::protocol::{errors, glob};
+use crate::topology::Slot;
 
 /// How many keys RANDOMKEY draws before it takes the first one that is not expired.
 const DRAWS_MAX: usize = 100;
 
 /// FLUSHALL and FLUSHDB; the data is freed off the thread whatever the client says.
 pub fn flush(call: &mut WriteCall<'_>) -> CommandResult {
-    let known = call.args.from(1).all(|word| word.eq_ignore_ascii_case(b"sync") || word.eq_ignore_ascii_case(b"async"));
-    if call.args.len() > 2 || !known {
-        return Err(errors::SYNTAX.into());
-    }
-    call.keyspace.clear();
+    check_flush(call.args)?;
+    let slots: Vec<_> = call.keyspace.occupied().iter().filter(|slot| call.keyspace.admits(*slot)).collect();
+    call.keyspace.clear(slots);
     call.reply.ok();
     Ok(())
+}
+
+/// Whether these are arguments of FLUSHALL.
+pub fn check_flush(args: Args<'_>) -> CommandResult {
+    let known = args.from(1).all(|word| word.eq_ignore_ascii_case(b"sync") || word.eq_ignore_ascii_case(b"async"));
+    if args.len() > 2 || !known { Err(errors::SYNTAX.into()) } else { Ok(()) }
 }
 
 pub fn dbsize(call: &mut ReadCall<'_>) -> CommandResult {
@@ -24,13 +30,19 @@ pub fn dbsize(call: &mut ReadCall<'_>) -> CommandResult {
 }
 
 pub fn keys(call: &mut ReadCall<'_>) -> CommandResult {
+    keys_of(call, call.keyspace.owned().iter());
+    Ok(())
+}
+
+/// KEYS for some slots.
+pub fn keys_of(call: &mut ReadCall<'_>, slots: impl Iterator<Item = Slot>) {
     let pattern = call.args.get(1);
     let matches = |record: &&Record| !record.is_expired(call.now_ms) && glob::matches(pattern, record.key.as_bytes());
-    let slots = call.keyspace.occupied().iter().filter_map(|slot| call.keyspace.slot(slot));
+    let occupied = slots.filter(|slot| call.keyspace.occupied().contains(*slot));
+    let slots = occupied.filter_map(|slot| call.keyspace.slot(slot));
     let found: Vec<&Record> = slots.flat_map(|data| data.records().iter()).filter(matches).collect();
     call.reply.array(found.len());
     found.iter().for_each(|record| call.reply.bulk(record.key.as_bytes()));
-    Ok(())
 }
 
 pub fn randomkey(call: &mut ReadCall<'_>) -> CommandResult {

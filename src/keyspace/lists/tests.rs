@@ -17,7 +17,8 @@ fn with_large_list() -> Keyspace {
         let words: Vec<&[u8]> =
             [&b"RPUSH"[..], b"k"].into_iter().chain(elements.iter().map(String::as_bytes)).collect();
         write_array(&mut request, words.into_iter());
-        let entry = Entry::Write { time: LogTime(1), seed: 0, resp3: false, identity: None, request: &request };
+        let entry =
+            Entry::Write { seen: 0, time: LogTime(1), seed: 0, resp3: false, identity: None, request: &request };
         keyspace.apply(&entry, &mut out).unwrap();
     }
     keyspace

@@ -29,7 +29,7 @@ impl Keyspace {
         execute: impl FnOnce(&mut Self, &mut Vec<u8>) -> Applied,
     ) -> Applied {
         let Some(identity) = identity else { return execute(self, out) };
-        if let Some(slot) = slot.filter(|slot| !self.has(*slot)) {
+        if let Some(slot) = slot.filter(|slot| !self.admits(*slot)) {
             return Applied::NotOwner(slot);
         }
         self.remembered.hear(identity, self.log_time);

@@ -32,7 +32,7 @@ fn write_as(keyspace: &mut Keyspace, identity: Identity, time: LogTime, line: &s
     // Another seed each time: what was drawn the first time counts.
     let seed = keyspace.remembered_usage().replies ^ time.get();
     let request = request(line);
-    apply(keyspace, &Entry::Write { time, seed, resp3: false, identity: Some(identity), request: &request })
+    apply(keyspace, &Entry::Write { seen: 0, time, seed, resp3: false, identity: Some(identity), request: &request })
 }
 
 fn write(keyspace: &mut Keyspace, sequence: u64, line: &str) -> (Applied, String) {
@@ -46,7 +46,7 @@ fn split(keyspace: &mut Keyspace, sequence: u64, parts: &[(u32, &str)]) -> (Appl
         body.extend(request(line));
     }
     let identity = identity(sequence);
-    apply(keyspace, &Entry::Split { time: NOW, seed: 1, resp3: false, identity, body: &body })
+    apply(keyspace, &Entry::Split { seen: 0, time: NOW, seed: 1, resp3: false, identity, body: &body })
 }
 
 fn exec(keyspace: &mut Keyspace, sequence: u64, watched: &[(&str, u64)], lines: &[&str]) -> (Applied, String) {
@@ -54,7 +54,7 @@ fn exec(keyspace: &mut Keyspace, sequence: u64, watched: &[(&str, u64)], lines: 
     let mut body = Vec::new();
     transaction::put(&mut body, watched.iter().map(|(key, version)| (key.as_bytes(), *version)), &requests);
     let identity = Some(identity(sequence));
-    apply(keyspace, &Entry::Exec { time: NOW, seed: 1, resp3: false, identity, body: &body })
+    apply(keyspace, &Entry::Exec { seen: 0, time: NOW, seed: 1, resp3: false, identity, body: &body })
 }
 
 fn restored(keyspace: &Keyspace) -> Keyspace {
@@ -68,7 +68,7 @@ fn every_kind_of_write_is_executed_once_and_answered_alike() {
     let mut k = whole();
     for line in ["SET s 1", "RPUSH l a b c d", "SADD set a b c d e f", "ZADD z 1 a 2 b", "HSET h f 1"] {
         k.apply(
-            &Entry::Write { time: NOW, seed: 1, resp3: false, identity: None, request: &request(line) },
+            &Entry::Write { seen: 0, time: NOW, seed: 1, resp3: false, identity: None, request: &request(line) },
             &mut Vec::new(),
         )
         .unwrap();
@@ -241,7 +241,7 @@ fn replicas_that_restart_from_snapshots_anywhere_remember_alike() {
             let request = request(&format!("INCRBY n{} {number}", number % 30));
             apply(
                 keyspace,
-                &Entry::Write { time: born, seed, resp3: false, identity: Some(identity), request: &request },
+                &Entry::Write { seen: 0, time: born, seed, resp3: false, identity: Some(identity), request: &request },
             );
         }
         if number % 97 == 0 {

@@ -75,6 +75,19 @@ pub struct RememberedUsage {
     pub bytes: u64,
 }
 
+/// What is known of a session besides its replies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SessionState {
+    /// The session.
+    pub id: SessionId,
+    /// Every sequence below is answered.
+    pub low: u64,
+    /// When it was last heard of.
+    pub heard: LogTime,
+    /// Its latest birth.
+    pub born: LogTime,
+}
+
 /// All that is remembered.
 #[derive(Debug)]
 pub struct Remembered {
@@ -138,6 +151,10 @@ impl Remembered {
     /// Keeps an answer.
     pub fn keep(&mut self, id: WriteId, slot: Option<Slot>, answer: Answer, now: LogTime) {
         self.change(id.session, now, |session| session.keep(Kept { sequence: id.sequence, slot, answer }));
+        self.evict();
+    }
+
+    fn evict(&mut self) {
         while self.usage.replies > 1
             && (self.usage.replies as usize > REPLIES_MAX || self.usage.bytes > REPLIES_BYTES_MAX)
         {
@@ -168,6 +185,62 @@ impl Remembered {
                 self.remove(oldest);
             }
         }
+    }
+
+    /// Until when sessions were forgotten.
+    pub const fn forgotten_until(&self) -> LogTime {
+        self.forgotten_until
+    }
+
+    /// All answers in the order of their shelves, from the first after `after` on, each with its session.
+    pub fn answers_after(&self, after: Option<WriteId>) -> impl Iterator<Item = (SessionState, &Kept)> {
+        let sessions = self.sessions_from(after.map(|id| Bound::Included(id.session)));
+        sessions.flat_map(move |(state, session)| {
+            let from = after.filter(|id| id.session == state.id).map_or(0, |id| id.sequence.saturating_add(1));
+            session.kept_from(from).map(move |kept| (state, kept))
+        })
+    }
+
+    /// All sessions in the order of their shelves, from the first after `after` on.
+    pub fn sessions_after(&self, after: Option<SessionId>) -> impl Iterator<Item = SessionState> {
+        self.sessions_from(after.map(Bound::Excluded)).map(|(state, _)| state)
+    }
+
+    fn sessions_from(&self, from: Option<Bound<SessionId>>) -> impl Iterator<Item = (SessionState, &Session)> {
+        let first = match from {
+            Some(Bound::Included(id) | Bound::Excluded(id)) => shelf_of(id),
+            Some(Bound::Unbounded) | None => 0,
+        };
+        (first..SHELVES).flat_map(move |shelf| {
+            let start = from.filter(|_| shelf == first).unwrap_or(Bound::Unbounded);
+            let sessions = self.shelves[shelf].range((start, Bound::Unbounded));
+            sessions.map(|(id, session)| {
+                let (low, heard, born) = (session.low, session.heard, session.born);
+                (SessionState { id: *id, low, heard, born }, session)
+            })
+        })
+    }
+
+    /// Takes note of what another shard knows of a session.
+    pub fn merge_session(&mut self, state: SessionState) {
+        self.change(state.id, state.heard, |session| {
+            session.raise_low(state.low);
+            session.born = session.born.max(state.born);
+        });
+    }
+
+    /// Keeps an answer that another shard gave, unless it is needed no more.
+    pub fn merge_answer(&mut self, id: SessionId, kept: Kept) {
+        let known = self.find(id).filter(|session| session.low <= kept.sequence);
+        let Some(session) = known.filter(|session| session.find(kept.sequence).is_none()) else { return };
+        let heard = session.heard;
+        self.change(id, heard, |session| session.keep(kept));
+        self.evict();
+    }
+
+    /// Takes note of until when another shard has forgotten sessions.
+    pub fn merge_forgotten_until(&mut self, until: LogTime) {
+        self.forgotten_until = self.forgotten_until.max(until);
     }
 
     /// A copy for other threads that costs next to nothing.

@@ -61,6 +61,13 @@ impl Session {
         Some(&chunk[at].answer)
     }
 
+    /// The replies of this sequence and all after it.
+    pub fn kept_from(&self, sequence: u64) -> impl Iterator<Item = &Kept> {
+        let last = |chunk: &Arc<VecDeque<Kept>>| chunk.back().map_or(0, |kept| kept.sequence);
+        let first = self.chunks.partition_point(|chunk| last(chunk) < sequence);
+        self.chunks.range(first..).flat_map(|chunk| chunk.iter()).skip_while(move |kept| kept.sequence < sequence)
+    }
+
     /// Keeps a reply, which takes the place of one of the same sequence.
     pub fn keep(&mut self, kept: Kept) {
         self.count += 1;

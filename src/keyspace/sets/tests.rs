@@ -16,7 +16,10 @@ fn apply_with_seed(keyspace: &mut Keyspace, seed: u64, line: &str) -> String {
     let (mut request, mut out) = (Vec::new(), Vec::new());
     write_array(&mut request, words.into_iter());
     keyspace
-        .apply(&Entry::Write { time: LogTime(1), seed, resp3: false, identity: None, request: &request }, &mut out)
+        .apply(
+            &Entry::Write { seen: 0, time: LogTime(1), seed, resp3: false, identity: None, request: &request },
+            &mut out,
+        )
         .unwrap();
     String::from_utf8(out).unwrap()
 }

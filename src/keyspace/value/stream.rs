@@ -31,6 +31,18 @@ pub struct StreamPlace {
     byte: usize,
 }
 
+impl StreamPlace {
+    /// Items written, and bytes of the next one.
+    pub const fn parts(self) -> (u64, u64) {
+        (self.item as u64, self.byte as u64)
+    }
+
+    /// The place of these parts.
+    pub fn of_parts(item: u64, byte: u64) -> Option<Self> {
+        Some(Self { item: usize::try_from(item).ok()?, byte: usize::try_from(byte).ok()? })
+    }
+}
+
 impl Value {
     /// What kind of stream it is.
     pub fn stream_form(&self) -> u8 {
@@ -45,6 +57,15 @@ impl Value {
             Self::Hash(hash) => FORM_HASH | hash.encoding() as u8,
             Self::SortedSet(set) => FORM_SORTED_SET | set.encoding() as u8,
         }
+    }
+
+    /// A string whose stream is all there, and what follows it; none if it is no string or not all there.
+    pub fn from_short_stream(form: u8, size: u64, bytes: &[u8]) -> Option<(Result<Self, &'static str>, &[u8])> {
+        if form > FORM_RAW {
+            return None;
+        }
+        let (text, rest) = bytes.split_at_checked(usize::try_from(size).ok()?)?;
+        Some((string_of(form, text), rest))
     }
 
     /// How many bytes (strings) or items (collections) the stream has.
@@ -105,7 +126,7 @@ impl Pen<'_> {
 }
 
 /// A value from its stream.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct ValueBuilder {
     form: u8,
     /// Bytes or items that are still to come.
@@ -115,7 +136,7 @@ pub struct ValueBuilder {
     parts: Parts,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 enum Parts {
     String,
     List(List),
@@ -190,14 +211,8 @@ impl ValueBuilder {
         }
         let low = self.form & 0x0f;
         Ok(match self.parts {
-            Parts::String => Value::String(match self.form {
-                FORM_INTEGER => {
-                    let text = Text::encode(&self.rest);
-                    text.stored_integer().map(|_| text).ok_or("a number that is none")?
-                }
-                FORM_PLAIN => Text::plain(&self.rest),
-                _ => Text::raw(self.rest),
-            }),
+            Parts::String if self.form == FORM_RAW => Value::String(Text::raw(self.rest)),
+            Parts::String => string_of(self.form, &self.rest)?,
             Parts::List(mut list) => {
                 list.set_encoding(word(&[ListEncoding::ListPack, ListEncoding::QuickList], low)?);
                 list.into_value()
@@ -215,6 +230,29 @@ impl ValueBuilder {
                 set.into_value()
             }
         })
+    }
+
+    /// What it takes in memory so far, roughly.
+    pub fn heap_bytes(&self) -> u64 {
+        let items = match &self.parts {
+            Parts::String => 0,
+            Parts::List(list) => list.heap_bytes(),
+            Parts::Set(set) => set.heap_bytes(),
+            Parts::Hash(hash) => hash.heap_bytes(),
+            Parts::SortedSet(set) => set.heap_bytes(),
+        };
+        items + self.rest.len() as u64
+    }
+
+    /// What there is of a collection, to be freed.
+    pub fn into_unfinished(self) -> Option<Value> {
+        match self.parts {
+            Parts::String => Some(Value::String(Text::raw(self.rest))),
+            Parts::List(list) => Some(list.into_value()),
+            Parts::Set(set) => Some(set.into_value()),
+            Parts::Hash(hash) => Some(hash.into_value()),
+            Parts::SortedSet(set) => Some(set.into_value()),
+        }
     }
 
     /// Adds the whole items that `bytes` starts with; how many bytes they are.
@@ -258,6 +296,17 @@ impl ValueBuilder {
         }
         Ok(taken)
     }
+}
+
+fn string_of(form: u8, bytes: &[u8]) -> Result<Value, &'static str> {
+    Ok(Value::String(match form {
+        FORM_INTEGER => {
+            let text = Text::encode(bytes);
+            text.stored_integer().map(|_| text).ok_or("a number that is none")?
+        }
+        FORM_PLAIN => Text::plain(bytes),
+        _ => Text::raw(bytes.to_vec()),
+    }))
 }
 
 fn expiry_of(bytes: &[u8]) -> Result<Option<ExpireAt>, &'static str> {
