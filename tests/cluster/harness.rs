@@ -177,7 +177,11 @@ impl Cluster {
 
     /// Starts a proxy on a free port.
     pub fn start_proxy(&mut self, args: &[&str]) {
-        let config = self.config();
+        self.start_proxy_with(&self.config(), args);
+    }
+
+    /// The same, with a copy of the file that is its own.
+    pub fn start_proxy_with(&mut self, config: &Path, args: &[&str]) {
         let mut all = vec!["proxy", "--config", config.to_str().unwrap(), "--listen", "127.0.0.1:0", "--workers", "1"];
         all.extend(args);
         let log = self.dir.path().join(format!("proxy{}.log", self.proxies.len()));

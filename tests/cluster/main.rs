@@ -15,5 +15,6 @@ mod memory;
 mod once;
 mod reads;
 mod rebuild;
+mod reshard;
 mod values;
 mod verify;
