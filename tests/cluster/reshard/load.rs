@@ -122,7 +122,6 @@ struct Model {
     set: BTreeSet<u64>,
     sorted: BTreeMap<String, u64>,
     list: Vec<u64>,
-    stream: Vec<String>,
     bits: BTreeSet<u64>,
     text: String,
     lasting: Option<u64>,
@@ -156,9 +155,6 @@ fn every_type<'a>(address: &str, client: usize, stop: &AtomicBool) -> Check<'a> 
         if model.list.len() > 8 {
             assert_eq!(cmd("LPOP").arg(key("l", n)).query::<u64>(c).unwrap(), model.list.remove(0));
         }
-        let id = format!("{round}-1");
-        assert_eq!(cmd("XADD").arg(key("x", n)).arg(&id).arg("f").arg(round).query::<String>(c).unwrap(), id);
-        model.stream.push(id);
         let bit = round % 64;
         let was: i64 = cmd("SETBIT").arg(key("b", n)).arg(bit).arg(1).query(c).unwrap();
         assert_eq!(was == 0, model.bits.insert(bit));
@@ -186,9 +182,6 @@ fn compare(c: &mut Connection, key: &dyn Fn(&str) -> String, model: &Model) {
     assert_eq!(sorted, model.sorted, "{}", key("z"));
     let list: Vec<u64> = cmd("LRANGE").arg(key("l")).arg(0).arg(-1).query(c).unwrap();
     assert_eq!(list, model.list, "{}", key("l"));
-    let stream: Vec<(String, Vec<String>)> = cmd("XRANGE").arg(key("x")).arg("-").arg("+").query(c).unwrap();
-    let ids: Vec<String> = stream.into_iter().map(|(id, _)| id).collect();
-    assert_eq!(ids, model.stream, "{}", key("x"));
     let bits: u64 = cmd("BITCOUNT").arg(key("b")).query(c).unwrap();
     assert_eq!(bits, model.bits.len() as u64, "{}", key("b"));
     let text: Option<String> = cmd("GET").arg(key("t")).query(c).unwrap();
