@@ -50,6 +50,7 @@ impl Frozen {
             ownership.update(&slot.number().to_le_bytes());
             ownership.update(&data.epoch.get().to_le_bytes());
         }
+        add_moves(&mut ownership, self);
         let (limits, usage) = (self.limits(), self.usage());
         StateDigest {
             index,
@@ -88,6 +89,16 @@ fn digest_of_blocked(mut pieces: BlockedPieces) -> u64 {
         piece.clear();
     }
     hash.digest()
+}
+
+/// Adds what is known of slots that are elsewhere or on their way, and the data of the latter.
+fn add_moves(hash: &mut Xxh3, frozen: &Frozen) {
+    let (mut moves, mut piece) = (frozen.moves(), Vec::new());
+    while moves.write(PIECE_BYTES, &mut piece) {
+        hash.update(&piece);
+        piece.clear();
+    }
+    frozen.aside().for_each(|data| hash.update(&digest_of_slot(data).to_le_bytes()));
 }
 
 fn digest_of_key(record: &Record) -> KeyDigest {

@@ -32,6 +32,7 @@ mod hashes;
 #[cfg(test)]
 mod histories;
 mod holdings;
+mod item_stream;
 mod keys;
 mod limits;
 mod lists;

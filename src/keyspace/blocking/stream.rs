@@ -1,6 +1,6 @@
 //! Blocked clients, and what is remembered of them and of all writes, as one stream of bytes, for snapshots.
 //!
-//! Items, each `u32 length | u8 what | fields`, little endian; an item may be cut anywhere, and the next piece goes on:
+//! [Items](super::super::item_stream), each `u8 what | fields`:
 //!
 //! | what | fields |
 //! | --- | --- |
@@ -13,6 +13,7 @@
 
 use std::sync::Arc;
 
+use super::super::item_stream::{Fields, ItemPieces, ItemReader, Source};
 use super::super::remembered::{Answer, Cursor, FrozenRemembered, Item, Kept, Remembered, Reply};
 use super::Blocking;
 use super::waiting::{Waiter, Waiting};
@@ -23,17 +24,16 @@ const ANSWER: u8 = 2;
 const WAITER: u8 = 3;
 const FORGOTTEN: u8 = 4;
 const NO_SLOT: u16 = u16::MAX;
-const LENGTH_BYTES: usize = 4;
 
 /// Blocked clients as they were at one log position, as bytes.
+pub type BlockedPieces = ItemPieces<FrozenBlocked>;
+
+/// Blocked clients as they were at one log position, item by item.
 #[derive(Clone, Debug)]
-pub struct BlockedPieces {
+pub struct FrozenBlocked {
     waiting: Arc<Waiting>,
     remembered: FrozenRemembered,
     at: Place,
-    /// The item that is being written, and how much of it was.
-    item: Vec<u8>,
-    written: usize,
 }
 
 /// The last item that was begun.
@@ -48,67 +48,37 @@ impl Blocking {
     /// The state as a stream; it costs nothing until it is written.
     pub fn freeze(&self, remembered: FrozenRemembered) -> BlockedPieces {
         let waiting = Arc::clone(&self.waiting);
-        BlockedPieces { waiting, remembered, at: Place::Start, item: Vec::new(), written: 0 }
+        ItemPieces::new(FrozenBlocked { waiting, remembered, at: Place::Start })
     }
 }
 
-impl BlockedPieces {
-    /// Appends at most `room` bytes of the stream, at least one; `false`: there was nothing left.
-    pub fn write(&mut self, room: usize, out: &mut Vec<u8>) -> bool {
-        let mut room = room.max(1);
-        let mut wrote = false;
-        while room > 0 {
-            if self.written == self.item.len() && !self.next_item() {
-                return wrote;
-            }
-            let end = self.item.len().min(self.written + room);
-            out.extend_from_slice(&self.item[self.written..end]);
-            room -= end - self.written;
-            self.written = end;
-            wrote = true;
-        }
-        wrote
-    }
-
-    fn next_item(&mut self) -> bool {
-        self.item.clear();
-        self.written = 0;
-        self.item.extend_from_slice(&[0; LENGTH_BYTES]);
-        if !self.fill_item() {
-            self.item.clear();
-            return false;
-        }
-        let length = (self.item.len() - LENGTH_BYTES) as u32;
-        self.item[..LENGTH_BYTES].copy_from_slice(&length.to_le_bytes());
-        true
-    }
-
-    fn fill_item(&mut self) -> bool {
+impl Source for FrozenBlocked {
+    fn fill(&mut self, item: &mut Vec<u8>) -> bool {
         if let Place::Start = self.at {
             self.at = Place::Remembered(Cursor::default());
-            self.item.push(FORGOTTEN);
-            self.item.extend_from_slice(&self.remembered.forgotten_until().get().to_le_bytes());
+            item.push(FORGOTTEN);
+            item.extend_from_slice(&self.remembered.forgotten_until().get().to_le_bytes());
             return true;
         }
         if let Place::Remembered(mut cursor) = self.at {
-            let item = self.remembered.next(&mut cursor);
+            let next = self.remembered.next(&mut cursor);
             self.at = Place::Remembered(cursor);
-            match item {
+            match next {
                 Some(Item::Session(session, known)) => {
-                    put_id(&mut self.item, SESSION, WriteId { session, sequence: known.low });
-                    self.item.extend_from_slice(&known.heard.get().to_le_bytes());
-                    self.item.extend_from_slice(&known.born.get().to_le_bytes());
+                    put_id(item, SESSION, WriteId { session, sequence: known.low });
+                    item.extend_from_slice(&known.heard.get().to_le_bytes());
+                    item.extend_from_slice(&known.born.get().to_le_bytes());
                     return true;
                 }
                 Some(Item::Reply(session, kept)) => {
-                    put_id(&mut self.item, ANSWER, WriteId { session, sequence: kept.sequence });
+                    put_id(item, ANSWER, WriteId { session, sequence: kept.sequence });
                     let slot = kept.slot.map_or(NO_SLOT, Slot::number);
-                    self.item.extend_from_slice(&slot.to_le_bytes());
+                    item.extend_from_slice(&slot.to_le_bytes());
                     match &kept.answer {
-                        Answer::Gone => self.item.push(0),
+                        Answer::Gone => item.push(0),
                         Answer::Reply(reply) => {
-                            self.item.push(1);
-                            self.item.extend_from_slice(reply);
+                            item.push(1);
+                            item.extend_from_slice(reply);
                         }
                     }
                     return true;
@@ -119,9 +89,9 @@ impl BlockedPieces {
         let Place::Waiter(before) = self.at else { return false };
         let Some((number, waiter)) = self.waiting.waiter_after(before) else { return false };
         self.at = Place::Waiter(Some(number));
-        put_id(&mut self.item, WAITER, waiter.id);
-        self.item.push(u8::from(waiter.resp3));
-        self.item.extend_from_slice(&waiter.request);
+        put_id(item, WAITER, waiter.id);
+        item.push(u8::from(waiter.resp3));
+        item.extend_from_slice(&waiter.request);
         true
     }
 }
@@ -135,7 +105,7 @@ fn put_id(out: &mut Vec<u8>, what: u8, id: WriteId) {
 /// Takes the bytes of a stream in order, cut anywhere.
 #[derive(Debug, Default)]
 pub struct BlockedLoader {
-    rest: Vec<u8>,
+    items: ItemReader,
     waiting: Waiting,
     remembered: Remembered,
 }
@@ -146,17 +116,9 @@ impl BlockedLoader {
     /// # Errors
     /// What is wrong with them.
     pub fn push(&mut self, bytes: &[u8]) -> Result<(), &'static str> {
-        self.rest.extend_from_slice(bytes);
-        let rest = std::mem::take(&mut self.rest);
-        let mut at = 0;
-        while let Some((head, more)) = rest[at..].split_first_chunk::<LENGTH_BYTES>() {
-            let length = u32::from_le_bytes(*head) as usize;
-            let Some(item) = more.get(..length) else { break };
-            self.take(item)?;
-            at += LENGTH_BYTES + length;
-        }
-        self.rest = rest;
-        self.rest.drain(..at);
+        let mut items = std::mem::take(&mut self.items);
+        items.push(bytes, |item| self.take(item))?;
+        self.items = items;
         Ok(())
     }
 
@@ -165,7 +127,7 @@ impl BlockedLoader {
     /// # Errors
     /// It is cut.
     pub fn finish(self) -> Result<(Blocking, Remembered), &'static str> {
-        if !self.rest.is_empty() {
+        if self.items.is_cut() {
             return Err("a blocked client of whom not all is there");
         }
         Ok((Blocking { waiting: Arc::new(self.waiting), ..Blocking::default() }, self.remembered))
@@ -214,15 +176,5 @@ impl BlockedLoader {
         }
         self.waiting.add(Waiter::of(id, resp3, request)?);
         Ok(())
-    }
-}
-
-struct Fields<'a>(&'a [u8]);
-
-impl Fields<'_> {
-    fn array<const N: usize>(&mut self) -> Result<[u8; N], &'static str> {
-        let (head, rest) = self.0.split_first_chunk().ok_or("a blocked client's record shorter than it must be")?;
-        self.0 = rest;
-        Ok(*head)
     }
 }

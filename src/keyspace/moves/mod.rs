@@ -38,6 +38,7 @@ mod past;
 mod piece;
 mod reader;
 mod step;
+mod stream;
 #[cfg(test)]
 mod tests;
 
@@ -54,6 +55,7 @@ pub use import::Import;
 pub use past::Past;
 pub use reader::{BadCursor, ExportReader, Next, Piece};
 pub use step::{ExportEndHow, KIND_FIRST, KIND_LAST, Seals, SlotEpochs, SlotList, Step};
+pub use stream::{Aside, MovesLoader, MovesPieces};
 
 /// All moves of a shard, and what it remembers of those that are over. A copy costs next to nothing.
 #[derive(Clone, Debug, Default)]

@@ -357,7 +357,8 @@ impl ExportReader {
         if bytes.0.is_empty() { Ok(Self { round, place, ..Self::default() }) } else { Err(BadCursor) }
     }
 
-    fn cursor(&self) -> Vec<u8> {
+    /// Where another leader goes on.
+    pub fn cursor(&self) -> Vec<u8> {
         let mut out = self.round.to_le_bytes().to_vec();
         match &self.place {
             Place::Keys { slot, after, half } => {

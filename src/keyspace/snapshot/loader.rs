@@ -1,16 +1,19 @@
 //! A keyspace from the pieces of a snapshot, with everything checked.
 
+use std::collections::VecDeque;
+
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::super::blocking::BlockedLoader;
 use super::super::error::SnapshotError;
+use super::super::moves::{Aside, MovesLoader};
 use super::super::record::{ExpireAt, Position, Record};
 use super::super::slot_data::SlotData;
 use super::super::store::Keyspace;
 use super::super::value::ValueBuilder;
 use super::{
-    CHECKSUM_BYTES, KIND_BLOCKED, KIND_END, KIND_HEADER, KIND_KEYS, KIND_SLOT, KIND_VALUE, MAGIC, PAYLOAD_BYTES_MAX,
-    RECORD_HEAD_BYTES, SNAPSHOT_FORMAT_VERSION,
+    CHECKSUM_BYTES, KIND_BLOCKED, KIND_END, KIND_HEADER, KIND_KEYS, KIND_MOVES, KIND_SLOT, KIND_VALUE, MAGIC,
+    PAYLOAD_BYTES_MAX, RECORD_HEAD_BYTES, SNAPSHOT_FORMAT_VERSION,
 };
 use crate::topology::{Epoch, LogTime, Slot};
 
@@ -39,13 +42,16 @@ struct Loading {
     keyspace: Keyspace,
     slots_missing: u32,
     slot: Option<LoadingSlot>,
-    /// Blocked clients, until the first slot.
-    blocked: Option<BlockedLoader>,
+    /// Blocked clients and moves, until the first slot.
+    before: Option<(BlockedLoader, MovesLoader)>,
+    /// Data aside that is to come.
+    aside: VecDeque<Aside>,
 }
 
 #[derive(Debug)]
 struct LoadingSlot {
     slot: Slot,
+    aside: Option<Aside>,
     data: SlotData,
     keys_missing: u64,
     unfinished: Option<Unfinished>,
@@ -109,7 +115,7 @@ impl Loader {
     fn record_length(&self, bytes: &[u8]) -> Result<Option<usize>, SnapshotError> {
         let Some(head) = bytes.first_chunk::<RECORD_HEAD_BYTES>() else { return Ok(None) };
         let payload = u32::from_le_bytes([head[1], head[2], head[3], head[4]]) as usize;
-        if payload > PAYLOAD_BYTES_MAX || !(KIND_HEADER..=KIND_BLOCKED).contains(&head[0]) {
+        if payload > PAYLOAD_BYTES_MAX || !(KIND_HEADER..=KIND_MOVES).contains(&head[0]) {
             return Err(self.damaged("not the head of a record"));
         }
         let length = RECORD_HEAD_BYTES + payload + CHECKSUM_BYTES;
@@ -135,6 +141,7 @@ impl Loader {
         match (&mut self.stage, kind) {
             (Stage::Header, KIND_HEADER) => self.stage = Stage::Slots(Box::new(header(payload)?)),
             (Stage::Slots(loading), KIND_BLOCKED) => loading.blocked(payload)?,
+            (Stage::Slots(loading), KIND_MOVES) => loading.moves(payload)?,
             (Stage::Slots(loading), KIND_SLOT) => loading.begin_slot(payload)?,
             (Stage::Slots(loading), KIND_KEYS) => loading.keys(payload)?,
             (Stage::Slots(loading), KIND_VALUE) => loading.value_rest(payload)?,
@@ -164,36 +171,50 @@ fn header(payload: &mut Payload<'_>) -> Result<Loading, LoadFault> {
     keyspace.log_time = LogTime(payload.u64()?);
     keyspace.limits.key_bytes_max = payload.u32()?;
     keyspace.limits.value_bytes_max = payload.u32()?;
-    Ok(Loading { keyspace, slots_missing: payload.u32()?, slot: None, blocked: Some(BlockedLoader::default()) })
+    let (slots_missing, before) = (payload.u32()?, Some((BlockedLoader::default(), MovesLoader::default())));
+    Ok(Loading { keyspace, slots_missing, slot: None, before, aside: VecDeque::new() })
 }
 
 impl Loading {
     fn blocked(&mut self, payload: &mut Payload<'_>) -> Result<(), LoadFault> {
-        let blocked = self.blocked.as_mut().ok_or("blocked clients after a slot")?;
+        let (blocked, _) = self.before.as_mut().ok_or("blocked clients after a slot")?;
         Ok(blocked.push(std::mem::take(&mut payload.0))?)
     }
 
-    fn end_blocked(&mut self) -> Result<(), LoadFault> {
-        if let Some(blocked) = self.blocked.take() {
+    fn moves(&mut self, payload: &mut Payload<'_>) -> Result<(), LoadFault> {
+        let (_, moves) = self.before.as_mut().ok_or("moves after a slot")?;
+        Ok(moves.push(std::mem::take(&mut payload.0))?)
+    }
+
+    fn end_before(&mut self) -> Result<(), LoadFault> {
+        if let Some((blocked, moves)) = self.before.take() {
             (self.keyspace.blocking, self.keyspace.remembered) = blocked.finish()?;
+            self.keyspace.moves = moves.finish()?;
+            self.aside = self.keyspace.moves.aside().into_iter().map(|(aside, _)| aside).collect();
         }
         Ok(())
     }
 
     fn begin_slot(&mut self, payload: &mut Payload<'_>) -> Result<(), LoadFault> {
-        self.end_blocked()?;
+        self.end_before()?;
         self.end_slot()?;
         let slot = Slot::new(u16::from_le_bytes(payload.array()?)).ok_or("no such slot")?;
-        if self.keyspace.owned().next_in(slot.index()).is_some() {
-            return Err(LoadFault::Slot(slot, "does not follow the slot before it"));
-        }
         self.slots_missing = self.slots_missing.checked_sub(1).ok_or("more slots than announced")?;
         let (epoch, version, last_removal) = (Epoch(payload.u64()?), payload.u64()?, payload.u64()?);
         if last_removal > version {
             return Err(LoadFault::Slot(slot, "the last removal is newer than the slot"));
         }
+        let (keys_missing, [is_aside]) = (payload.u64()?, payload.array()?);
+        let aside = if is_aside == 1 { self.aside.pop_front() } else { None };
+        let follows = match aside {
+            Some(aside) => aside.slot() == slot,
+            None => is_aside == 0 && self.keyspace.owned().next_in(slot.index()).is_none(),
+        };
+        if !follows {
+            return Err(LoadFault::Slot(slot, "does not follow the slot before it"));
+        }
         let data = SlotData::with_versions(epoch, version, last_removal);
-        self.slot = Some(LoadingSlot { slot, data, keys_missing: payload.u64()?, unfinished: None });
+        self.slot = Some(LoadingSlot { slot, aside, data, keys_missing, unfinished: None });
         Ok(())
     }
 
@@ -202,7 +223,10 @@ impl Loading {
         if loading.keys_missing > 0 || loading.unfinished.is_some() {
             return Err(LoadFault::Slot(loading.slot, "fewer keys than announced"));
         }
-        self.keyspace.install(loading.slot, loading.data);
+        match loading.aside {
+            Some(aside) => self.keyspace.moves.put_aside(aside, loading.data),
+            None => self.keyspace.install(loading.slot, loading.data),
+        }
         Ok(())
     }
 
@@ -228,9 +252,9 @@ impl Loading {
     }
 
     fn end(&mut self, keys: u64) -> Result<Keyspace, LoadFault> {
-        self.end_blocked()?;
+        self.end_before()?;
         self.end_slot()?;
-        if self.slots_missing > 0 || self.keyspace.usage().keys != keys {
+        if self.slots_missing > 0 || !self.aside.is_empty() || self.keyspace.usage().keys != keys {
             return Err("fewer slots or keys than announced".into());
         }
         Ok(std::mem::replace(&mut self.keyspace, Keyspace::new(0)))
@@ -246,7 +270,8 @@ impl LoadingSlot {
         }
         let Unfinished { position, key, version, expire_at, value } = unfinished;
         let fault = |what| LoadFault::Slot(self.slot, what);
-        if version > self.data.version() {
+        // A slot that is on its way here gets its version last.
+        if version > self.data.version() && !matches!(self.aside, Some(Aside::Staged(..))) {
             return Err(fault("a key is newer than the slot"));
         }
         if self.data.records().last().is_some_and(|last| last.order(position, &key).is_ge()) {

@@ -7,12 +7,14 @@
 //! | record | payload |
 //! | --- | --- |
 //! | header | magic, `u16 format version`, `u64 seed`, `u64 log time`, `u32 key limit`, `u32 value limit`, `u32 slots` |
-//! | slot | `u16 slot`, `u64 epoch`, `u64 version`, `u64 last removal version`, `u64 keys` |
+//! | slot | `u16 slot`, `u64 epoch`, `u64 version`, `u64 last removal version`, `u64 keys`, `u8` 1 if it is not served |
 //! | keys | keys of the slot in hash order: `u8 form`, `u64 version`, `u64 expiry or 0`, `u32 key length`, key, `u64 value size`, value (`value::stream`) |
 //! | value | more bytes of the value that the record before left unfinished |
 //! | blocked | bytes of the stream of blocked clients and remembered writes (`blocking::stream`); before the first slot |
+//! | moves | bytes of the stream of moves (`moves::stream`); before the first slot |
 //! | end | `u64 keys of all slots` |
 //!
+//! First come the slots that are served, in order; then data that is aside, in the order in which the moves have it.
 //! A slot is complete when it has as many keys as it said. Only the last value of a record may be unfinished.
 //!
 //! Invariant: memory follows the bytes received, never a claimed length; damaged bytes are an error, never a panic.
@@ -24,17 +26,18 @@ use std::sync::Arc;
 
 use super::blocking::BlockedPieces;
 use super::limits::Limits;
+use super::moves::{Aside, MovesPieces};
 use super::remembered::Remembered;
 use super::slot_data::SlotData;
 use super::store::{Keyspace, Usage};
 use crate::planted::{self, Bug};
-use crate::topology::{LogTime, Slot};
+use crate::topology::{LogTime, SLOT_COUNT, Slot};
 
 pub use loader::Loader;
 pub use writer::Pieces;
 
 /// The version of the format, in the first record.
-pub const SNAPSHOT_FORMAT_VERSION: u16 = 4;
+pub const SNAPSHOT_FORMAT_VERSION: u16 = 5;
 /// Pieces are at least this long, whatever is asked for (the last one aside).
 pub const PIECE_BYTES_MIN: usize = 1024;
 /// Pieces are at most this long, whatever is asked for, plus one key.
@@ -47,6 +50,7 @@ const KIND_KEYS: u8 = 3;
 const KIND_VALUE: u8 = 4;
 const KIND_END: u8 = 5;
 const KIND_BLOCKED: u8 = 6;
+const KIND_MOVES: u8 = 7;
 /// `u8 kind | u32 payload length`.
 const RECORD_HEAD_BYTES: usize = 5;
 const CHECKSUM_BYTES: usize = 8;
@@ -60,8 +64,11 @@ pub struct Frozen {
     log_time: LogTime,
     limits: Limits,
     usage: Usage,
-    slots: Box<[Option<Arc<SlotData>>]>,
+    /// The slots that are served, by number, and then the data that is aside.
+    slots: Vec<Option<Arc<SlotData>>>,
+    aside: Vec<Slot>,
     blocked: Box<BlockedPieces>,
+    moves: Box<MovesPieces>,
 }
 
 impl Keyspace {
@@ -69,13 +76,18 @@ impl Keyspace {
     pub fn freeze(&self) -> Frozen {
         let forgets = planted::is(Bug::RepliesNotInSnapshots);
         let remembered = if forgets { Remembered::default().freeze() } else { self.remembered.freeze() };
+        let mut slots = self.slots().to_vec();
+        let (aside, data): (Vec<Aside>, Vec<_>) = self.moves.aside().into_iter().unzip();
+        slots.extend(data);
         Frozen {
             seed: self.seed,
             log_time: self.log_time,
             limits: self.limits,
             usage: self.usage(),
-            slots: self.slots().into(),
+            slots,
+            aside: aside.into_iter().map(Aside::slot).collect(),
             blocked: Box::new(self.blocking.freeze(remembered)),
+            moves: Box::new(self.moves.clone().pieces()),
         }
     }
 }
@@ -100,6 +112,15 @@ impl Frozen {
 
     pub(super) fn blocked(&self) -> BlockedPieces {
         (*self.blocked).clone()
+    }
+
+    pub(super) fn moves(&self) -> MovesPieces {
+        (*self.moves).clone()
+    }
+
+    /// The data that is aside, in order.
+    pub(super) fn aside(&self) -> impl Iterator<Item = &SlotData> {
+        self.slots[SLOT_COUNT..].iter().flatten().map(|data| &**data)
     }
 
     pub(super) fn slot(&self, slot: Slot) -> Option<&SlotData> {

@@ -8,9 +8,10 @@ use super::super::record::Record;
 use super::super::slot_data::SlotData;
 use super::super::value::StreamPlace;
 use super::{
-    Frozen, KIND_BLOCKED, KIND_END, KIND_HEADER, KIND_KEYS, KIND_SLOT, KIND_VALUE, MAGIC, RECORD_HEAD_BYTES,
-    SNAPSHOT_FORMAT_VERSION,
+    Frozen, KIND_BLOCKED, KIND_END, KIND_HEADER, KIND_KEYS, KIND_MOVES, KIND_SLOT, KIND_VALUE, MAGIC,
+    RECORD_HEAD_BYTES, SNAPSHOT_FORMAT_VERSION,
 };
+use crate::topology::{SLOT_COUNT, Slot};
 
 /// The pieces of a snapshot. Each is one or more whole records of the stream.
 #[derive(Debug)]
@@ -27,6 +28,8 @@ enum Place {
     Header,
     /// Blocked clients.
     Blocked,
+    /// Moves.
+    Moves,
     /// The head of the first slot at or after this one.
     Slot(usize),
     /// A record of a slot; with `value`, the rest of its value from there on.
@@ -50,6 +53,7 @@ impl Pieces {
         match self.at {
             Place::Header => self.header(piece),
             Place::Blocked => self.blocked(piece),
+            Place::Moves => self.moves(piece),
             Place::Slot(from) => self.slot(piece, from),
             Place::Record { slot, chunk, item, value } => {
                 let data = self.frozen.slots[slot].clone().expect("only slots that are there get records");
@@ -88,6 +92,15 @@ impl Pieces {
         if self.frozen.blocked.write(self.piece_bytes.saturating_sub(piece.len()), &mut bytes) {
             self.record(piece, KIND_BLOCKED, |out| out.extend_from_slice(&bytes));
         } else {
+            self.at = Place::Moves;
+        }
+    }
+
+    fn moves(&mut self, piece: &mut Vec<u8>) {
+        let mut bytes = Vec::new();
+        if self.frozen.moves.write(self.piece_bytes.saturating_sub(piece.len()), &mut bytes) {
+            self.record(piece, KIND_MOVES, |out| out.extend_from_slice(&bytes));
+        } else {
             self.at = Place::Slot(0);
         }
     }
@@ -102,12 +115,14 @@ impl Pieces {
             return;
         };
         let data = self.frozen.slots[slot].clone().expect("found a line above");
+        let aside = slot.checked_sub(SLOT_COUNT).and_then(|at| self.frozen.aside.get(at)).copied();
         self.record(piece, KIND_SLOT, |out| {
-            out.extend_from_slice(&(slot as u16).to_le_bytes());
+            out.extend_from_slice(&aside.map_or(slot as u16, Slot::number).to_le_bytes());
             out.extend_from_slice(&data.epoch.get().to_le_bytes());
             out.extend_from_slice(&data.version().to_le_bytes());
             out.extend_from_slice(&data.last_removal_version().to_le_bytes());
             out.extend_from_slice(&(data.records().len() as u64).to_le_bytes());
+            out.push(u8::from(aside.is_some()));
         });
         self.at = after(&data, slot, 0, 0);
     }

@@ -129,6 +129,8 @@ impl Pen<'_> {
 #[derive(Clone, Debug)]
 pub struct ValueBuilder {
     form: u8,
+    /// Bytes or items of the whole.
+    size: u64,
     /// Bytes or items that are still to come.
     missing: u64,
     /// Bytes of an item that is not all there yet, or of a string.
@@ -162,7 +164,7 @@ impl ValueBuilder {
         if size == 0 && !matches!(parts, Parts::String) {
             return Err("a collection without items");
         }
-        Ok(Self { form, missing: size, rest: Vec::new(), parts })
+        Ok(Self { form, size, missing: size, rest: Vec::new(), parts })
     }
 
     /// Whether all is there.
@@ -230,6 +232,28 @@ impl ValueBuilder {
                 set.into_value()
             }
         })
+    }
+
+    /// What kind of stream it is.
+    pub const fn form(&self) -> u8 {
+        self.form
+    }
+
+    /// How many bytes or items the whole has.
+    pub const fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// What there is so far: the items of a collection, if there are any, and the bytes after them.
+    pub fn so_far(&self) -> (Option<Value>, &[u8]) {
+        let items = match &self.parts {
+            Parts::String => None,
+            Parts::List(list) => Some(list.clone().into_value()),
+            Parts::Set(set) => Some(set.clone().into_value()),
+            Parts::Hash(hash) => Some(hash.clone().into_value()),
+            Parts::SortedSet(set) => Some(set.clone().into_value()),
+        };
+        (items.filter(|_| self.missing < self.size), &self.rest)
     }
 
     /// What it takes in memory so far, roughly.

@@ -1,5 +1,7 @@
 //! Stories of moves: two shards, and the steps that their leaders would log.
 
+mod world;
+
 use super::super::tests::{SEED, apply, read, tick, try_apply, try_read, whole};
 use super::super::{Applied, Entry, Keyspace, Read};
 use super::*;
@@ -235,4 +237,27 @@ fn r9_moved_records_answer_at_the_target_and_low_comes_with_them() {
     assert_eq!(named(&mut target, 7, 1, "INCR {t}n"), (Applied::Reply, ":6\r\n".to_owned()));
     assert_eq!(named(&mut source, 4, 1, "INCR {t}n").0, Applied::NotOwner(slot("t")));
     assert_eq!(named(&mut source, 5, 1, "INCR {elsewhere}n").0, Applied::Repeated);
+}
+
+/// Seeds in the ordinary run; `PONTOON_MOVES_SEEDS` asks for more.
+const SEEDS: u64 = 40;
+
+#[test]
+fn whatever_happens_to_moves_no_key_is_lost_doubled_or_changed() {
+    let seeds = std::env::var("PONTOON_MOVES_SEEDS").ok().and_then(|count| count.parse().ok()).unwrap_or(SEEDS);
+    let (mut finished, mut undone) = (0, 0);
+    for seed in 0..seeds {
+        let mut world = world::World::new(seed, 2 + seed % 3);
+        let run = std::panic::AssertUnwindSafe(|| {
+            (0..1200).for_each(|_| world.step());
+            world.settle();
+            (world.finished, world.undone)
+        });
+        let ended = std::panic::catch_unwind(run).unwrap_or_else(|panic| {
+            eprintln!("seed {seed}");
+            std::panic::resume_unwind(panic)
+        });
+        (finished, undone) = (finished + ended.0, undone + ended.1);
+    }
+    assert!(finished > 5 * seeds && undone > seeds, "{finished} moves ended well, {undone} were undone");
 }
