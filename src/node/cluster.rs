@@ -5,6 +5,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::home::HomeError;
+use super::replica::Replica;
 use super::server::{Node, Shared};
 use super::{handshake, peer_link, removal};
 use crate::control::operator::{Operator, Target};
@@ -156,14 +157,16 @@ fn take_replicas(node: &mut Node, catalog: &Catalog) {
     }
 }
 
-/// Hears the catalog from one of its members, as long as this node is not one itself. `config`: whom to ask before the
+/// Hears the catalog from one of its members, as long as this node is not one itself that follows a leader. `config`: whom to ask before the
 /// first catalog is known.
 pub async fn hear(shared: Shared, config: ShardsConfig) {
     let mut turn = 0;
     loop {
         let targets = {
             let node = shared.borrow();
-            let is_member = node.engine.replica(ShardId::CATALOG).is_some_and(|r| r.machine.is_readable());
+            // One that was removed from the group is told nothing any more, not even that.
+            let follows = |r: &Replica| r.machine.is_readable() && r.group.leader().is_some();
+            let is_member = node.engine.replica(ShardId::CATALOG).is_some_and(follows);
             match (is_member, node.engine.catalog()) {
                 (true, _) => Vec::new(),
                 (false, Some(catalog)) => members_first(catalog),

@@ -81,6 +81,11 @@ impl Process {
         self.child.wait().unwrap();
     }
 
+    /// Whether it has ended.
+    pub fn ended(&mut self) -> Option<()> {
+        self.child.try_wait().unwrap().map(drop)
+    }
+
     /// Waits for its end; returns the exit code.
     pub fn wait(&mut self) -> Option<i32> {
         self.child.wait().unwrap().code()

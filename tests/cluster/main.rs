@@ -11,6 +11,7 @@ mod dev;
 mod disk;
 mod failover;
 mod files;
+mod members;
 mod memory;
 mod once;
 mod reads;
