@@ -142,6 +142,8 @@ pub struct Group {
     member_change_at: Option<LogIndex>,
     /// Where the members last changed since the start.
     members_at: LogIndex,
+    /// The end of the log when they did; entries after it carried the news that they changed.
+    members_told_after: LogIndex,
     /// The last term in which this leader began to give its leadership away.
     transferred_in: Option<Term>,
     /// Whether it does not stand for election.
@@ -200,6 +202,7 @@ impl Group {
             installing: None,
             member_change_at: None,
             members_at: LogIndex(0),
+            members_told_after: LogIndex(0),
             transferred_in: None,
             stands_back: false,
         })
@@ -459,6 +462,21 @@ impl Group {
         steady.then(|| Reign { term: self.term(), members_at: self.members_at })
     }
 
+    /// Whether a majority of the members knows durably, and this leader too, that they are the members: an entry that was proposed
+    /// after their last change is committed. Before that, after a restart of all, those who were members before may be needed
+    /// to elect a leader, as a change counts from when it is known to be committed, and that alone is not synced.
+    pub fn members_are_settled(&self) -> bool {
+        self.reign().is_some() && self.applied().index > self.members_told_after
+    }
+
+    /// Sees that the members will be settled even if nobody writes.
+    pub fn settle_members(&mut self) {
+        if self.reign().is_some() && self.last_index() == self.members_told_after {
+            // Should it fail, it is proposed again.
+            let _ = self.propose([Bytes::new()]);
+        }
+    }
+
     /// The leader as this replica knows it.
     pub fn leader(&self) -> Option<ReplicaId> {
         Some(ReplicaId(self.raw.raft.leader_id)).filter(|id| id.0 != 0)
@@ -581,6 +599,7 @@ impl Group {
             self.member_change_at = None;
         }
         self.members_at = LogIndex(index);
+        self.members_told_after = self.last_index();
         // An impossible change (removing the last voter) is refused by the library the same way on all replicas.
         if let Ok(conf) = applied {
             self.raw.mut_store().set_members(Members::of_conf_state(&conf));

@@ -164,8 +164,8 @@ pub async fn hear(shared: Shared, config: ShardsConfig) {
     loop {
         let targets = {
             let node = shared.borrow();
-            // One that was removed from the group is told nothing any more, not even that.
-            let follows = |r: &Replica| r.machine.is_readable() && r.group.leader().is_some();
+            // One that was removed from the group is told nothing any more, perhaps not even that; a voter then misses its leader.
+            let follows = |r: &Replica| r.machine.is_readable() && r.group.votes() && r.group.leader().is_some();
             let is_member = node.engine.replica(ShardId::CATALOG).is_some_and(follows);
             match (is_member, node.engine.catalog()) {
                 (true, _) => Vec::new(),

@@ -592,7 +592,7 @@ impl Engine {
         for entry in effects.entries.drain(..) {
             self.batch.entry(shard.0, entry.index.0, entry.term.0, entry.kind, &entry.data);
         }
-        if let Some(state) = effects.hard_state.take() {
+        if let Some(state) = effects.hard_state.take().or(replica.unwritten) {
             self.write_hard_state(replica, state, has_entries);
         }
         self.parts.extend(effects.held.drain(..).map(|held| (shard, held)));
@@ -618,6 +618,9 @@ impl Engine {
         if has_entries || voted {
             self.batch.state(replica.shard.0, &state.encode());
             replica.written = Some(state);
+            replica.unwritten = None;
+        } else {
+            replica.unwritten = Some(state);
         }
     }
 

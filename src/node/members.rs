@@ -17,6 +17,7 @@ impl Replica {
         if self.group.members().all().any(|id| id >= catalog.next_replica) {
             return;
         }
+        self.group.settle_members();
         let wanted: Vec<_> = record.replicas.iter().map(|replica| replica.id).collect();
         match self.group.next_step(&wanted) {
             None => {}

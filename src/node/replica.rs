@@ -147,6 +147,8 @@ pub struct Replica {
     pub dirty: bool,
     /// The hard state as last given to the log.
     pub written: Option<crate::consensus::HardState>,
+    /// A newer one that goes to the log with the next entries.
+    pub unwritten: Option<crate::consensus::HardState>,
     proposals: Vec<Proposal>,
     writes: VecDeque<WaitingWrite>,
     /// Writes whose entries are no longer in this replica's log. They may be in another's, and still be committed.
@@ -198,6 +200,7 @@ impl Replica {
             log_starts_afresh: false,
             dirty: true,
             written: None,
+            unwritten: None,
             proposals: Vec::new(),
             writes: VecDeque::new(),
             displaced: Vec::new(),

@@ -9,7 +9,7 @@ use super::replica::Replica;
 use super::server::Shared;
 use crate::control::operator::{Operator, Target};
 use crate::protocol::control::ControlRequest;
-use crate::topology::{Catalog, CatalogCommand, LogIndex, ReplicaId};
+use crate::topology::{Catalog, CatalogCommand, ReplicaId};
 
 /// The least time between two reports of a shard.
 const PERIOD: Duration = Duration::from_millis(250);
@@ -51,8 +51,8 @@ fn members(replica: &Replica, catalog: &Catalog) -> Option<CatalogCommand> {
     let record = catalog.shard(replica.shard)?;
     let (members, point) = (replica.group.members(), replica.group.applied());
     let left = record.leaving.iter().any(|leaving| !members.contains(leaving.id));
-    // No change is under way, so these are the members until somebody proposes another one.
-    if !left || replica.group.reign().is_none() || point.index < LogIndex(1) {
+    // Who left may be destroyed by this: nobody may need it any more, whoever restarts.
+    if !left || !replica.group.members_are_settled() {
         return None;
     }
     let mut ids: Vec<ReplicaId> = members.all().collect();

@@ -71,7 +71,8 @@ impl File {
             }
             let alive: Vec<_> = status["nodes"].as_array().unwrap().iter().map(|node| node["name"].clone()).collect();
             done &= alive.len() == self.nodes.len();
-            if done { Ok(()) } else { Err(status.to_string()) }
+            let logs = || self.nodes.iter().map(|n| cluster.log(&format!("n{n}"))).collect::<Vec<_>>().join("\n\n");
+            if done { Ok(()) } else { Err(format!("{status}\n{}", logs())) }
         });
     }
 }
