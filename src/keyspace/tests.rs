@@ -22,8 +22,8 @@ fn request(line: &str) -> Vec<u8> {
 
 /// Applies one request at a time, and says what came of it.
 pub fn try_apply(keyspace: &mut Keyspace, time: u64, line: &str) -> (Applied, String) {
-    let (request, mut out) = (request(line), Vec::new());
-    let entry = Entry::Write { seen: 0, time: LogTime(time), seed: 0, resp3: false, identity: None, request: &request };
+    let (request, mut out, seen) = (request(line), Vec::new(), keyspace.ownership());
+    let entry = Entry::Write { seen, time: LogTime(time), seed: 0, resp3: false, identity: None, request: &request };
     let applied = keyspace.apply(&entry, &mut out).unwrap();
     (applied, String::from_utf8(out).unwrap())
 }

@@ -7,6 +7,8 @@
 //!
 //! Invariant: memory follows the bytes received, never a claimed size; what cannot be is an error, never a panic.
 
+use std::sync::Arc;
+
 use super::{
     Collection, Encoding, Hash, HashEncoding, List, ListEncoding, Set, SetEncoding, SortedSet, SortedSetEncoding, Text,
     Value,
@@ -133,8 +135,8 @@ pub struct ValueBuilder {
     size: u64,
     /// Bytes or items that are still to come.
     missing: u64,
-    /// Bytes of an item that is not all there yet, or of a string.
-    rest: Vec<u8>,
+    /// Bytes of an item that is not all there yet, or of a string. Shared with frozen copies.
+    rest: Arc<Vec<u8>>,
     parts: Parts,
 }
 
@@ -164,7 +166,7 @@ impl ValueBuilder {
         if size == 0 && !matches!(parts, Parts::String) {
             return Err("a collection without items");
         }
-        Ok(Self { form, size, missing: size, rest: Vec::new(), parts })
+        Ok(Self { form, size, missing: size, rest: Arc::default(), parts })
     }
 
     /// Whether all is there.
@@ -179,25 +181,25 @@ impl ValueBuilder {
     pub fn push<'a>(&mut self, bytes: &'a [u8]) -> Result<&'a [u8], &'static str> {
         if let Parts::String = self.parts {
             let there = usize::try_from(self.missing).unwrap_or(usize::MAX).min(bytes.len());
-            self.rest.extend_from_slice(&bytes[..there]);
+            Arc::make_mut(&mut self.rest).extend_from_slice(&bytes[..there]);
             self.missing -= there as u64;
             return Ok(&bytes[there..]);
         }
         if self.rest.is_empty() {
             let taken = self.take_items(bytes)?;
             if self.missing > 0 {
-                self.rest.extend_from_slice(&bytes[taken..]);
+                Arc::make_mut(&mut self.rest).extend_from_slice(&bytes[taken..]);
                 return Ok(&[]);
             }
             return Ok(&bytes[taken..]);
         }
         let before = self.rest.len();
-        let mut all = std::mem::take(&mut self.rest);
+        let mut all = Arc::unwrap_or_clone(std::mem::take(&mut self.rest));
         all.extend_from_slice(bytes);
         let taken = self.take_items(&all)?;
         if self.missing > 0 {
             all.drain(..taken);
-            self.rest = all;
+            self.rest = Arc::new(all);
             return Ok(&[]);
         }
         Ok(&bytes[taken - before..])
@@ -213,7 +215,7 @@ impl ValueBuilder {
         }
         let low = self.form & 0x0f;
         Ok(match self.parts {
-            Parts::String if self.form == FORM_RAW => Value::String(Text::raw(self.rest)),
+            Parts::String if self.form == FORM_RAW => Value::String(Text::raw(Arc::unwrap_or_clone(self.rest))),
             Parts::String => string_of(self.form, &self.rest)?,
             Parts::List(mut list) => {
                 list.set_encoding(word(&[ListEncoding::ListPack, ListEncoding::QuickList], low)?);
@@ -271,7 +273,7 @@ impl ValueBuilder {
     /// What there is of a collection, to be freed.
     pub fn into_unfinished(self) -> Option<Value> {
         match self.parts {
-            Parts::String => Some(Value::String(Text::raw(self.rest))),
+            Parts::String => Some(Value::String(Text::raw(Arc::unwrap_or_clone(self.rest)))),
             Parts::List(list) => Some(list.into_value()),
             Parts::Set(set) => Some(set.into_value()),
             Parts::Hash(hash) => Some(hash.into_value()),

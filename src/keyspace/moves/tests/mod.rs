@@ -1,5 +1,6 @@
 //! Stories of moves: two shards, and the steps that their leaders would log.
 
+mod rules;
 mod world;
 
 use super::super::tests::{SEED, apply, read, tick, try_apply, try_read, whole};

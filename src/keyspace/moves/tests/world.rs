@@ -6,6 +6,9 @@ use std::collections::BTreeMap;
 use super::super::super::random::Random;
 use super::super::super::snapshot::Loader;
 use super::*;
+use crate::keyspace::Served;
+use crate::protocol::coverage::{self, SlotRuns};
+use crate::protocol::identity::CancelHow;
 use crate::topology::LogIndex;
 
 /// Few slots, so that moves meet.
@@ -24,10 +27,15 @@ pub struct World {
     /// Readers of leaders, as long as they lead.
     readers: BTreeMap<(ShardId, u64), ExportReader>,
     sequences: [u64; SESSIONS as usize],
+    /// Blocking commands that were sent.
+    blocks: u64,
     /// Named writes that were executed: what was answered, and the entry.
     answered: Vec<(WriteId, Vec<String>, String)>,
     /// Who owned each slot under which epoch.
     owners: BTreeMap<(Slot, Epoch), ShardId>,
+    /// What blocked clients got, and what they would have got had nothing moved.
+    served: Vec<Served>,
+    expected: Vec<Served>,
     pub finished: u64,
     pub undone: u64,
 }
@@ -46,8 +54,11 @@ impl World {
             messages: Vec::new(),
             readers: BTreeMap::new(),
             sequences: [1; SESSIONS as usize],
+            blocks: 0,
             answered: Vec::new(),
             owners: BTreeMap::new(),
+            served: Vec::new(),
+            expected: Vec::new(),
             finished: 0,
             undone: 0,
         };
@@ -86,6 +97,9 @@ impl World {
             (applied, String::from_utf8_lossy(&out).into_owned())
         });
         assert_eq!(results[0], results[1]);
+        let [one, other] = replicas.each_mut().map(Keyspace::take_served);
+        assert_eq!(one, other);
+        self.served.extend(one);
         let [result, _] = results;
         result
     }
@@ -100,7 +114,10 @@ impl World {
     pub fn step(&mut self) {
         self.time += self.random.next() % 20;
         match self.draw(100) {
-            0..45 => self.command(),
+            0..38 => self.command(),
+            38..42 => self.block(),
+            42..44 => self.cancel(),
+            44 => self.flush(),
             45..48 => self.sweep(),
             48..52 => self.ask_again(),
             52..58 => self.start_export(),
@@ -158,9 +175,81 @@ impl World {
 
     fn write_reference(&mut self, words: &[String]) -> String {
         let (entry, mut out) = (self.entry(None, None, words), Vec::new());
-        let applied = self.reference.apply(&Entry::decode(&entry).unwrap(), &mut out).unwrap();
+        let applied = self.apply_reference(&entry, &mut out);
         assert_eq!(applied, Applied::Reply);
         String::from_utf8_lossy(&out).into_owned()
+    }
+
+    fn apply_reference(&mut self, entry: &[u8], out: &mut Vec<u8>) -> Applied {
+        let applied = self.reference.apply(&Entry::decode(entry).unwrap(), out).unwrap();
+        self.expected.extend(self.reference.take_served());
+        applied
+    }
+
+    /// The entry at whoever serves the slot, and at the reference; none serves it, and then it is refused.
+    fn apply_both(&mut self, slot: Slot, entry: impl Fn(&Keyspace) -> Vec<u8>) {
+        let Some(shard) = self.owner(slot) else {
+            let shard = self.any_shard();
+            let entry = entry(self.leader(shard));
+            assert_eq!(self.apply(shard, &entry).0, Applied::NotOwner(slot));
+            return;
+        };
+        let (at_owner, at_reference, mut out) = (entry(self.leader(shard)), entry(&self.reference), Vec::new());
+        let (applied, reply) = self.apply(shard, &at_owner);
+        assert_eq!(applied, self.apply_reference(&at_reference, &mut out));
+        assert_eq!(reply.as_bytes(), out);
+    }
+
+    fn block(&mut self) {
+        let (tag, key) = (self.draw(TAGS), self.draw(7));
+        let line = match self.draw(3) {
+            0 => format!("BLPOP {{{tag}}}{key} {{{tag}}}{} 0", self.draw(7)),
+            1 => format!("BLMOVE {{{tag}}}{key} {{{tag}}}{} LEFT RIGHT 0", self.draw(7)),
+            _ => format!("BZPOPMIN {{{tag}}}{key} 0"),
+        };
+        self.blocks += 1;
+        let (sequence, time, mut request) = (self.blocks, LogTime(self.time), Vec::new());
+        write_array(&mut request, line.split(' ').map(str::as_bytes).collect::<Vec<_>>().into_iter());
+        let identity = Identity { id: WriteId { session: SessionId(77), sequence }, low: 0, born: time };
+        self.apply_both(tag_slot(tag), |keyspace| {
+            let (mut entry, seen) = (Vec::new(), keyspace.ownership());
+            Entry::Block { time, seed: 0, resp3: false, identity, seen, request: &request }.encode(&mut entry);
+            entry
+        });
+    }
+
+    /// Somebody waits no longer; those who did not wait are remembered as gone.
+    fn cancel(&mut self) {
+        let (tag, time) = (self.draw(TAGS), LogTime(self.time));
+        let waiting: Vec<WriteId> =
+            self.reference.waiters().filter(|(_, slot)| *slot == tag_slot(tag)).map(|w| w.0).collect();
+        if waiting.is_empty() {
+            return;
+        }
+        let id = waiting[self.draw(waiting.len() as u64) as usize];
+        let (identity, how) = (Identity { id, low: 0, born: time }, CancelHow::Timeout);
+        self.apply_both(tag_slot(tag), |_| {
+            let mut entry = Vec::new();
+            Entry::Cancel { time, how, resp3: false, slot: tag_slot(tag), identity }.encode(&mut entry);
+            entry
+        });
+    }
+
+    /// FLUSHALL of what a shard owns.
+    fn flush(&mut self) {
+        let shard = self.any_shard();
+        let owned = SlotRuns::of(self.leader(shard).owned().iter());
+        for wanted in [SlotRuns::all(), owned.clone()] {
+            let (mut body, mut entry, time, seen) = (Vec::new(), Vec::new(), LogTime(self.time), u64::MAX);
+            coverage::put(&mut body, &wanted);
+            body.extend_from_slice(b"*1\r\n$8\r\nFLUSHALL\r\n");
+            Entry::Cover { time, seed: 0, resp3: false, identity: None, seen, body: &body }.encode(&mut entry);
+            if wanted == owned {
+                self.apply_reference(&entry, &mut Vec::new());
+            } else {
+                self.apply(shard, &entry);
+            }
+        }
     }
 
     fn words(&mut self, tag: u64) -> Vec<String> {
@@ -211,7 +300,7 @@ impl World {
         // What is frozen is not swept; and then the reference is not, so that versions stay in step.
         if let Some(shard) = self.owner(slot) {
             self.apply(shard, &entry);
-            self.reference.apply(&Entry::decode(&entry).unwrap(), &mut Vec::new()).unwrap();
+            self.apply_reference(&entry, &mut Vec::new());
         }
     }
 
@@ -386,6 +475,7 @@ impl World {
     /// Ends all moves, and compares what came of it with what never moved.
     pub fn settle(&mut self) {
         self.messages.clear();
+        assert_eq!(self.served, self.expected, "who waited got the same");
         let steps_max = 20_000;
         for step in 0.. {
             if self.shards.values().all(|replicas| replicas[0].exports().count() == 0) {
