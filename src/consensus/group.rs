@@ -148,6 +148,8 @@ pub struct Group {
     transferred_in: Option<Term>,
     /// Whether it does not stand for election.
     stands_back: bool,
+    /// Whether it does not take the leadership when it is given to it.
+    declines: bool,
 }
 
 impl Group {
@@ -205,6 +207,7 @@ impl Group {
             members_told_after: LogIndex(0),
             transferred_in: None,
             stands_back: false,
+            declines: false,
         })
     }
 
@@ -242,6 +245,12 @@ impl Group {
         self.stands_back = stands_back;
     }
 
+    /// From now on it does not take the leadership that another gives away, or does again. The other notices by a time-out, in
+    /// which nobody leads.
+    pub const fn decline(&mut self, declines: bool) {
+        self.declines = declines;
+    }
+
     /// Makes the election time run out after `ticks` more, because the leader is known to be gone.
     pub fn hurry_election(&mut self, ticks: usize) {
         let raft = &mut self.raw.raft;
@@ -265,7 +274,7 @@ impl Group {
         let refused = match message.get_msg_type() {
             MessageType::MsgSnapshot => !self.accepts(&message),
             // To be elected at once: as in `tick`.
-            MessageType::MsgTimeoutNow => self.installing.is_some() || self.stands_back,
+            MessageType::MsgTimeoutNow => self.installing.is_some() || self.declines,
             MessageType::MsgRequestVote | MessageType::MsgRequestPreVote => self.quiet_ticks > 0,
             MessageType::MsgRequestVoteResponse
             | MessageType::MsgRequestPreVoteResponse

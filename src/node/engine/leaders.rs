@@ -22,8 +22,11 @@ impl Engine {
         let (is_far, evicted) = (self.clocks.is_far(), is_evicted(&self.node));
         for replica in self.replicas.values_mut() {
             // The catalog has no log time.
-            let unwanted = evicted || is_far && replica.shard != ShardId::CATALOG;
-            replica.group.stand_back(unwanted && !replica.misses_leader(now));
+            let is_wrong = is_far && replica.shard != ShardId::CATALOG;
+            let spares = replica.misses_leader(now);
+            replica.group.stand_back((evicted || is_wrong) && !spares);
+            // Who gives the leadership away to an evicted node knows more than this one.
+            replica.group.decline(is_wrong && !spares);
             if !evicted {
                 continue;
             }
