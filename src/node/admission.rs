@@ -5,13 +5,14 @@ use crate::protocol::command::resolve;
 use crate::protocol::frame::RequestHead;
 use crate::protocol::identity::Blocking;
 use crate::protocol::request::{Args, Span, parse_array};
-use crate::protocol::{split, transaction};
+use crate::protocol::{coverage, split, transaction};
 
 /// Whether a request, if it is a write, makes an entry that can be applied. `spans` is room to work in.
 pub fn can_be_logged(head: &RequestHead, body: &[u8], spans: &mut Vec<Span>) -> bool {
     spans.clear();
     match head.blocking {
         _ if !head.write => true,
+        _ if head.covers => coverage::split(body).is_ok_and(|(_, request)| parse_array(request, spans).is_ok()),
         _ if head.split => split::check(body, spans).is_ok(),
         _ if head.transaction => transaction::split(body, spans).is_ok(),
         Some(Blocking::Cancel(_)) => true,

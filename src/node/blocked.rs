@@ -126,6 +126,15 @@ impl Replica {
         }
     }
 
+    /// Answers the blocked clients that the last entry let go: they ask whoever serves their slots, under the same names.
+    pub(super) fn answer_parted(&mut self, turn: &mut Turn<'_>) {
+        for (id, slot) in self.machine.take_parted() {
+            if let Some(ticket) = self.blocked.end(id) {
+                self.redirect(ticket, self.whereabouts(slot), turn);
+            }
+        }
+    }
+
     /// A client's request waits from now on.
     pub(super) fn hold_blocked(&mut self, id: WriteId, ticket: Ticket, turn: &mut Turn<'_>) {
         if self.leading.is_none() {

@@ -163,7 +163,7 @@ fn report(node: &Node) -> NodeReport {
             change: catalog.and_then(|c| replica.describe_change(c)),
             failed: replica.failed.clone(),
             orphan: status.orphan,
-            moves: Vec::new(),
+            moves: catalog.map_or_else(Vec::new, |catalog| replica.moves(catalog, now)),
         }
     });
     NodeReport {

@@ -9,10 +9,11 @@
 
 mod clocks;
 mod leaders;
+mod moving;
 mod peers;
 mod removal;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,6 +24,7 @@ use super::answers::{Answers, Ticket};
 use super::machine::{FrozenMachine, Machine};
 use super::marks::Marked;
 use super::memory::Memory;
+use super::moves::{Bucket, MoveOptions};
 use super::replica::{ReadOptions, Replica, Turn};
 use crate::consensus::{
     Effects, HardState, Held, Message, SnapshotPoint, decode_message, encode_message, snapshot_point,
@@ -78,6 +80,8 @@ pub struct EngineOptions {
     pub reads: ReadOptions,
     /// How far the node's clock may be off the median of those that it hears of before it leads no more; zero: any way.
     pub clock_off_max: Duration,
+    /// How slots are moved.
+    pub moves: MoveOptions,
 }
 
 impl EngineOptions {
@@ -97,6 +101,7 @@ impl Default for EngineOptions {
             memory_bytes_max: 0,
             reads: ReadOptions::default(),
             clock_off_max: CLOCK_OFF_MAX,
+            moves: MoveOptions::default(),
         }
     }
 }
@@ -138,6 +143,8 @@ pub enum Event {
     CatalogChanged(Arc<Catalog>),
     /// Tell the proxies: a replica's role changed.
     StatusChanged,
+    /// There is a node to talk to that there was no need to talk to before.
+    PeersChanged,
     /// The log has durably forgotten a shard whose replica was removed.
     LogForgotten(ShardId),
 }
@@ -155,6 +162,10 @@ pub struct Engine {
     /// The connected nodes that keep leases.
     lease_keepers: BTreeSet<NodeName>,
     clocks: Clocks,
+    /// What this node may send of slots that move.
+    bucket: Bucket,
+    /// Messages about moves between shards whose leaders are both here.
+    letters: VecDeque<Vec<u8>>,
     memory: Memory,
     batch: WriteBatch,
     parts: Vec<(ShardId, Held)>,
@@ -184,6 +195,8 @@ impl Engine {
             lost_peers: BTreeMap::new(),
             lease_keepers: BTreeSet::new(),
             clocks: Clocks::default(),
+            bucket: Bucket::new(options.moves.bytes_per_second),
+            letters: VecDeque::new(),
             memory: Memory::new(options.memory_bytes_max),
             batch: WriteBatch::default(),
             parts: Vec::new(),
@@ -204,6 +217,7 @@ impl Engine {
         let shard = replica.shard;
         replica.memory = self.memory.clone();
         replica.reading = self.options.reads;
+        replica.moving.configure(self.options.moves);
         replica.begin_questions_at(self.next_random());
         replica.account();
         if replica.log_starts_afresh {
@@ -246,24 +260,6 @@ impl Engine {
     /// The revision of that; zero: nothing is known.
     pub fn revision(&self) -> Revision {
         self.catalog.as_ref().map_or(Revision(0), |c| c.revision)
-    }
-
-    /// Takes a catalog from elsewhere, if it is newer.
-    pub fn adopt_catalog(&mut self, catalog: Arc<Catalog>) {
-        if catalog.revision <= self.revision() {
-            return;
-        }
-        // Those that leave are members until they have left.
-        let all = catalog.shards.iter().flat_map(|shard| shard.all_replicas());
-        self.homes = all.map(|r| (r.id, r.node.clone())).collect();
-        let mine = |node: &NodeName| *node == self.node;
-        let near = catalog.replicas_on(&self.node).flat_map(|(shard, _)| shard.all_replicas());
-        let peers: Vec<_> = near.filter(|r| !mine(&r.node)).collect();
-        for replica in peers {
-            self.peers.entry(replica.node.clone()).or_default();
-        }
-        self.catalog = Some(Arc::clone(&catalog));
-        self.events.push(Event::CatalogChanged(catalog));
     }
 
     /// Takes one message of a replica on another node.
@@ -392,6 +388,9 @@ impl Engine {
                 self.dirty.push(replica.shard);
             }
         }
+        if due(moving::LOOK_TICKS) {
+            self.look_at_moves(now, wall, answers);
+        }
     }
 
     /// Does what there is to do.
@@ -399,6 +398,9 @@ impl Engine {
         loop {
             while let Some(shard) = self.dirty.pop() {
                 self.run(shard, now, wall, answers);
+            }
+            if self.deliver_letters(now, wall, answers) {
+                continue;
             }
             if self.in_flight.is_some() || !self.batch.is_empty() || self.parts.is_empty() {
                 return;
@@ -534,11 +536,6 @@ impl Engine {
         NodeStatus { sequence, revision: self.revision(), replicas: replicas.collect() }
     }
 
-    /// The node of a replica.
-    pub fn home(&self, replica: ReplicaId) -> Option<&NodeName> {
-        self.homes.get(&replica)
-    }
-
     fn mark(&mut self, shard: ShardId) {
         if let Some(replica) = self.replicas.get_mut(&shard).filter(|r| !r.dirty) {
             replica.dirty = true;
@@ -561,6 +558,7 @@ impl Engine {
         }
         replica.account();
         replica.answer_reads(&mut turn);
+        self.drive_moves(&mut replica, &mut turn);
         replica.group.compact(self.options.window_bytes_max);
         let due = self.options.snapshot_bytes.max(replica.snapshot_bytes);
         let snapshot = replica.applied_bytes > due || replica.applied_entries > self.options.snapshot_entries;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::keyspace::{Applied, Entry, Frozen, Garbage, Keyspace, Loader, Read, ReadAt, Served, Usage};
 use crate::protocol::control::ControlReply;
+use crate::protocol::coverage::SlotRuns;
 use crate::protocol::frame::RefusalReason;
 use crate::protocol::request::Args;
 use crate::protocol::verification::MarkId;
@@ -33,6 +34,10 @@ pub enum Outcome {
     Waits(WriteId),
     /// Nothing was changed.
     Refused(RefusalReason),
+    /// This slot is not served here; nothing was changed.
+    NotOwner(Slot),
+    /// A step of a slot's move: there is nobody to answer.
+    Moved,
     /// There is nobody to answer.
     Nothing,
     /// The state as it is now is to be compared with that of the other replicas.
@@ -61,10 +66,12 @@ impl Machine {
             Self::Empty => Err(MachineError::Entry("there is no state to apply it to".to_owned())),
             Self::Data(keyspace) => {
                 let entry = Entry::decode(data).map_err(|e| unreadable(&e))?;
+                let is_step = matches!(entry, Entry::Move { .. });
                 match keyspace.apply(&entry, out).map_err(|e| unreadable(&e))? {
                     Applied::Reply => Ok(Outcome::Reply),
                     Applied::Repeated => Ok(Outcome::Repeated),
-                    Applied::NotOwner(_) => Ok(Outcome::Refused(RefusalReason::NotOwner)),
+                    Applied::NotOwner(slot) => Ok(Outcome::NotOwner(slot)),
+                    Applied::Nothing if is_step => Ok(Outcome::Moved),
                     Applied::Nothing => Ok(Outcome::Nothing),
                     Applied::Mark(id) => Ok(Outcome::Mark(id)),
                     Applied::Waits(id) => Ok(Outcome::Waits(id)),
@@ -81,11 +88,12 @@ impl Machine {
         }
     }
 
-    /// Executes a read of a data shard.
-    pub fn read(&self, args: Args<'_>, at: ReadAt, out: &mut Vec<u8>) -> Option<Read> {
-        match self {
-            Self::Data(keyspace) => Some(keyspace.read(args, at, out)),
-            Self::Empty | Self::Catalog(_) => None,
+    /// Executes a read of a data shard. `wanted`: the slots that a request over all keys is for.
+    pub fn read(&self, wanted: Option<&SlotRuns>, args: Args<'_>, at: ReadAt, out: &mut Vec<u8>) -> Option<Read> {
+        match (self, wanted) {
+            (Self::Data(keyspace), None) => Some(keyspace.read(args, at, out)),
+            (Self::Data(keyspace), Some(wanted)) => Some(keyspace.read_covering(wanted, args, at, out)),
+            (Self::Empty | Self::Catalog(_), _) => None,
         }
     }
 
@@ -93,6 +101,14 @@ impl Machine {
     pub fn take_served(&mut self) -> Vec<Served> {
         match self {
             Self::Data(keyspace) => keyspace.take_served(),
+            Self::Empty | Self::Catalog(_) => Vec::new(),
+        }
+    }
+
+    /// Blocked clients that were let go by the entries applied since the last call, with a slot of each that is elsewhere.
+    pub fn take_parted(&mut self) -> Vec<(WriteId, Slot)> {
+        match self {
+            Self::Data(keyspace) => keyspace.take_parted(),
             Self::Empty | Self::Catalog(_) => Vec::new(),
         }
     }
@@ -105,9 +121,10 @@ impl Machine {
         }
     }
 
-    /// What it takes in memory, roughly: data, and what is remembered of writes.
+    /// What it takes in memory, roughly: data, also that which is not served, and what is remembered of writes.
     pub fn bytes(&self) -> u64 {
-        self.usage().bytes + self.keyspace().map_or(0, |keyspace| keyspace.remembered_usage().bytes)
+        let beside = |keyspace: &Keyspace| keyspace.remembered_usage().bytes + keyspace.aside_bytes();
+        self.usage().bytes + self.keyspace().map_or(0, beside)
     }
 
     /// Its clock; zero for the catalog, which has none.

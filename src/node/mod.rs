@@ -32,6 +32,7 @@ pub mod machine;
 pub mod marks;
 mod members;
 pub mod memory;
+pub mod moves;
 mod peer_link;
 mod reads;
 mod registration;

@@ -15,7 +15,7 @@ use super::answers::Ticket;
 use crate::consensus::Reign;
 use crate::net::Moment;
 use crate::planted::{self, Bug};
-use crate::topology::LogIndex;
+use crate::topology::{LogIndex, SlotEpoch};
 
 /// How long an unanswered question stands before it is asked again.
 const RETRY_AFTER: Duration = Duration::from_millis(100);
@@ -33,6 +33,10 @@ pub struct WaitingRead {
     pub request: Vec<u8>,
     /// Whether the client speaks RESP3.
     pub resp3: bool,
+    /// Whether it is about all keys, and the slots that it is for come first.
+    pub covers: bool,
+    /// The slot of its first key, under the epoch that its proxy knows, where it knows one.
+    pub at: Option<SlotEpoch>,
     /// Whether it follows writes of its client that this leader took: of no use once it does not lead.
     pub after_writes: bool,
     /// The lowest index to answer at.
@@ -176,7 +180,17 @@ mod tests {
             Ticket { connection: 0, connection_generation: 0, id, client: 0, generation: 0, shard: ShardId(1) };
         let deadline = Moment::at(Duration::from_secs(1));
         let (floor, came) = (LogIndex(0), Moment::default());
-        WaitingRead { ticket, request: Vec::new(), resp3: false, after_writes: false, floor, came, deadline }
+        WaitingRead {
+            ticket,
+            request: Vec::new(),
+            resp3: false,
+            covers: false,
+            at: None,
+            after_writes: false,
+            floor,
+            came,
+            deadline,
+        }
     }
 
     fn at(ms: u64) -> Moment {

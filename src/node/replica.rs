@@ -9,7 +9,9 @@
 //! - When a write is refused, every later write of the same client in the log is refused as well (R1): overwriting
 //!   an index overwrites all that follow it.
 
+mod moving;
 mod reading;
+mod writing;
 
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -24,21 +26,19 @@ use super::leader_time::LeaderTime;
 use super::lease::Lease;
 use super::machine::{Machine, Outcome};
 use super::marks::Marked;
-use super::memory::{self, InFlight, Memory};
+use super::memory::{InFlight, Memory};
 use super::reads::{Reads, WaitingRead};
 use crate::consensus::{Committed, Group, ProposeError, SnapshotPoint};
-use crate::keyspace::{Entry, Keyspace, NEWS_AHEAD_MS};
+use crate::keyspace::{Entry, NEWS_AHEAD_MS};
 use crate::net::Moment;
 use crate::planted::{self, Bug};
 use crate::protocol::control::ControlReply;
-use crate::protocol::errors;
 use crate::protocol::frame::{ReadLevel, RefusalReason, ReplicaStatus, RequestHead, Role};
-use crate::protocol::identity::Blocking;
-use crate::protocol::reply::ReplyWriter;
 use crate::protocol::request::Span;
 use crate::protocol::verification::{MarkId, MarkPlace, Verdict};
 use crate::topology::{Catalog, CatalogCommand, LogIndex, LogTime, ReplicaId, Revision, ShardId, Slot, Term};
 
+pub use moving::{Letter, Moving};
 pub use reading::{MAX_STALENESS, ReadOptions};
 
 /// Writes that may wait for their entries in one shard; more are refused as `Busy`.
@@ -171,6 +171,8 @@ pub struct Replica {
     tick_proposed: bool,
     /// The requests of blocked clients that this replica holds as leader.
     pub(super) blocked: Blocked,
+    /// Slots on their way from here and to here.
+    pub moving: moving::Moving,
 }
 
 impl Replica {
@@ -214,6 +216,7 @@ impl Replica {
             leaderless: None,
             tick_proposed: false,
             blocked: Blocked::default(),
+            moving: moving::Moving::default(),
         }
     }
 
@@ -282,88 +285,6 @@ impl Replica {
         let mut data = Vec::with_capacity(32);
         Entry::Mark { time, id }.encode(&mut data);
         self.proposals.push(Proposal { data: data.into(), ticket: Some(ticket), deadline, in_flight: None });
-    }
-
-    fn write(&mut self, head: &RequestHead, body: &[u8], ticket: Ticket, deadline: Moment, turn: &mut Turn<'_>) {
-        let Some(leading) = self.leading.filter(|_| self.group.leads()) else {
-            return self.refuse(ticket, RefusalReason::NotLeader, turn);
-        };
-        if self.is_full() {
-            return self.refuse(ticket, RefusalReason::Busy, turn);
-        }
-        // One that comes again may have been taken: it must not be told that it was not.
-        if self.memory.is_full() && !head.retried && !self.was_taken(head) {
-            let adds = match head {
-                _ if head.transaction => memory::transaction_adds,
-                _ if head.split => memory::split_adds,
-                _ => memory::adds,
-            };
-            if adds(body, turn.spans) {
-                return self.reject(head, body, ticket, deadline, leading, turn);
-            }
-        }
-        let time = leading.at(turn.now, turn.wall, self.machine.log_time());
-        // Apply decides (R5). But what it refuses, later writes of the client would have overtaken (R1).
-        if head.blocking.is_none() && !head.retried && self.is_forgotten(head, time) {
-            self.propose_tick(time, turn.now);
-            return self.refuse(ticket, RefusalReason::Forgotten, turn);
-        }
-        let mut data = Vec::with_capacity(body.len() + 64);
-        let (seed, resp3) = (turn.seed, head.resp3);
-        let seen = self.machine.keyspace().map_or(0, Keyspace::ownership);
-        let entry = match (head.blocking, head.identity, head.slot) {
-            (Some(Blocking::Wait), Some(identity), _) => {
-                Entry::Block { time, seed, resp3, identity, seen, request: body }
-            }
-            (Some(Blocking::Cancel(how)), Some(identity), Some(slot)) => {
-                Entry::Cancel { time, how, resp3, slot, identity }
-            }
-            (_, Some(identity), _) if head.split => Entry::Split { time, seed, resp3, identity, seen, body },
-            (_, identity, _) if head.transaction => Entry::Exec { time, seed, resp3, identity, seen, body },
-            (_, identity, _) => Entry::Write { time, seed, resp3, identity, seen, request: body },
-        };
-        entry.encode(&mut data);
-        let in_flight = Some(self.memory.carry(data.len()));
-        let mut ticket = Some(ticket);
-        if planted::is(Bug::AnsweredBeforeMajority) && body.starts_with(b"*3\r\n$3\r\nSET\r\n") {
-            ticket.take().into_iter().for_each(|ticket| turn.answers.reply(ticket, self.state_index, b"+OK\r\n"));
-        }
-        self.proposals.push(Proposal { data: data.into(), ticket, deadline, in_flight });
-    }
-
-    /// Refuses a write for want of memory. One that has a name gets this answer through the log, in its place among the
-    /// others of its client: if it comes again when there is room, it is not executed behind them.
-    fn reject(
-        &mut self,
-        head: &RequestHead,
-        body: &[u8],
-        ticket: Ticket,
-        deadline: Moment,
-        leading: LeaderTime,
-        turn: &mut Turn<'_>,
-    ) {
-        self.counts.out_of_memory += 1;
-        if let Some(identity) = head.identity {
-            let parts = memory::rejected_parts(head, body, turn.spans);
-            if !parts.is_empty() {
-                let time = leading.at(turn.now, turn.wall, self.machine.log_time());
-                let mut data = Vec::with_capacity(64 + parts.len());
-                let transaction = head.transaction;
-                Entry::Reject { time, transaction, identity, parts: &parts }.encode(&mut data);
-                self.proposals.push(Proposal { data: data.into(), ticket: Some(ticket), deadline, in_flight: None });
-                return;
-            }
-        }
-        self.answer_out_of_memory(head.transaction, ticket, turn);
-    }
-
-    /// An answer like any other: what the client sends after it is taken.
-    fn answer_out_of_memory(&mut self, transaction: bool, ticket: Ticket, turn: &mut Turn<'_>) {
-        turn.scratch.clear();
-        let text = errors::OUT_OF_MEMORY;
-        let text = if transaction { &errors::exec_abort(text) } else { text };
-        ReplyWriter::new(turn.scratch, false).error(text);
-        turn.answers.reply(ticket, self.state_index, turn.scratch);
     }
 
     /// Tells the node how much the state holds by now.
@@ -465,6 +386,10 @@ impl Replica {
             self.answer_write(entry, outcome, turn);
             self.answer_displaced(entry, outcome, turn);
             self.answer_blocked(entry.index, outcome, turn);
+            if outcome == Outcome::Moved {
+                self.step_applied(turn);
+            }
+            self.answer_parted(turn);
             self.state_index = entry.index;
         }
     }
@@ -487,7 +412,7 @@ impl Replica {
             if (write.index, write.term) != (entry.index, entry.term) {
                 self.refuse(write.ticket, RefusalReason::Dropped, turn);
             } else {
-                self.answer_applied(write.ticket, entry.index, outcome, turn);
+                self.answer_applied(&write, entry.index, outcome, turn);
             }
         }
     }
@@ -499,7 +424,7 @@ impl Replica {
         }
         for write in std::mem::take(&mut self.displaced) {
             if (write.index, write.term) == (entry.index, entry.term) {
-                self.answer_applied(write.ticket, entry.index, outcome, turn);
+                self.answer_applied(&write, entry.index, outcome, turn);
             } else if write.index <= entry.index || write.term < entry.term {
                 self.refuse(write.ticket, RefusalReason::Dropped, turn);
             } else {
@@ -508,7 +433,8 @@ impl Replica {
         }
     }
 
-    fn answer_applied(&mut self, ticket: Ticket, index: LogIndex, outcome: Outcome, turn: &mut Turn<'_>) {
+    fn answer_applied(&mut self, write: &WaitingWrite, index: LogIndex, outcome: Outcome, turn: &mut Turn<'_>) {
+        let (ticket, deadline) = (write.ticket, write.deadline);
         if self.failed.is_some() {
             return self.refuse(ticket, RefusalReason::Unknown, turn);
         }
@@ -518,7 +444,8 @@ impl Replica {
             Outcome::Reply | Outcome::Repeated => turn.answers.reply(ticket, index, turn.scratch),
             Outcome::Waits(id) => self.hold_blocked(id, ticket, turn),
             Outcome::Refused(reason) => self.refuse(ticket, reason, turn),
-            Outcome::Nothing | Outcome::Mark(_) => turn.answers.reply(ticket, index, b""),
+            Outcome::NotOwner(slot) => self.answer_elsewhere(ticket, slot, deadline, turn),
+            Outcome::Nothing | Outcome::Moved | Outcome::Mark(_) => turn.answers.reply(ticket, index, b""),
         }
     }
 
@@ -541,6 +468,7 @@ impl Replica {
         }
         // Whatever became of them by then is in the new state: they ask again (R12).
         self.release_blocked(turn);
+        self.step_applied(turn);
     }
 
     /// Notices that leadership came or went. Returns whether it did.
@@ -550,11 +478,13 @@ impl Replica {
             return false;
         }
         self.leading = leads.then(|| LeaderTime::start(turn.now, turn.wall, self.machine.log_time()));
+        self.moving.leadership_changed();
         if leads {
             self.await_blocked(turn.now);
             self.log_clock(turn);
         } else {
             self.release_blocked(turn);
+            self.release_held(turn);
             self.tick_proposed = false;
             for proposal in std::mem::take(&mut self.proposals) {
                 proposal.ticket.into_iter().for_each(|ticket| self.refuse(ticket, RefusalReason::NotLeader, turn));
@@ -590,6 +520,7 @@ impl Replica {
     /// Lets go of requests whose deadline has passed. A proposed write may still take effect.
     pub fn expire_waiting(&mut self, turn: &mut Turn<'_>) {
         let now = turn.now;
+        self.expire_held(turn);
         for read in self.reads.remove(|r| r.deadline <= now) {
             self.refuse(read.ticket, RefusalReason::DeadlinePassed, turn);
         }

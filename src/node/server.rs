@@ -169,6 +169,7 @@ impl Node {
                 Event::Marked { shard, marked } => self.marks.keep(shard, marked, now),
                 Event::Garbage(garbage) => drop(tokio::task::spawn_blocking(move || drop(garbage))),
                 Event::CatalogChanged(catalog) => self.catalog_is(catalog),
+                Event::PeersChanged => self.catalog_changed.notify_one(),
                 Event::LogForgotten(shard) => removal::finish(self, shard),
                 Event::StatusChanged => gate::push_status(&self.engine, &mut self.connections, now, self.clock.wall()),
             }
@@ -197,6 +198,7 @@ impl Node {
             }
             Kind::Raft => self.engine.peer_message(message.payload),
             Kind::Clock => self.engine.peer_clock(message.payload, now, wall),
+            Kind::Move => self.engine.peer_move(message.payload, now, wall, &mut self.connections),
             Kind::Control => control::handle(self, key, message.payload)?,
             Kind::Catalog => self.handle_catalog(split_numbered(message.payload)?.1),
             _ => return Err(FrameError::Malformed("out-of-place")),

@@ -208,7 +208,7 @@ fn ask(world: &World, words: &[&str]) -> Reply {
     let (body, mut spans, mut out) = (command(words), Vec::new(), Vec::new());
     parse_array(&body, &mut spans).expect("a request");
     let clock = world.members[0].clock.wall(world.now_us);
-    let read = machine.read(Args::new(&body, &spans), ReadAt { clock, resp3: false }, &mut out);
+    let read = machine.read(None, Args::new(&body, &spans), ReadAt { clock, resp3: false }, &mut out);
     if matches!(read, Some(Read::Unsettled)) {
         // Its time is over, and the log has not said so yet.
         return Reply::Nil;

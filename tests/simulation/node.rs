@@ -236,6 +236,9 @@ impl World {
                 match assembler.push(frame) {
                     Ok(Some(message)) if message.kind == Kind::Raft => engine.peer_message(message.payload),
                     Ok(Some(message)) if message.kind == Kind::Clock => engine.peer_clock(message.payload, now, wall),
+                    Ok(Some(message)) if message.kind == Kind::Move => {
+                        engine.peer_move(message.payload, now, wall, &mut running.connections);
+                    }
                     _ => {}
                 }
             }
@@ -397,7 +400,7 @@ impl World {
                     let took = self.random.within(500, 40_000);
                     self.send_to(node, took, Happening::SnapshotDone { shard, point, state });
                 }
-                Event::StatusChanged | Event::CatalogChanged(_) => {
+                Event::StatusChanged | Event::CatalogChanged(_) | Event::PeersChanged => {
                     let running = self.members[node].running.as_mut().expect("just seen");
                     gate::push_status(&running.engine, &mut running.connections, now, wall);
                 }

@@ -1,7 +1,9 @@
 //! The other nodes, as a node's engine knows them: what waits to be sent to each, which are gone, and what they promised.
 
-use super::Engine;
-use crate::topology::{NodeName, ReplicaId};
+use std::sync::Arc;
+
+use super::{Engine, Event};
+use crate::topology::{Catalog, NodeName, ReplicaId};
 
 /// Ticks between the elections of two replicas that saw their leader's node go away.
 const STAGGER_TICKS: usize = 2;
@@ -23,6 +25,30 @@ pub(super) struct Hurry {
 }
 
 impl Engine {
+    /// Takes a catalog from elsewhere, if it is newer.
+    pub fn adopt_catalog(&mut self, catalog: Arc<Catalog>) {
+        if catalog.revision <= self.revision() {
+            return;
+        }
+        // Those that leave are members until they have left.
+        let all = catalog.shards.iter().flat_map(|shard| shard.all_replicas());
+        self.homes = all.map(|r| (r.id, r.node.clone())).collect();
+        let mine = |node: &NodeName| *node == self.node;
+        let near = catalog.replicas_on(&self.node).flat_map(|(shard, _)| shard.all_replicas());
+        let peers: Vec<_> = near.filter(|r| !mine(&r.node)).collect();
+        for replica in peers {
+            self.peers.entry(replica.node.clone()).or_default();
+        }
+        self.catalog = Some(Arc::clone(&catalog));
+        self.meet_movers();
+        self.events.push(Event::CatalogChanged(catalog));
+    }
+
+    /// The node of a replica.
+    pub fn home(&self, replica: ReplicaId) -> Option<&NodeName> {
+        self.homes.get(&replica)
+    }
+
     /// The nodes that this node's replicas talk to.
     pub fn peer_names(&self) -> impl Iterator<Item = &NodeName> {
         self.peers.keys()

@@ -16,9 +16,10 @@ use crate::net::Moment;
 use crate::node::answers::Ticket;
 use crate::node::reads::WaitingRead;
 use crate::planted::{self, Bug};
+use crate::protocol::coverage;
 use crate::protocol::frame::{ReadLevel, RefusalReason, RequestHead};
 use crate::protocol::request::{Args, parse_array};
-use crate::topology::{LogIndex, LogTime};
+use crate::topology::{LogIndex, LogTime, SlotEpoch};
 
 /// How far `any` reads may be behind (DESIGN.md, P3), unless the node is told otherwise.
 pub const MAX_STALENESS: Duration = Duration::from_secs(5);
@@ -51,6 +52,22 @@ pub(super) type Line = (u32, u32, u64, u32);
 
 const fn line_of(ticket: &Ticket) -> Line {
     (ticket.connection, ticket.connection_generation, ticket.client, ticket.generation)
+}
+
+/// A read that is to be answered.
+#[derive(Clone, Copy)]
+struct Asked<'a> {
+    body: &'a [u8],
+    resp3: bool,
+    covers: bool,
+    at: Option<SlotEpoch>,
+    ticket: Ticket,
+    deadline: Moment,
+}
+
+/// The slot and the epoch that a proxy knows.
+fn known(head: &RequestHead) -> Option<SlotEpoch> {
+    head.slot.filter(|_| head.epoch.0 > 0).map(|slot| SlotEpoch { slot, epoch: head.epoch })
 }
 
 impl Replica {
@@ -90,19 +107,22 @@ impl Replica {
             ReadLevel::Session | ReadLevel::Any => return self.refuse(ticket, RefusalReason::Behind, turn),
         };
         if !wait {
+            let asked = Asked { body, resp3: head.resp3, covers: head.covers, at: known(head), ticket, deadline };
             if self.deferred.contains(&line_of(&ticket)) {
-                return self.defer_read(body, head.resp3, ticket, deadline, turn);
+                return self.defer_read(asked, turn);
             }
             let clock = self.clock(turn);
-            self.answer_read(body, head.resp3, ticket, deadline, clock, turn);
+            self.answer_read(asked, clock, turn);
             return;
         }
         if self.reads.len() + self.reads_after_proposals.len() >= READS_WAITING_MAX {
             return self.refuse(ticket, RefusalReason::Busy, turn);
         }
         let (request, resp3, after_writes) = (body.to_vec(), head.resp3, head.after_writes);
+        let (covers, at) = (head.covers, known(head));
         let floor = if head.level == ReadLevel::Any { LogIndex(0) } else { head.floor };
-        let read = WaitingRead { ticket, request, resp3, after_writes, floor, came: turn.now, deadline };
+        let came = turn.now;
+        let read = WaitingRead { ticket, request, resp3, covers, at, after_writes, floor, came, deadline };
         match head.level {
             level if after_writes => self.reads_after_proposals.push((level, self.proposals.len(), read)),
             ReadLevel::Strong => self.reads.ask(read),
@@ -127,33 +147,36 @@ impl Replica {
         self.leading.map_or(turn.wall, |l| l.at(turn.now, turn.wall, self.machine.log_time()))
     }
 
-    /// `false`: it was refused.
-    fn answer_read(
-        &mut self,
-        body: &[u8],
-        resp3: bool,
-        ticket: Ticket,
-        deadline: Moment,
-        clock: LogTime,
-        turn: &mut Turn<'_>,
-    ) -> bool {
+    /// `false`: it was refused, or is held.
+    fn answer_read(&mut self, asked: Asked<'_>, clock: LogTime, turn: &mut Turn<'_>) -> bool {
+        let Asked { body, resp3, covers, ticket, deadline, .. } = asked;
+        if asked.at.is_some_and(|at| self.is_behind(at)) {
+            return self.refuse_read(ticket, RefusalReason::Behind, turn);
+        }
         turn.scratch.clear();
         turn.spans.clear();
-        let read = match parse_array(body, turn.spans) {
-            Ok(()) => self.machine.read(Args::new(body, turn.spans), ReadAt { clock, resp3 }, turn.scratch),
-            Err(_) => None,
+        let split =
+            if covers { coverage::split(body).map(|(wanted, body)| (Some(wanted), body)) } else { Ok((None, body)) };
+        let read = match split {
+            Ok((wanted, body)) if parse_array(body, turn.spans).is_ok() => {
+                self.machine.read(wanted.as_ref(), Args::new(body, turn.spans), ReadAt { clock, resp3 }, turn.scratch)
+            }
+            _ => None,
         };
         match read {
             Some(Read::Answered) => {
                 self.counts.reads += 1;
                 turn.answers.reply(ticket, self.state_index, turn.scratch);
             }
-            Some(Read::NotOwner(_)) => return self.refuse_read(ticket, RefusalReason::NotOwner, turn),
+            Some(Read::NotOwner(slot)) => {
+                self.answer_elsewhere(ticket, slot, deadline, turn);
+                return false;
+            }
             Some(Read::Unsettled) if self.leading.is_some() && self.group.leads_surely() => {
                 // The tick goes into the log first; the read then follows it.
                 self.propose_tick(clock, turn.now);
                 self.deferred.insert(line_of(&ticket));
-                self.defer_read(body, resp3, ticket, deadline, turn);
+                self.defer_read(asked, turn);
             }
             Some(Read::Unsettled) => return self.refuse_read(ticket, RefusalReason::ExpiryUnsettled, turn),
             None => return self.refuse_read(ticket, RefusalReason::NoReplica, turn),
@@ -162,9 +185,10 @@ impl Replica {
     }
 
     /// Lets a read follow what is about to be proposed.
-    fn defer_read(&mut self, body: &[u8], resp3: bool, ticket: Ticket, deadline: Moment, turn: &Turn<'_>) {
+    fn defer_read(&mut self, asked: Asked<'_>, turn: &Turn<'_>) {
+        let Asked { body, resp3, covers, at, ticket, deadline } = asked;
         let (request, floor, came) = (body.to_vec(), self.applied(), turn.now);
-        let read = WaitingRead { ticket, request, resp3, after_writes: true, floor, came, deadline };
+        let read = WaitingRead { ticket, request, resp3, covers, at, after_writes: true, floor, came, deadline };
         self.reads_after_proposals.push((ReadLevel::Session, self.proposals.len(), read));
     }
 
@@ -187,13 +211,21 @@ impl Replica {
 
     pub(super) fn answer_reads_at(&mut self, applied: LogIndex, turn: &mut Turn<'_>) {
         while let Some(read) = self.reads.pop_ready(applied) {
+            let asked = Asked {
+                body: &read.request,
+                resp3: read.resp3,
+                covers: read.covers,
+                at: read.at,
+                ticket: read.ticket,
+                deadline: read.deadline,
+            };
             if !read.after_writes && self.deferred.contains(&line_of(&read.ticket)) {
-                self.defer_read(&read.request, read.resp3, read.ticket, read.deadline, turn);
+                self.defer_read(asked, turn);
                 continue;
             }
             // What it follows carried the time; to settle more would take it behind later writes of its client.
             let clock = if read.after_writes { self.machine.log_time() } else { self.clock(turn) };
-            if !self.answer_read(&read.request, read.resp3, read.ticket, read.deadline, clock, turn) {
+            if !self.answer_read(asked, clock, turn) {
                 self.refuse_behind(&[read.ticket], turn);
             }
         }

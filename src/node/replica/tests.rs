@@ -682,9 +682,8 @@ fn r12_a_state_comes_as_a_whole_and_who_waits_for_what_was_before_it_asks_again(
     let (mut request, time) = (Vec::new(), LogTime(born.0 + 7));
     write_array(&mut request, ["INCR", "n"].into_iter().map(str::as_bytes));
     let identity = Some(Identity { id, low: 1, born });
-    state
-        .apply(&Entry::Write { seen: 0, time, seed: 1, resp3: false, identity, request: &request }, &mut Vec::new())
-        .unwrap();
+    let entry = Entry::Write { seen: 0, time, seed: 1, resp3: false, identity, request: &request };
+    state.apply(&entry, &mut Vec::new()).unwrap();
     let expected = state.freeze().digest(LogIndex(0));
     let (now, wall) = (trio.now(), trio.wall());
     let mut turn =

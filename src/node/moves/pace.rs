@@ -1,0 +1,171 @@
+//! How fast: the bytes per second that a node may send, and the writes that have to wait because they outrun a copy.
+
+use std::cell::Cell;
+use std::rc::Rc;
+use std::time::Duration;
+
+use crate::net::Moment;
+
+/// How much may be sent at once after a pause, as a share of a second.
+const BURST_SHARE: u64 = 10;
+/// At least that, or a slow rate would never let a piece through.
+const BURST_BYTES_MIN: u64 = 256 * 1024;
+
+/// A rate that all movers of a node share. Clones are the same bucket.
+#[derive(Clone, Debug)]
+pub struct Bucket(Rc<Cell<Level>>);
+
+#[derive(Clone, Copy, Debug)]
+struct Level {
+    bytes_per_second: u64,
+    /// What may be sent now; below zero after a large piece.
+    bytes: i64,
+    at: Moment,
+}
+
+impl Bucket {
+    /// One that is full.
+    pub fn new(bytes_per_second: u64) -> Self {
+        let level = Level { bytes_per_second, bytes: burst(bytes_per_second), at: Moment::default() };
+        Self(Rc::new(Cell::new(level)))
+    }
+
+    /// Whether more may be sent now.
+    pub fn has(&self, now: Moment) -> bool {
+        let mut level = self.0.get();
+        let earned = bytes_in(level.bytes_per_second, now.since(level.at));
+        if earned > 0 {
+            level.bytes = level.bytes.saturating_add(earned).min(burst(level.bytes_per_second));
+            level.at = now;
+            self.0.set(level);
+        }
+        level.bytes > 0
+    }
+
+    /// So many bytes were sent.
+    pub fn take(&self, bytes: usize) {
+        let mut level = self.0.get();
+        level.bytes = level.bytes.saturating_sub(i64::try_from(bytes).unwrap_or(i64::MAX));
+        self.0.set(level);
+    }
+}
+
+fn burst(bytes_per_second: u64) -> i64 {
+    i64::try_from((bytes_per_second / BURST_SHARE).max(BURST_BYTES_MIN)).unwrap_or(i64::MAX)
+}
+
+fn bytes_in(bytes_per_second: u64, time: Duration) -> i64 {
+    let bytes = u128::from(bytes_per_second) * time.as_micros() / 1_000_000;
+    i64::try_from(bytes).unwrap_or(i64::MAX)
+}
+
+/// Rounds after which a copy that does not get nearer to its end slows the writes that it runs after.
+const ROUNDS_FREE: u32 = 2;
+/// What a round must leave of the bytes of the one before, in quarters, or less.
+const SHRINKS_TO_QUARTERS: u64 = 3;
+/// Each stubborn round halves what writers get; after so many they get nothing until the copy has ended.
+const HALVINGS_MAX: u32 = 8;
+
+/// The rounds of one copy, and the writes that it lets through.
+#[derive(Debug, Default)]
+pub struct Rounds {
+    count: u32,
+    before: u64,
+    began: Option<Moment>,
+    /// How often a round left as much as the one before.
+    stubborn: u32,
+    /// What a write costs: the whole key is sent again.
+    write_bytes: u64,
+    bytes_per_second: u64,
+    bytes: i64,
+    at: Moment,
+}
+
+impl Rounds {
+    /// A round has ended, in which these keys were changed.
+    pub fn ended(&mut self, changed_bytes: u64, changed_keys: u64, now: Moment) {
+        let took = self.began.map_or(Duration::from_secs(1), |began| now.since(began)).max(Duration::from_millis(1));
+        if self.count >= ROUNDS_FREE && changed_bytes * 4 > self.before * SHRINKS_TO_QUARTERS {
+            self.stubborn += 1;
+            let speed = u128::from(self.before.max(1)) * 1_000_000 / took.as_micros();
+            let speed = u64::try_from(speed).unwrap_or(u64::MAX);
+            self.bytes_per_second = if self.stubborn > HALVINGS_MAX { 0 } else { speed >> self.stubborn };
+            self.write_bytes = changed_bytes / changed_keys.max(1);
+        }
+        (self.count, self.before, self.began) = (self.count + 1, changed_bytes, Some(now));
+    }
+
+    /// Whether writers wait.
+    pub const fn slows(&self) -> bool {
+        self.stubborn > 0
+    }
+
+    /// Whether a write of so many bytes may be taken now.
+    pub fn admit(&mut self, bytes: usize, now: Moment) -> bool {
+        if !self.slows() {
+            return true;
+        }
+        let earned = bytes_in(self.bytes_per_second, now.since(self.at));
+        if earned > 0 {
+            self.bytes =
+                self.bytes.saturating_add(earned).min(bytes_in(self.bytes_per_second, Duration::from_millis(50)));
+            self.at = now;
+        }
+        if self.bytes <= 0 {
+            return false;
+        }
+        let cost = self.write_bytes.max(bytes as u64);
+        self.bytes = self.bytes.saturating_sub(i64::try_from(cost).unwrap_or(i64::MAX));
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(ms: u64) -> Moment {
+        Moment::at(Duration::from_millis(ms))
+    }
+
+    #[test]
+    fn a_bucket_gives_its_rate_and_a_burst_after_a_pause() {
+        let bucket = Bucket::new(10 << 20);
+        let send = |from_ms: u64, to_ms: u64| {
+            let sent = (from_ms..to_ms).flat_map(|ms| std::iter::repeat_n(ms, 8)).filter(|ms| bucket.has(at(*ms)));
+            sent.map(|_| bucket.take(128 * 1024)).count() * 128 * 1024
+        };
+        let first = send(0, 1000);
+        assert!((11 << 20..=12 << 20).contains(&first), "a second's bytes and the burst: {first}");
+        let second = send(1000, 2000);
+        assert!((10 << 20..=(10 << 20) + 256 * 1024).contains(&second), "{second}");
+        bucket.take(100 << 20);
+        assert!(!bucket.has(at(11_000)) && bucket.has(at(13_000)), "what was too much is paid for");
+    }
+
+    #[test]
+    fn writers_that_outrun_a_copy_get_less_with_every_round_that_leaves_as_much() {
+        let mut rounds = Rounds::default();
+        for round in 0..3 {
+            assert!(rounds.admit(100, at(round * 100)), "round {round}");
+            rounds.ended(1 << 20, 1 << 13, at(round * 100));
+        }
+        assert!(rounds.slows());
+        let mut taken = Vec::new();
+        for round in 3..14 {
+            taken.push((0..100).map(|ms| at(round * 100 + ms)).filter(|now| rounds.admit(100, *now)).count());
+            rounds.ended(1 << 20, 1 << 13, at((round + 1) * 100));
+        }
+        assert!(taken.windows(2).all(|pair| pair[1] <= pair[0]), "{taken:?}");
+        assert!(taken[0] > 50 && *taken.last().unwrap() == 0, "{taken:?}");
+    }
+
+    #[test]
+    fn a_copy_that_shrinks_slows_nobody() {
+        let mut rounds = Rounds::default();
+        for round in 0..20 {
+            rounds.ended((1 << 30) >> round, 100, at(round * 100));
+        }
+        assert!(!rounds.slows());
+    }
+}
