@@ -56,12 +56,12 @@ pub fn next_step(now: &Situation<'_>, wanted: &[ReplicaId]) -> Option<Step> {
         return None;
     }
     let members = now.members;
+    if !members.voters.contains(&now.me) {
+        // Somebody else began a change that takes this leader out, and it was committed under this one.
+        return now.successor(&members.voters).map(Step::Transfer);
+    }
     if !members.voters_outgoing.is_empty() {
-        return if members.voters.contains(&now.me) {
-            Some(Step::Change(MemberChange::LeaveJoint))
-        } else {
-            now.successor(&members.voters).map(Step::Transfer)
-        };
+        return Some(Step::Change(MemberChange::LeaveJoint));
     }
     // Somebody who should have become a voter and is wanted no more.
     if let Some(stale) = members.learners.iter().find(|id| !wanted.contains(id)) {
@@ -323,6 +323,13 @@ mod tests {
         // Two died, and nobody could say so: such a leader would not lead for long, and changes nothing meanwhile.
         let world = World::new(&[1, 2, 3], &[2, 3]);
         assert_eq!(world.step(&[1, 2]), None);
+    }
+
+    #[test]
+    fn a_leader_that_somebody_else_took_out_gives_way_whatever_is_wanted_by_now() {
+        let mut world = World::new(&[1, 2, 3], &[]);
+        world.me = 4;
+        assert_eq!(world.step(&[1, 2, 3, 4]), Some(Step::Transfer(ReplicaId(1))));
     }
 
     #[test]

@@ -38,7 +38,7 @@ mod reads;
 mod registration;
 mod removal;
 pub mod replica;
-mod reports;
+pub mod reports;
 mod resp;
 mod run;
 mod server;

@@ -39,7 +39,7 @@ pub async fn report(shared: Shared) {
 }
 
 /// What a replica has to say that this catalog does not know.
-fn due(replica: &Replica, catalog: &Catalog) -> Vec<CatalogCommand> {
+pub fn due(replica: &Replica, catalog: &Catalog) -> Vec<CatalogCommand> {
     if !replica.group.leads_surely() || replica.failed.is_some() {
         return Vec::new();
     }

@@ -1,6 +1,7 @@
 //! What goes wrong, when, and for how long.
 
 use super::clients::Clients;
+use super::edits::Edit;
 use super::random::Random;
 use super::streams::Host;
 use super::world::{Block, Due, FAIR, Weather, World};
@@ -61,10 +62,13 @@ enum Kind {
     Reconnect,
     Snapshot,
     Transfer,
+    Members,
+    Weights,
+    Shards,
 }
 
 /// Every kind, its name, and how often it comes in a mixture.
-const KINDS: [(Kind, &str, usize); 23] = [
+const KINDS: [(Kind, &str, usize); 26] = [
     (Kind::PowerCut, "power cut", 3),
     (Kind::Kill, "kill", 2),
     (Kind::PowerCutOfAll, "power cut of all", 1),
@@ -88,6 +92,9 @@ const KINDS: [(Kind, &str, usize); 23] = [
     (Kind::Reconnect, "reconnect of peers", 1),
     (Kind::Snapshot, "snapshot", 1),
     (Kind::Transfer, "leader transfer", 2),
+    (Kind::Members, "members edited", 3),
+    (Kind::Weights, "weights edited", 0),
+    (Kind::Shards, "shards edited", 0),
 ];
 
 /// Which faults a run may have: some runs are about one thing, most about everything.
@@ -103,7 +110,7 @@ impl Plan {
         let mut chances: Vec<usize> = KINDS.iter().map(|(.., chance)| *chance).collect();
         if random.per_mille(400) {
             // One kind of fault again and again finds what a mixture hides.
-            let only = random.below(chances.len());
+            let only = random.below(chances.len() - 2);
             chances[only] = 60;
         }
         if random.per_mille(500) {
@@ -168,6 +175,9 @@ pub fn strike(world: &mut World, clients: &mut Clients, plan: &Plan) {
             world.snapshot(node, shard);
         }
         Kind::Transfer => transfer(world),
+        Kind::Members => world.edit(Edit::Members),
+        Kind::Weights => world.edit(Edit::Weights),
+        Kind::Shards => world.edit(Edit::Shards),
     }
 }
 

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use pontoon::consensus::{Message, snapshot_point};
 use pontoon::node::machine::{Machine, MachineLoader};
 use pontoon::node::replica::Replica;
-use pontoon::topology::{LogIndex, ShardId, Term};
+use pontoon::topology::{Epoch, LogIndex, ReplicaId, ShardId, Slot, Term};
 
 use super::random::mixed;
 
@@ -20,7 +20,11 @@ pub struct Invariants {
     committed: BTreeMap<(ShardId, u64), (u64, u64)>,
     /// The state at the indexes at which some replica ended a turn.
     states: BTreeMap<(ShardId, u64), u64>,
-    applied: BTreeMap<(ShardId, usize), u64>,
+    applied: BTreeMap<(ShardId, ReplicaId), (usize, u64)>,
+    /// Who owned a slot under an epoch.
+    owners: BTreeMap<(Slot, Epoch), ShardId>,
+    /// The ownerships that were seen.
+    pub ownerships: usize,
     pub snapshots: u64,
     pub states_sent: u64,
     pub states_installed: u64,
@@ -36,7 +40,7 @@ impl Invariants {
 
     /// A node starts over from its disk.
     pub fn started(&mut self, node: usize) {
-        self.applied.retain(|(_, of), _| *of != node);
+        self.applied.retain(|_, (of, _)| *of != node);
     }
 
     /// Looks at a replica after its turn. Returns a number that says what it saw.
@@ -48,15 +52,30 @@ impl Invariants {
             assert_eq!(leader, node, "at {now_us} us: two leaders of shard {shard} in term {term}");
         }
         let applied = replica.applied().0;
-        let before = self.applied.insert((shard, node), applied).unwrap_or(0);
+        let before = self.applied.insert((shard, replica.id), (node, applied)).map_or(0, |(_, before)| before);
         assert!(before <= applied, "node {node} at {now_us} us: applied went from {before} back to {applied}");
         if before != applied {
+            self.note_owned(node, now_us, replica);
             self.compare_entries(node, before + 1..=applied, replica);
             if mixed(applied).is_multiple_of(COMPARED_ONE_IN) {
                 self.compare_state(&format!("node {node} at {now_us} us"), shard, applied, &replica.machine);
             }
         }
         mixed(applied) ^ mixed(term.0 << 16 | shard.0 << 8 | node as u64)
+    }
+
+    /// A slot has one owner under an epoch, whoever looks and whenever.
+    fn note_owned(&mut self, node: usize, now_us: u64, replica: &Replica) {
+        let Some(keyspace) = replica.machine.keyspace() else { return };
+        for slot in keyspace.owned().iter() {
+            let Some(epoch) = keyspace.owns(slot) else { continue };
+            let owner = *self.owners.entry((slot, epoch)).or_insert(replica.shard);
+            assert_eq!(
+                owner, replica.shard,
+                "node {node} at {now_us} us: slot {slot} has two owners under epoch {epoch}"
+            );
+        }
+        self.ownerships = self.owners.len();
     }
 
     fn compare_entries(&mut self, node: usize, indexes: std::ops::RangeInclusive<u64>, replica: &Replica) {

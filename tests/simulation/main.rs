@@ -5,12 +5,13 @@
 //! `PONTOON_SEED=17 cargo test --test simulation a_cluster`. `PONTOON_SEEDS=5000` runs that many, from `PONTOON_SEED` or
 //! zero on, on all cores; `PONTOON_SIMULATE_S=60` lets things go wrong for so many virtual seconds, `PONTOON_FIRST_FAILURE=1`
 //! ends with the first seed that fails. Deliberately absent: sockets and threads around the engines, the catalog's own
-//! group, changes of members, slots that move.
+//! group, wiped disks.
 
 #[path = "../checkers/mod.rs"]
 mod checkers;
 mod clients;
 mod clock;
+mod edits;
 mod faults;
 mod history;
 mod invariants;
@@ -97,11 +98,12 @@ fn run(seed: u64, seconds: u64) -> Report {
         step(&mut world, &mut clients, None);
     }
     clients.stopped = true;
-    while !(clients.idle() && agreed(&world)) {
+    while !(clients.idle() && world.unsettled().is_empty() && agreed(&world)) {
         assert!(
             world.now_us < healed_us + HEALED_WITHIN_US + AGREE_WITHIN_US,
-            "the replicas do not come together, or a client waits for ever: {:#?}",
-            standing(&world)
+            "the replicas do not come together, or a client waits for ever: {:#?}, {:#?}",
+            standing(&world),
+            world.unsettled()
         );
         step(&mut world, &mut clients, None);
     }

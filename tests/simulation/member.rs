@@ -1,7 +1,7 @@
 //! One simulated node: the real engine, data directory, log, snapshots and proxies' connections, on a disk of its own that
 //! outlives it.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -54,6 +54,8 @@ pub struct Running {
     /// The connections of proxies.
     pub connections: Connections<StreamId>,
     pub readers: BTreeMap<StreamId, Reader>,
+    /// Shards of which something is being destroyed.
+    pub removals: BTreeSet<ShardId>,
 }
 
 /// What came over a connection and is not taken yet.
@@ -88,8 +90,8 @@ impl Member {
         }
     }
 
-    /// Starts the process on what the disk holds, the way the shell does.
-    pub fn start(&mut self, catalog: &Arc<Catalog>, limits: Limits, random: &mut Random) -> Result<(), HomeError> {
+    /// Starts the process on what the disk holds, the way the shell does. `first`: the catalog that it knows if it never knew one.
+    pub fn start(&mut self, first: &Arc<Catalog>, limits: Limits, random: &mut Random) -> Result<(), HomeError> {
         let entropy = Entropy::seeded(random.next());
         let log_options = LogOptions { segment_bytes: 32 << 10, zero_ahead_bytes: 4 << 10, salt: 0 };
         let (mut home, log) = Home::open_with(&self.disk.disk(), Path::new(DATA), &self.name, &entropy, log_options)?;
@@ -97,11 +99,15 @@ impl Member {
         if lease {
             home.keep_leases()?;
         }
-        let known = home.catalog()?;
-        if known.is_none() {
-            home.keep_catalog(catalog)?;
-        }
-        let replicas = home.restore_all(known.as_ref())?;
+        let catalog = match home.catalog()? {
+            Some(known) => Arc::new(known),
+            None => {
+                home.keep_catalog(first)?;
+                Arc::clone(first)
+            }
+        };
+        let replicas = home.restore_all(Some(&catalog))?;
+        let leftovers = home.leftovers(&catalog)?;
         let options = EngineOptions {
             window_bytes_max: limits.window_bytes,
             snapshot_bytes: 1 << 20,
@@ -110,17 +116,10 @@ impl Member {
             ..EngineOptions::default()
         };
         let mut engine = Engine::new(self.name.clone(), options, entropy.next());
-        engine.adopt_catalog(Arc::clone(catalog));
+        engine.adopt_catalog(Arc::clone(&catalog));
         replicas.into_iter().for_each(|replica| engine.add_replica(replica));
-        for (shard, record) in catalog.replicas_on(&self.name).filter(|(shard, _)| shard.id != ShardId::CATALOG) {
-            if engine.replica(shard.id).is_some() {
-                continue;
-            }
-            let mut replica = home.give_birth(catalog, shard, record.id)?;
-            if shard.birth[0].id == record.id {
-                replica.group.campaign();
-            }
-            engine.add_replica(replica);
+        for shard in &leftovers {
+            engine.forget_log(*shard);
         }
         self.running = Some(Running {
             engine,
@@ -131,6 +130,7 @@ impl Member {
             assemblers: (0..catalog.nodes.len()).map(|_| Assembler::new(64 << 20)).collect(),
             connections: Connections::default(),
             readers: BTreeMap::new(),
+            removals: leftovers.into_iter().collect(),
         });
         self.off = false;
         Ok(())

@@ -19,7 +19,7 @@ use super::streams::{Host, Parcel, StreamId};
 use super::world::{Block, Due, World};
 
 /// How long it takes others at most to hear that a process is gone.
-const LOSS_HEARD_MAX_US: u64 = 30_000;
+pub const LOSS_HEARD_MAX_US: u64 = 30_000;
 /// No lease lasts for so long.
 const LEASES_OVER_US: u64 = 2_000_000;
 const MESSAGE_BYTES_MAX: usize = 64 << 20;
@@ -56,7 +56,7 @@ impl Happening {
 }
 
 impl World {
-    fn node_now(&self, node: usize) -> (Moment, LogTime) {
+    pub fn node_now(&self, node: usize) -> (Moment, LogTime) {
         let clock = &self.members[node].clock;
         (clock.now(self.now_us), clock.wall(self.now_us))
     }
@@ -64,8 +64,9 @@ impl World {
     /// Starts a node. One whose disk takes nothing tries again later.
     pub fn start(&mut self, node: usize) {
         let (catalog, limits) = (std::sync::Arc::clone(&self.catalog), self.limits);
-        if let Err(error) = self.members[node].start(&catalog, limits, &mut self.random) {
-            return self.died(node, &error.to_string());
+        let started = self.members[node].start(&catalog, limits, &mut self.random).map_err(|e| e.to_string());
+        if let Err(error) = started.and_then(|()| self.act(node)) {
+            return self.died(node, &error);
         }
         self.invariants.started(node);
         let phase = self.random.within(0, TICK.as_micros() as u64);
@@ -159,7 +160,7 @@ impl World {
 
     /// A node gives its leadership away, if it has it.
     pub fn transfer(&mut self, shard: ShardId, node: usize, target: usize) {
-        let record = self.catalog.shard(shard).expect("a shard of the catalog");
+        let Some(record) = self.catalog.shard(shard) else { return };
         let Some(to) = record.replica_on(&self.members[target].name).map(|r| r.id) else { return };
         if let Some(replica) = self.members[node].running.as_mut().and_then(|r| r.engine.replica_mut(shard)) {
             replica.group.transfer(to);
@@ -229,6 +230,9 @@ impl World {
                 engine.tick(now, wall, &mut running.connections);
                 let next = self.members[node].clock.takes_us(TICK.as_micros() as u64);
                 self.send_to(node, next, Happening::Tick);
+                if let Err(error) = self.follow_catalog(node) {
+                    return self.died(node, &error);
+                }
             }
             Happening::Message { from, payload, .. } => {
                 let frame = split_frame(&payload).expect("a frame").expect("a whole frame");
@@ -348,10 +352,36 @@ impl World {
             self.send_to(node, took, Happening::BatchDone);
         }
         self.carry_out_events(node);
+        // Its disk may have failed it.
+        if self.members[node].running.is_none() {
+            return;
+        }
         self.carry_out_frames(node);
         self.flush_connections(node);
         let running = self.members[node].running.as_ref().expect("just seen");
         let mut noted = 0;
+        if self.tells {
+            for replica in running.engine.replicas() {
+                let group = &replica.group;
+                let members = group.members();
+                let now = format!(
+                    "term {}, leads {}, voters {:?}, outgoing {:?}, learners {:?}",
+                    group.term(),
+                    group.leads_surely(),
+                    members.voters,
+                    members.voters_outgoing,
+                    members.learners
+                );
+                if self.told.get(&(node, replica.shard)) != Some(&now) {
+                    let (at, end) = (replica.applied(), group.last_index());
+                    println!(
+                        "{:>9} node {node} shard {} replica {} at {at} of {end}: {now}",
+                        self.now_us, replica.shard, replica.id
+                    );
+                    self.told.insert((node, replica.shard), now);
+                }
+            }
+        }
         for replica in running.engine.replicas() {
             noted ^= self.invariants.observe(node, self.now_us, replica);
         }
@@ -404,7 +434,14 @@ impl World {
                     let running = self.members[node].running.as_mut().expect("just seen");
                     gate::push_status(&running.engine, &mut running.connections, now, wall);
                 }
-                Event::Garbage(_) | Event::Marked { .. } | Event::LogForgotten(_) => {}
+                Event::LogForgotten(shard) => {
+                    let running = self.members[node].running.as_mut().expect("just seen");
+                    if let Err(error) = running.home.destroy(shard) {
+                        return self.died(node, &error.to_string());
+                    }
+                    running.removals.remove(&shard);
+                }
+                Event::Garbage(_) | Event::Marked { .. } => {}
             }
         }
     }
@@ -574,7 +611,7 @@ fn take(
             Kind::Request => gate::take_request(engine, connections, key, message.payload, now, wall),
             Kind::Heartbeat => Heartbeat::decode(message.payload)
                 .map(|heartbeat| gate::take_heartbeat(engine, connections, key, heartbeat, now, wall)),
-            // There is one revision, and the node has it.
+            // What nodes know comes from the catalog itself.
             Kind::Catalog => Ok(()),
             other => panic!("a proxy sends {other:?}"),
         }

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use pontoon::topology::{Catalog, ClusterId, Incarnation, NodeName, ShardsConfig, Slot, SlotRange};
+use pontoon::topology::{Catalog, ClusterId, Incarnation, ShardsConfig, SlotRange};
 
+use super::edits::{Draft, used_slots};
 use super::random::Random;
-use super::workload;
 
 /// How the nodes of a run behave: small limits, so that what is rare happens often.
 #[derive(Clone, Copy)]
@@ -18,6 +18,8 @@ pub struct Limits {
 
 pub struct Setting {
     pub catalog: Arc<Catalog>,
+    /// The nodes of each shard at first.
+    pub shards: Vec<Vec<usize>>,
     pub nodes: usize,
     pub proxies: usize,
     pub clients: usize,
@@ -35,8 +37,11 @@ impl Setting {
         let nodes = random.within(3, 5) as usize;
         let shards = if random.per_mille(300) { 3 } else { 2 };
         let replicas = if nodes == 5 && random.per_mille(300) { 5 } else { 3 };
+        let shards: Vec<Vec<usize>> =
+            (0..shards).map(|shard| (0..replicas).map(|i| (shard + i) % nodes).collect()).collect();
         Self {
-            catalog: catalog(nodes, shards, replicas),
+            catalog: catalog(nodes, &shards),
+            shards,
             nodes,
             proxies: [1, 2, 2, 3, 3][random.below(5)],
             clients: random.within(4, 9) as usize,
@@ -53,22 +58,11 @@ impl Setting {
 }
 
 /// Shards on neighbouring nodes, which own no more slots than the workload needs.
-fn catalog(nodes: usize, shards: usize, replicas: usize) -> Arc<Catalog> {
-    let names: Vec<String> = (1..=nodes).map(|n| format!("n{n}")).collect();
-    let mut text = "version = 1\n".to_owned();
-    for name in &names {
-        text += &format!("[[node]]\nname = \"{name}\"\naddr = \"{name}:7000\"\nzone = \"{name}\"\n");
-    }
-    for shard in 0..shards {
-        let homes: Vec<&String> = (0..replicas).map(|i| &names[(shard + i) % nodes]).collect();
-        text += &format!("[[shard]]\nname = \"s{shard}\"\nnodes = {homes:?}\n");
-    }
-    let config = ShardsConfig::parse(&text, "shards.toml").expect("a valid file");
-    let incarnations = names.iter().map(|n| (NodeName::new(n), Incarnation(1))).collect();
+fn catalog(nodes: usize, shards: &[Vec<usize>]) -> Arc<Catalog> {
+    let config = ShardsConfig::parse(&Draft::new(shards).text(nodes), "shards.toml").expect("a valid file");
+    let incarnations = config.nodes.iter().map(|node| (node.name.clone(), Incarnation(1))).collect();
     let mut catalog = Catalog::found(ClusterId(7), 42, &config, &incarnations);
-    let mut slots: Vec<Slot> = workload::tags().map(|(_, tag)| Slot::of_key(tag.as_bytes())).collect();
-    slots.sort_unstable();
-    slots.dedup();
+    let slots = used_slots();
     let owners: Vec<_> = slots.iter().map(|slot| catalog.owner(*slot).id).collect();
     for shard in &mut catalog.shards[1..] {
         let epoch = shard.birth_slots[0].epoch;

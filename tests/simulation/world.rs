@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use pontoon::topology::{Catalog, ShardId};
 
+use super::edits::Draft;
 use super::faults::Fault;
 use super::invariants::Invariants;
 use super::member::Member;
@@ -78,6 +79,7 @@ pub struct World {
     pub now_us: u64,
     pub random: Random,
     pub catalog: Arc<Catalog>,
+    pub draft: Draft,
     pub limits: Limits,
     pub deadline_us: u64,
     pub members: Vec<Member>,
@@ -100,6 +102,8 @@ pub struct World {
     pub transfers: u64,
     /// Whether all is told as it happens, for whoever looks into one seed.
     pub tells: bool,
+    /// What was told of each replica last.
+    pub told: BTreeMap<(usize, ShardId), String>,
     queue: BTreeMap<(u64, u64), Due>,
     scheduled: u64,
 }
@@ -114,6 +118,7 @@ impl World {
             now_us: 0,
             random,
             catalog: Arc::clone(&setting.catalog),
+            draft: Draft::new(&setting.shards),
             limits: setting.limits,
             deadline_us: setting.deadline_us,
             members,
@@ -130,6 +135,7 @@ impl World {
             trace: 0,
             transfers: 0,
             tells: std::env::var_os("PONTOON_TELL").is_some(),
+            told: BTreeMap::new(),
             queue: BTreeMap::new(),
             scheduled: 0,
         }
@@ -207,7 +213,7 @@ impl World {
 
     /// Those who have replicas of a shard.
     pub fn homes(&self, shard: ShardId) -> Vec<usize> {
-        let record = self.catalog.shard(shard).expect("a shard of the catalog");
+        let Some(record) = self.catalog.shard(shard) else { return Vec::new() };
         (0..self.members.len()).filter(|n| record.replica_on(&self.members[*n].name).is_some()).collect()
     }
 
