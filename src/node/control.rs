@@ -5,7 +5,9 @@ use std::sync::Arc;
 use super::home::HomeError;
 use super::server::Node;
 use super::{registration, vetting};
-use crate::protocol::control::{ControlReply, ControlRequest, NodeReport, ReplicaReport, TypeReport, Welcome};
+use crate::protocol::control::{
+    ControlReply, ControlRequest, NodeReport, ReplicaReport, SlotUsage, TypeReport, Welcome,
+};
 use crate::protocol::frame::{FrameError, Kind, put_numbered, split_numbered};
 use crate::protocol::verification::{MarkDigests, MarkId};
 use crate::topology::{Catalog, CatalogCommand, LogIndex, ShardId, ShardName};
@@ -48,7 +50,7 @@ pub fn handle(node: &mut Node, key: usize, payload: &[u8]) -> Result<(), FrameEr
             registration::propose_all(node, ticket, &commands);
             return Ok(());
         }
-        Ok(ControlRequest::SlotUsage { .. }) => ControlReply::Error("slots are not told of one by one yet".to_owned()),
+        Ok(ControlRequest::SlotUsage { shard }) => slot_usage(node, shard),
         Ok(ControlRequest::Register { name, incarnation }) => {
             let ticket = node.connections.ticket(key, id, 0, 0, ShardId::CATALOG);
             registration::take(node, ticket, name, incarnation);
@@ -132,6 +134,14 @@ fn init(node: &mut Node, catalog: Catalog) -> Result<(), HomeError> {
     }
     node.wake.notify_one();
     Ok(())
+}
+
+fn slot_usage(node: &Node, shard: ShardId) -> ControlReply {
+    let Some(keyspace) = node.engine.replica(shard).and_then(|replica| replica.machine.keyspace()) else {
+        return ControlReply::Error("it has no replica of the shard".to_owned());
+    };
+    let held = keyspace.slot_usage().filter(|(_, keys, _)| *keys > 0);
+    ControlReply::SlotUsage(held.map(|(slot, keys, bytes)| SlotUsage { slot, keys, bytes }).collect())
 }
 
 fn report(node: &Node) -> NodeReport {
