@@ -203,11 +203,14 @@ fn moves(catalog: &Catalog, gathered: &Gathered) -> Vec<MoveStatus> {
         let untold = left.keys().filter(|target| !told.contains_key(*target)).copied();
         for target in told.keys().copied().chain(untold).collect::<std::collections::BTreeSet<ShardId>>() {
             let report = told.get(&target);
+            let slots_left = left.get(&target).copied().unwrap_or(0);
+            // The catalog hears of a slot a moment after the leader; what is left by its word has not moved yet.
+            let all = report.map_or(0, |report| report.slots_done + report.slots_left).max(slots_left);
             found.push(MoveStatus {
                 from: source.name.clone(),
                 to: report.map_or_else(|| name(target), |report| report.name.clone()),
-                slots_left: left.get(&target).copied().unwrap_or(0),
-                slots_done: report.map_or(0, |report| report.slots_done),
+                slots_left,
+                slots_done: all - slots_left,
                 keys_moved: report.map_or(0, |report| report.keys_moved),
                 bytes_moved: report.map_or(0, |report| report.bytes_moved),
                 keys_per_second: report.map_or(0, |report| report.keys_per_second),

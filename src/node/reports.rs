@@ -1,4 +1,5 @@
-//! What the leaders on this node tell the catalog of their shards: who the members are once somebody has left.
+//! What the leaders on this node tell the catalog of their shards: which slots they have under new epochs, who the members are
+//! once somebody has left, and that a shard that was removed is not needed any more.
 //!
 //! It is told again until the catalog shows it, at most every [`PERIOD`]; so nothing need be remembered of what was told, and a report
 //! that is lost, doubled or late does no harm.
@@ -43,7 +44,10 @@ pub fn due(replica: &Replica, catalog: &Catalog) -> Vec<CatalogCommand> {
     if !replica.group.leads_surely() || replica.failed.is_some() {
         return Vec::new();
     }
-    members(replica, catalog).into_iter().collect()
+    let owned = replica.unreported_slots(catalog);
+    let owners = (!owned.is_empty()).then_some(CatalogCommand::RecordOwners { shard: replica.shard, owned });
+    let retired = replica.may_retire(catalog).then_some(CatalogCommand::RetireShard { shard: replica.shard });
+    members(replica, catalog).into_iter().chain(owners).chain(retired).collect()
 }
 
 /// The members of the group, where somebody who was to leave has left.

@@ -91,7 +91,6 @@ fn balanced(status: &Value, shards: &[(&str, u32)]) {
 }
 
 #[test]
-#[ignore = "slots do not move yet"]
 fn shards_come_change_and_go_under_load_and_nobody_notices() {
     let mut cluster = Cluster::start(3, &[ALL, ALL], &["--snapshot-entries", "2000"]);
     cluster.start_proxy(&[]);
@@ -107,7 +106,6 @@ fn shards_come_change_and_go_under_load_and_nobody_notices() {
 }
 
 #[test]
-#[ignore = "slots do not move yet"]
 fn operators_commands_do_it_too() {
     let cluster = Cluster::start(3, &[ALL], &[]);
     let mut connection = cluster.connect();
@@ -135,7 +133,6 @@ fn operators_commands_do_it_too() {
 }
 
 #[test]
-#[ignore = "slots do not move yet"]
 fn edits_back_and_forth_during_a_move_end_in_what_the_last_one_says() {
     let mut cluster = Cluster::start(3, &[ALL, ALL], &[]);
     cluster.start_proxy(&[]);
@@ -155,7 +152,6 @@ fn edits_back_and_forth_during_a_move_end_in_what_the_last_one_says() {
 }
 
 #[test]
-#[ignore = "slots do not move yet"]
 fn files_that_are_wrong_or_old_or_in_conflict_change_nothing_during_a_move() {
     let mut cluster = Cluster::start(3, &[ALL, ALL], &["--move-bytes-per-second", "200000"]);
     let other = cluster.dir.path().join("other.toml");
@@ -189,7 +185,6 @@ fn files_that_are_wrong_or_old_or_in_conflict_change_nothing_during_a_move() {
 }
 
 #[test]
-#[ignore = "slots do not move yet"]
 fn nodes_die_every_few_seconds_while_slots_move() {
     let mut cluster =
         Cluster::start(3, &[ALL, ALL], &["--snapshot-entries", "1000", "--move-bytes-per-second", "100000"]);
@@ -212,7 +207,6 @@ fn nodes_die_every_few_seconds_while_slots_move() {
 }
 
 #[test]
-#[ignore = "slots do not move yet"]
 fn a_large_value_and_a_large_set_move_in_pieces() {
     const MEMBERS: u64 = 1_000_000;
     let cluster = Cluster::start(3, &[ALL], &[]);
@@ -268,7 +262,6 @@ fn under_load_of(keys: &[&str; 2], address: &str, faults: impl FnOnce()) {
 }
 
 #[test]
-#[ignore = "slots do not move yet"]
 fn a_proxy_that_stood_still_and_one_with_an_old_file_find_everything() {
     let mut cluster = Cluster::start(3, &[ALL, ALL], &[]);
     let old = cluster.dir.path().join("old.toml");
@@ -314,7 +307,6 @@ fn leaders_leave_a_node_and_come_back_without_an_error() {
 }
 
 #[test]
-#[ignore = "slots do not move yet"]
 fn a_development_cluster_follows_its_file() {
     let dir = tempfile::tempdir().unwrap();
     let (data, listen) = (dir.path().join("data"), format!("127.0.0.1:{}", free_ports(1)[0]));
