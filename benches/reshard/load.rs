@@ -3,6 +3,7 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -71,12 +72,14 @@ struct Connections(HashMap<u16, (TcpStream, Vec<u8>)>);
 
 impl Connections {
     async fn at(&mut self, port: u16) -> &mut (TcpStream, Vec<u8>) {
-        if !self.0.contains_key(&port) {
-            let stream = TcpStream::connect(("127.0.0.1", port)).await.expect("a server listens");
-            stream.set_nodelay(true).expect("it is a TCP socket");
-            self.0.insert(port, (stream, Vec::new()));
+        match self.0.entry(port) {
+            Entry::Occupied(entry) => entry.into_mut(),
+            Entry::Vacant(entry) => {
+                let stream = TcpStream::connect(("127.0.0.1", port)).await.expect("a server listens");
+                stream.set_nodelay(true).expect("it is a TCP socket");
+                entry.insert((stream, Vec::new()))
+            }
         }
-        self.0.get_mut(&port).expect("it is there now")
     }
 
     /// Sends, and waits for so many answers.
