@@ -101,6 +101,8 @@ pub struct DevArgs {
     /// Memory of each node's data, like 512mb or 4gb, above which writes that add are refused; 0: no limit
     #[arg(long, env = "PONTOON_MAX_MEMORY", value_name = "BYTES", default_value = "0", value_parser = bytes)]
     pub max_memory: u64,
+    #[command(flatten)]
+    pub moves: MoveArgs,
 }
 
 /// `pontoon node`: one node.
@@ -138,7 +140,32 @@ pub struct NodeArgs {
     #[arg(long, env = "PONTOON_CLOCK_OFF_MAX_MS", default_value_t = 5_000)]
     pub clock_off_max_ms: u64,
     #[command(flatten)]
+    pub moves: MoveArgs,
+    #[command(flatten)]
     pub reads: NodeReadArgs,
+}
+
+/// How slots are moved to other shards.
+#[derive(Clone, Copy, Debug, Args)]
+#[command(next_help_heading = "Moving slots")]
+pub struct MoveArgs {
+    /// Bytes per second, like 64mb, that the node's leaders send to other shards
+    #[arg(long, env = "PONTOON_MOVE_BYTES_PER_SECOND", value_name = "BYTES", value_parser = rate)]
+    pub move_bytes_per_second: Option<u64>,
+    /// Batches of slots (of up to 2 MiB, or one larger slot) that a shard moves away at one time
+    #[arg(long, env = "PONTOON_MOVE_PARALLEL", value_parser = clap::value_parser!(u16).range(1..=64))]
+    pub move_parallel: Option<u16>,
+}
+
+impl MoveArgs {
+    /// What was asked for, or the defaults.
+    pub fn options(self) -> crate::node::moves::MoveOptions {
+        let defaults = crate::node::moves::MoveOptions::default();
+        crate::node::moves::MoveOptions {
+            bytes_per_second: self.move_bytes_per_second.unwrap_or(defaults.bytes_per_second),
+            parallel: self.move_parallel.map_or(defaults.parallel, usize::from),
+        }
+    }
 }
 
 /// How a node's replicas are read.
@@ -310,6 +337,11 @@ fn listen_address(text: &str) -> Result<SocketAddr, String> {
 /// As in `maxmemory` of a redis.conf.
 fn bytes(text: &str) -> Result<u64, String> {
     parse_bytes(text).ok_or_else(|| "a number of bytes is like 1000000, 512mb or 4gb".to_owned())
+}
+
+/// A number of bytes above zero.
+fn rate(text: &str) -> Result<u64, String> {
+    bytes(text).and_then(|rate| if rate > 0 { Ok(rate) } else { Err("nothing would ever move".to_owned()) })
 }
 
 /// A name of the kind that nodes and shards have.

@@ -140,7 +140,11 @@ fn start_nodes(config: &ShardsConfig, path: &Path, args: &DevArgs) -> Result<Vec
             admin_listen: None,
             config: config.clone(),
             config_path: Some(path.to_path_buf()),
-            engine: EngineOptions { memory_bytes_max: args.max_memory, ..EngineOptions::default() },
+            engine: EngineOptions {
+                memory_bytes_max: args.max_memory,
+                moves: args.moves.options(),
+                ..EngineOptions::default()
+            },
             log: LogOptions::default(),
         };
         nodes.push(node::start(options)?);

@@ -21,6 +21,7 @@ pub async fn run(args: &NodeArgs) -> Result<()> {
         snapshot_bytes: args.snapshot_bytes.unwrap_or(defaults.snapshot_bytes),
         memory_bytes_max: args.max_memory,
         clock_off_max: Duration::from_millis(args.clock_off_max_ms),
+        moves: args.moves.options(),
         reads: ReadOptions {
             max_staleness: Duration::from_millis(args.reads.max_staleness_ms),
             lease: args.reads.read_lease,

@@ -36,7 +36,7 @@ use crate::topology::{Epoch, LogTime, MoveId, ReplicaId, Revision, ShardId, Slot
 pub use held::{Held, HeldRequest};
 pub use pace::Bucket;
 pub use progress::Tally;
-pub use source::{Around as SourceAround, Source};
+pub use source::{Around as SourceAround, Moved, Source};
 pub use target::{Around as TargetAround, Target};
 
 /// Bytes of a piece, roughly.

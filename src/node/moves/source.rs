@@ -48,6 +48,7 @@ pub struct Source<R> {
     starting: Vec<(ShardId, Vec<Slot>, Moment)>,
     progress: BTreeMap<ShardId, Progress>,
     idle_since: Moment,
+    moved: Moved,
     /// Whether something changed since no batch was found to begin with.
     may_start: bool,
 }
@@ -56,6 +57,17 @@ impl<R: Default> Default for Source<R> {
     fn default() -> Self {
         Self::new(MoveOptions::default())
     }
+}
+
+/// What has gone from a shard while one replica led it.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Moved {
+    /// Slots.
+    pub slots: u64,
+    /// Keys of these.
+    pub keys: u64,
+    /// Bytes that were sent.
+    pub bytes: u64,
 }
 
 /// What there is to say of the moves to one shard.
@@ -76,13 +88,19 @@ impl<R: Default> Source<R> {
             starting: Vec::new(),
             progress: BTreeMap::new(),
             idle_since: Moment::default(),
+            moved: Moved::default(),
             may_start: true,
         }
     }
 
     /// This replica does not lead any more, or does anew: nothing that was found out counts.
     pub fn forget(&mut self) {
-        *self = Self::new(self.options);
+        *self = Self { moved: self.moved, ..Self::new(self.options) };
+    }
+
+    /// What has gone since the start.
+    pub const fn moved(&self) -> Moved {
+        self.moved
     }
 
     /// Does what there is to do.
@@ -172,12 +190,17 @@ impl<R: Default> Source<R> {
             };
             self.attempts.insert(attempt.number(), attempt);
         }
-        for ended in before.into_values() {
+        for mut ended in before.into_values() {
             self.may_start = true;
             let progress = self.progress.entry(ended.to()).or_default();
+            let sent = ended.take_sent();
+            progress.tally.bytes += sent;
+            self.moved.bytes += sent;
             // A slot that is still here was given up.
             if !ended.slots().any(|slot| around.state.owns(slot).is_some()) {
                 progress.tally.moved(ended.slots().count(), ended.usage());
+                self.moved.slots += ended.slots().count() as u64;
+                self.moved.keys += ended.usage().keys;
             }
         }
         self.starting.retain(|(_, _, at)| around.now.since(*at) < LOG_AGAIN);
@@ -220,8 +243,9 @@ impl<R: Default> Source<R> {
         };
         for (to, progress) in &mut self.progress {
             let runs = left.contains_key(to);
-            progress.tally.bytes +=
-                self.attempts.values_mut().filter(|a| a.to() == *to).map(Attempt::take_sent).sum::<u64>();
+            let sent: u64 = self.attempts.values_mut().filter(|a| a.to() == *to).map(Attempt::take_sent).sum();
+            progress.tally.bytes += sent;
+            self.moved.bytes += sent;
             progress.tally.sample(around.now);
             if runs && !progress.tally.is_running() {
                 progress.tally.begin(around.now);

@@ -14,8 +14,8 @@ use crate::keyspace::{
 use crate::net::Moment;
 use crate::node::answers::Ticket;
 use crate::node::moves::{
-    After, Bucket, Cut, Deed, End, ExportView, Held, HeldRequest, MoveOptions, SlotUsage, Source, SourceAround, State,
-    Step, Target, TargetAround,
+    After, Bucket, Cut, Deed, End, ExportView, Held, HeldRequest, MoveOptions, Moved, SlotUsage, Source, SourceAround,
+    State, Step, Target, TargetAround,
 };
 use crate::protocol::control::MovesReport;
 use crate::protocol::frame::RefusalReason;
@@ -70,6 +70,11 @@ impl Moving {
         self.source.forget();
         self.target.forget();
         self.closing = None;
+    }
+
+    /// What has gone from here while this replica led.
+    pub const fn moved(&self) -> Moved {
+        self.source.moved()
     }
 
     /// Requests that wait until it is known who serves their slots.
@@ -237,6 +242,14 @@ impl Replica {
         let around = TargetAround { me, leads: true, leader: Some(self.id), state: &state, now };
         reports.extend(self.moving.target.report(&around, catalog));
         reports
+    }
+
+    /// As leader: slots that are to move from here.
+    pub fn slots_left(&self, catalog: Option<&Catalog>) -> u64 {
+        let Some(keyspace) = self.machine.keyspace().filter(|_| self.leading.is_some()) else { return 0 };
+        let wanted = catalog.map(|catalog| catalog.moves_wanted(self.shard)).unwrap_or_default();
+        let slots = wanted.iter().flat_map(|range| (range.first..=range.last).filter_map(Slot::new));
+        slots.filter(|slot| keyspace.owns(*slot).is_some()).count() as u64
     }
 
     /// Batches that are copied from here, batches from here whose requests wait, batches that come, requests that wait.
