@@ -27,6 +27,8 @@ pub struct World {
     /// Readers of leaders, as long as they lead.
     readers: BTreeMap<(ShardId, u64), ExportReader>,
     sequences: [u64; SESSIONS as usize],
+    /// The highest `low` that each session sent.
+    lows: [u64; SESSIONS as usize],
     /// Blocking commands that were sent.
     blocks: u64,
     /// Named writes that were executed: what was answered, and the entry.
@@ -54,6 +56,7 @@ impl World {
             messages: Vec::new(),
             readers: BTreeMap::new(),
             sequences: [1; SESSIONS as usize],
+            lows: [0; SESSIONS as usize],
             blocks: 0,
             answered: Vec::new(),
             owners: BTreeMap::new(),
@@ -150,6 +153,7 @@ impl World {
         let sequence = self.sequences[session as usize];
         self.sequences[session as usize] += 1;
         let low = sequence.saturating_sub(self.draw(40));
+        self.lows[session as usize] = self.lows[session as usize].max(low);
         let id = WriteId { session: SessionId(u128::from(session)), sequence };
         let identity = Identity { id, low, born: LogTime(self.time) };
         let expected = self.write_reference(&words);
@@ -318,7 +322,10 @@ impl World {
         match applied {
             Applied::NotOwner(_) => assert_eq!(self.leader(shard).owns(slot), None),
             Applied::Repeated => assert_eq!(again, reply, "{words:?}"),
-            other => assert_eq!(other, Applied::Forgotten, "{words:?}"),
+            other => {
+                assert_eq!(other, Applied::Forgotten, "{words:?}");
+                assert!(id.sequence < self.lows[id.session.0 as usize], "nobody said that {id:?} is answered");
+            }
         }
     }
 
@@ -495,5 +502,9 @@ impl World {
             let (moved, stayed) = (self.leader(owner).slot_digest(slot), self.reference.slot_digest(slot));
             assert_eq!(moved, stayed, "slot {slot} is what it was");
         }
+        let usage = self.shards.values().map(|replicas| replicas[0].usage());
+        let sum = usage.fold((0, 0, 0), |sum, part| (sum.0 + part.keys, sum.1 + part.bytes, sum.2 + part.expires));
+        let stayed = self.reference.usage();
+        assert_eq!(sum, (stayed.keys, stayed.bytes, stayed.expires));
     }
 }
