@@ -93,6 +93,7 @@ impl World {
 
     /// Applies an entry at both replicas, which do the same.
     fn apply(&mut self, shard: ShardId, entry: &[u8]) -> (Applied, String) {
+        let finishes = self.is_finish(shard, entry);
         let replicas = self.shards.get_mut(&shard).unwrap();
         let results = replicas.each_mut().map(|replica| {
             let mut out = Vec::new();
@@ -103,8 +104,20 @@ impl World {
         let [one, other] = replicas.each_mut().map(Keyspace::take_served);
         assert_eq!(one, other);
         self.served.extend(one);
+        if let Some((id, slots)) = finishes {
+            assert_eq!(self.leader(shard).import_state(id, slots), ImportState::Taken, "all of it came");
+        }
         let [result, _] = results;
         result
+    }
+
+    /// Whether this is the last entry of an import that has all the others.
+    fn is_finish(&self, shard: ShardId, entry: &[u8]) -> Option<(MoveId, Vec<SlotEpoch>)> {
+        let Ok(Entry::Move { step: Step::ImportFinish { id, sequence, .. }, .. }) = Entry::decode(entry) else {
+            return None;
+        };
+        let import = self.leader(shard).imports().find(|import| import.id == id && import.next == sequence)?;
+        Some((id, import.slots().collect()))
     }
 
     fn log(&mut self, shard: ShardId, step: Step<'_>) {
@@ -315,12 +328,16 @@ impl World {
         }
         let recent = self.answered.len().min(60) as u64;
         let at = self.answered.len() - 1 - self.draw(recent) as usize;
+        let shard = self.any_shard();
+        self.ask_for(at, shard);
+    }
+
+    fn ask_for(&mut self, at: usize, shard: ShardId) {
         let (id, words, reply) = self.answered[at].clone();
-        let (shard, slot) = (self.any_shard(), Slot::of_key(words[1].as_bytes()));
         let identity = Identity { id, low: 0, born: LogTime(self.time) };
         let (applied, again) = self.write(shard, Some(identity), &words);
         match applied {
-            Applied::NotOwner(_) => assert_eq!(self.leader(shard).owns(slot), None),
+            Applied::NotOwner(slot) => assert_eq!(self.leader(shard).owns(slot), None),
             Applied::Repeated => assert_eq!(again, reply, "{words:?}"),
             other => {
                 assert_eq!(other, Applied::Forgotten, "{words:?}");
@@ -354,6 +371,11 @@ impl World {
             ImportState::Taken => {
                 self.log(from, Step::ExportEnd { number, how: ExportEndHow::Gone });
                 self.finished += 1;
+                // Nothing that was answered there is executed again here.
+                let is_moved = |words: &[String]| slots.iter().any(|at| at.slot == Slot::of_key(words[1].as_bytes()));
+                let recent = self.answered.len().saturating_sub(200)..self.answered.len();
+                let moved: Vec<usize> = recent.filter(|at| is_moved(&self.answered[*at].1)).collect();
+                moved.into_iter().for_each(|at| self.ask_for(at, to));
             }
             ImportState::Refused => {
                 self.log(from, Step::ExportEnd { number, how: ExportEndHow::UndoRefused });
