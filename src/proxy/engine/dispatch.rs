@@ -40,7 +40,7 @@ impl Engine {
         let client = &mut self.clients[client_key as usize];
         let line = &mut client.lines[at];
         while let Some(key) = line.waiting() {
-            if line.closed {
+            if line.closed || line.astray && line.handed > 0 {
                 return;
             }
             let flight = &self.flights[key];

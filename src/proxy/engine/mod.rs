@@ -338,6 +338,9 @@ impl Engine {
             self.cut_slow_readers();
             self.report();
         }
+        // Each once: one that is stalled again by both of its reasons would be there twice as often with each tick.
+        self.postponed.sort_unstable();
+        self.postponed.dedup();
         self.resumable.append(&mut self.postponed);
     }
 

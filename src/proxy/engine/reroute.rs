@@ -170,8 +170,7 @@ impl Engine {
                 Place::Pieces => self.cut_again(key, &mut lines),
                 Place::Record(to) if to == shard => {}
                 Place::Record(to) => {
-                    self.move_to(key, to, &mut lines);
-                    self.hold_for(client_key, key);
+                    self.hold_for(client_key, key, to, &mut lines);
                     break;
                 }
                 Place::Parted => parted.push(self.flights.id(key)),
@@ -209,10 +208,18 @@ impl Engine {
 
     /// Until it is known whether this request was executed nothing else of its client is handed over or taken: it may be about
     /// any of its slots.
-    fn hold_for(&mut self, client_key: u32, key: FlightKey) {
-        self.flights[key].holds = true;
+    fn hold_for(&mut self, client_key: u32, key: FlightKey, to: ShardIndex, lines: &mut Vec<ShardIndex>) {
         let client = &mut self.clients[client_key as usize];
-        (client.held, client.settled_at) = (Some(key), u64::MAX);
+        let at = client.line_at(self.flights[key].shard);
+        if client.lines[at].first() != Some(key) {
+            // Those before it come first, one after the other.
+            client.lines[at].astray = true;
+            return;
+        }
+        client.held = Some(key);
+        client.settled_at = u64::MAX;
+        self.flights[key].holds = true;
+        self.move_to(key, to, lines);
     }
 
     /// Such a request has its answer.
@@ -247,7 +254,13 @@ impl Engine {
         let at = client.line_at(from);
         client.lines[at].remove(&mut self.flights, key);
         let at = client.line_at(to);
-        client.lines[at].append(&mut self.flights, key);
+        match client.lines[at].waiting() {
+            // All else of its client came later, or is about other slots.
+            Some(first) if self.flights[key].holds => {
+                client.lines[at].insert_before(&mut self.flights, key, first);
+            }
+            _ => client.lines[at].append(&mut self.flights, key),
+        }
         lines.push(to);
         self.stats.reroutes.add(1);
     }

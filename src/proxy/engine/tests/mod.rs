@@ -7,6 +7,7 @@ mod retries;
 mod stories;
 mod swaps;
 mod transactions;
+mod wandering;
 
 use std::collections::BTreeMap;
 use std::io::IoSlice;

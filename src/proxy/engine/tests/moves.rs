@@ -46,7 +46,7 @@ impl World {
     }
 
     /// A newer catalog, with something changed.
-    fn change_catalog(&mut self, change: impl FnOnce(&mut Catalog)) {
+    pub fn change_catalog(&mut self, change: impl FnOnce(&mut Catalog)) {
         let mut catalog = Catalog::clone(&self.catalog);
         catalog.revision = catalog.revision.next();
         change(&mut catalog);
