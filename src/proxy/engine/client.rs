@@ -54,8 +54,8 @@ pub struct Client {
     pub settled_at: u64,
     /// Slots that have moved while requests for them were unanswered, and in whose line those are; by slot.
     pub strays: Vec<(Slot, ShardIndex)>,
-    /// The request of which must be known whether it was executed before anything else is handed over.
-    pub held: Option<FlightKey>,
+    /// Requests that must be answered before anything else is handed over.
+    pub held: u32,
     /// The request whose answer must come before more of its requests are taken.
     pub awaited: Option<(FlightKey, Awaited)>,
     /// What its transaction was last seen to take.
@@ -100,7 +100,7 @@ impl Client {
             born_at,
             settled_at: born_at,
             strays: Vec::new(),
-            held: None,
+            held: 0,
             awaited: None,
             transaction_bytes: 0,
             dirty: false,

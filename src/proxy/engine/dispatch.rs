@@ -40,10 +40,13 @@ impl Engine {
         let client = &mut self.clients[client_key as usize];
         let line = &mut client.lines[at];
         while let Some(key) = line.waiting() {
-            if line.closed || line.astray && line.handed > 0 {
+            if line.closed {
                 return;
             }
             let flight = &self.flights[key];
+            if client.held > 0 && !flight.holds {
+                return;
+            }
             if flight.write && line.handed_strong > 0 {
                 return;
             }

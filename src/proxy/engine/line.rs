@@ -103,6 +103,28 @@ impl Line {
         }
     }
 
+    /// Adds a waiting request: at the end, or before all that wait if all else of its client waits for it.
+    pub fn put(&mut self, flights: &mut Flights, key: FlightKey) {
+        match self.first_waiting.some() {
+            Some(next) if flights[key].holds => self.insert_before(flights, key, next),
+            _ => self.append(flights, key),
+        }
+    }
+
+    /// Puts the waiting requests before all others for which all else of their client waits. Those before them were refused
+    /// since, and are about other slots.
+    pub fn bring_forward(&mut self, flights: &mut Flights) {
+        let (mut next, mut found) = (self.first_waiting.some(), Vec::new());
+        while let Some(key) = next {
+            next = flights[key].next_in_line.some();
+            found.extend(Some(key).filter(|key| flights[*key].holds));
+        }
+        for key in found.into_iter().rev() {
+            self.remove(flights, key);
+            self.put(flights, key);
+        }
+    }
+
     /// Adds a waiting request in front of another one.
     pub fn insert_before(&mut self, flights: &mut Flights, key: FlightKey, next: FlightKey) {
         let previous = flights[next].previous_in_line;

@@ -50,6 +50,9 @@ impl Engine {
         self.flights[key].scatter = Some(Box::new(scatter));
         pieces.into_iter().for_each(|piece| self.add_piece(key, key, piece, merge, lines));
         self.leave_line(key);
+        if self.flights[key].holds {
+            self.release(key);
+        }
         let whole = &mut self.flights[key];
         (whole.state, whole.identity, whole.split, whole.many) = (State::Scattered, None, None, false);
     }
@@ -68,6 +71,9 @@ impl Engine {
         (part.hands, part.maybe_taken, part.refused) = (hands, maybe_taken, refused);
         part.shard = piece.shard;
         self.fill(part_key, piece, merge);
+        if self.flights[key].holds {
+            self.hold(part_key);
+        }
         let scatter = self.scatter_of(whole);
         scatter.parts.push(part_key);
         scatter.missing += 1;
@@ -80,7 +86,7 @@ impl Engine {
         if to == from {
             client.lines[at].insert_before(&mut self.flights, part_key, key);
         } else {
-            client.lines[at].append(&mut self.flights, part_key);
+            client.lines[at].put(&mut self.flights, part_key);
             lines.push(to);
             self.stats.reroutes.add(1);
         }

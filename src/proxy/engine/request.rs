@@ -182,7 +182,7 @@ impl Engine {
         let limits = &self.settings.limits;
         let room_to_wait = self.waiting < limits.waiting_requests_max && self.waiting_bytes < limits.waiting_bytes_max;
         client.awaited.is_none()
-            && client.held.is_none()
+            && client.held == 0
             && client.in_flight < limits.pipeline_depth_max
             && client.in_flight_bytes < limits.in_flight_bytes_max
             && client.output.waiting_bytes() < limits.output_bytes_max

@@ -43,8 +43,9 @@ impl Engine {
         let learned = moved.is_some_and(|moved| self.merge_whereabouts(moved));
         let flight = &mut self.flights[key];
         let record = flight.slot;
-        if flight.split.is_none() && moved.is_some_and(|moved| Some(moved.slot) != record) {
-            // The shard of its record has looked for that before it asked who has the other slots (R10).
+        if flight.many && flight.split.is_none() && moved.is_none_or(|moved| Some(moved.slot) != record) {
+            // The shard of its record has looked for that before it asked who has the other slots (R10). That it does not
+            // know where a slot is says the same: it never had it, and it had that of the record, or would not have been asked.
             flight.maybe_taken = false;
         }
         let (shard, handed_at) = (flight.shard, flight.handed_at);
@@ -124,7 +125,7 @@ impl Engine {
         }
         client.strays.sort_unstable();
         client.strays.dedup();
-        if client.held.is_some() {
+        if client.held > 0 {
             client.settled_at = u64::MAX;
         }
     }
@@ -133,46 +134,42 @@ impl Engine {
     /// place if something of it can be handed over now.
     pub(super) fn sort_out(&mut self, client_key: u32, at: usize) -> Option<usize> {
         self.look_through(client_key);
-        let client = &self.clients[client_key as usize];
-        let (id, line) = (client.id, &client.lines[at]);
-        let shard = line.shard;
-        if client.held.is_some_and(|held| self.flights[held].shard != shard) {
-            return None;
+        let client = &mut self.clients[client_key as usize];
+        if client.held > 0 {
+            client.lines[at].bring_forward(&mut self.flights);
         }
+        let (id, line) = (client.id, &client.lines[at]);
         if !line.astray {
             return Some(at);
         }
         if line.handed > 0 || line.closed {
             return None;
         }
+        let shard = line.shard;
         for shard in self.sort_line(client_key, shard) {
             let client = self.clients.get_mut(client_key as usize).filter(|c| c.id == id)?;
             let at = client.line_at(shard);
             self.dispatch(client_key, at);
         }
         let client = self.clients.get_mut(client_key as usize).filter(|c| c.id == id)?;
-        let may_go_on = client.held.is_none_or(|held| self.flights[held].shard == shard);
-        may_go_on.then(|| client.line_at(shard))
+        Some(client.line_at(shard))
     }
 
     /// Sorts a line of which nothing is handed over. Returns the lines that got something.
     fn sort_line(&mut self, client_key: u32, shard: ShardIndex) -> Vec<ShardIndex> {
+        self.hold_if_unsure(client_key, shard);
         let client = &mut self.clients[client_key as usize];
-        client.strays.retain(|(_, line)| *line != shard);
+        let is_held = client.held > 0;
+        client.strays.retain(|(_, line)| *line != shard || is_held);
         let at = client.line_at(shard);
         let line = &mut client.lines[at];
         line.astray = false;
         let (mut next, mut lines, mut parted) = (line.first(), Vec::new(), Vec::new());
-        while let Some(key) = next {
+        while let Some(key) = next.filter(|key| !is_held || self.flights[*key].holds) {
             next = self.flights[key].next_in_line.some();
             match self.place_of(key) {
-                Place::Shard(to) => self.move_to(key, to, &mut lines),
+                Place::Shard(to) | Place::Record(to) => self.move_to(key, to, &mut lines),
                 Place::Pieces => self.cut_again(key, &mut lines),
-                Place::Record(to) if to == shard => {}
-                Place::Record(to) => {
-                    self.hold_for(client_key, key, to, &mut lines);
-                    break;
-                }
                 Place::Parted => parted.push(self.flights.id(key)),
             }
         }
@@ -186,6 +183,45 @@ impl Engine {
         lines.dedup();
         lines.retain(|line| *line != shard);
         lines
+    }
+
+    /// If it has to be asked whether one of a line's requests was executed, they go one after the other from the first on, and
+    /// nothing else of their client is handed over, moved or taken: what comes later may be about any of their slots, and
+    /// those go different ways.
+    fn hold_if_unsure(&mut self, client_key: u32, shard: ShardIndex) {
+        let client = &mut self.clients[client_key as usize];
+        let at = client.line_at(shard);
+        let Some(first) = client.lines[at].first().filter(|_| client.held == 0) else { return };
+        let (mut next, mut is_unsure) = (Some(first), false);
+        while let Some(key) = next {
+            next = self.flights[key].next_in_line.some();
+            is_unsure |= self.flights[key].many && matches!(self.place_of(key), Place::Record(_));
+        }
+        if is_unsure {
+            self.hold(first);
+        }
+    }
+
+    /// All else of its client waits until this request is answered.
+    pub(super) fn hold(&mut self, key: FlightKey) {
+        self.flights[key].holds = true;
+        let client = &mut self.clients[self.flights[key].client as usize];
+        client.held += 1;
+        client.settled_at = u64::MAX;
+    }
+
+    /// Such a request has its answer, or is many by now.
+    pub(super) fn release(&mut self, key: FlightKey) {
+        self.flights[key].holds = false;
+        let client_key = self.flights[key].client;
+        let client = &mut self.clients[client_key as usize];
+        client.held -= 1;
+        client.settled_at = u64::MAX;
+        for line in client.lines.iter_mut().filter(|line| line.waiting().is_some() && !line.listed) {
+            line.listed = true;
+            self.listed.push((client_key, client.id, line.shard));
+        }
+        self.recheck = true;
     }
 
     fn place_of(&self, key: FlightKey) -> Place {
@@ -206,36 +242,6 @@ impl Engine {
         }
     }
 
-    /// Until it is known whether this request was executed nothing else of its client is handed over or taken: it may be about
-    /// any of its slots.
-    fn hold_for(&mut self, client_key: u32, key: FlightKey, to: ShardIndex, lines: &mut Vec<ShardIndex>) {
-        let client = &mut self.clients[client_key as usize];
-        let at = client.line_at(self.flights[key].shard);
-        if client.lines[at].first() != Some(key) {
-            // Those before it come first, one after the other.
-            client.lines[at].astray = true;
-            return;
-        }
-        client.held = Some(key);
-        client.settled_at = u64::MAX;
-        self.flights[key].holds = true;
-        self.move_to(key, to, lines);
-    }
-
-    /// Such a request has its answer.
-    pub(super) fn release(&mut self, key: FlightKey) {
-        self.flights[key].holds = false;
-        let client_key = self.flights[key].client;
-        let client = &mut self.clients[client_key as usize];
-        client.held = client.held.filter(|held| *held != key);
-        client.settled_at = u64::MAX;
-        for line in client.lines.iter_mut().filter(|line| line.waiting().is_some() && !line.listed) {
-            line.listed = true;
-            self.listed.push((client_key, client.id, line.shard));
-        }
-        self.recheck = true;
-    }
-
     /// A request without slots stays where it is as long as there is anybody.
     fn any_place(&self, flight: &Flight) -> ShardIndex {
         let is_there = self.routing.shard(flight.shard).standing != Standing::Retired;
@@ -254,13 +260,7 @@ impl Engine {
         let at = client.line_at(from);
         client.lines[at].remove(&mut self.flights, key);
         let at = client.line_at(to);
-        match client.lines[at].waiting() {
-            // All else of its client came later, or is about other slots.
-            Some(first) if self.flights[key].holds => {
-                client.lines[at].insert_before(&mut self.flights, key, first);
-            }
-            _ => client.lines[at].append(&mut self.flights, key),
-        }
+        client.lines[at].put(&mut self.flights, key);
         lines.push(to);
         self.stats.reroutes.add(1);
     }
