@@ -404,10 +404,10 @@ fn story(seed: u64, clients: usize, steps: usize) {
     let mut dice = Dice(seed);
     let mut w = World::new();
     let keys: Vec<_> = (0..12).map(|n| key_of(n % 2, n)).collect();
-    let mut cluster = Cluster::new(&w, &keys, seed % 2 == 0);
+    let mut cluster = Cluster::new(&w, &keys, seed.is_multiple_of(2));
     let sockets: Vec<_> = (0..clients).map(|_| w.client()).collect();
     let mut asked: BTreeMap<u32, Vec<Asked>> = BTreeMap::new();
-    let (mut tokens, calm) = (0, seed % 3 == 0);
+    let (mut tokens, calm) = (0, seed.is_multiple_of(3));
     for _ in 0..steps {
         match dice.below(40) {
             0..=13 => {
