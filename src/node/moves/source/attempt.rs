@@ -239,6 +239,15 @@ impl<R: Default> Attempt<R> {
         self.logged.as_ref().is_some_and(|(_, at)| now.since(*at) < LOG_AGAIN)
     }
 
+    /// Whether the round that is to begin was proposed a moment ago, and if so whether it is the last.
+    fn logged_lately(&self, next: u32, now: Moment) -> Option<bool> {
+        match self.logged.as_ref()? {
+            (Step::ExportRound { round, .. }, at) if *round == next && now.since(*at) < LOG_AGAIN => Some(false),
+            (Step::Freeze { round, .. }, at) if *round == next && now.since(*at) < LOG_AGAIN => Some(true),
+            _ => None,
+        }
+    }
+
     fn log(&mut self, step: Step, now: Moment, deeds: &mut Vec<Deed>) -> bool {
         if self.logged.as_ref().is_some_and(|(before, at)| *before == step && now.since(*at) < LOG_AGAIN) {
             return false;
@@ -446,6 +455,9 @@ impl<R: Default> Attempt<R> {
             return false;
         }
         let (number, round) = (self.view.number, self.view.round + 1);
+        if let Some(freezes) = self.logged_lately(round, around.now) {
+            return freezes;
+        }
         let changed = around.state.changed(number);
         if changed.bytes > FREEZE_BYTES_MAX {
             if self.log(Step::ExportRound { number, round }, around.now, deeds) {
