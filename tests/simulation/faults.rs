@@ -93,8 +93,8 @@ const KINDS: [(Kind, &str, usize); 26] = [
     (Kind::Snapshot, "snapshot", 1),
     (Kind::Transfer, "leader transfer", 2),
     (Kind::Members, "members edited", 3),
-    (Kind::Weights, "weights edited", 0),
-    (Kind::Shards, "shards edited", 0),
+    (Kind::Weights, "weights edited", 4),
+    (Kind::Shards, "shards edited", 3),
 ];
 
 /// Which faults a run may have: some runs are about one thing, most about everything.
@@ -110,7 +110,7 @@ impl Plan {
         let mut chances: Vec<usize> = KINDS.iter().map(|(.., chance)| *chance).collect();
         if random.per_mille(400) {
             // One kind of fault again and again finds what a mixture hides.
-            let only = random.below(chances.len() - 2);
+            let only = random.below(chances.len());
             chances[only] = 60;
         }
         if random.per_mille(500) {

@@ -66,6 +66,8 @@ struct Report {
     states_sent: u64,
     states_installed: u64,
     compared: u64,
+    /// Times that a slot got another owner, or came back.
+    slots_moved: usize,
     faults: BTreeMap<&'static str, u64>,
 }
 
@@ -238,6 +240,7 @@ fn report(world: &World, clients: &Clients) -> Report {
         states_sent: world.invariants.states_sent,
         states_installed: world.invariants.states_installed,
         compared: world.invariants.compared,
+        slots_moved: world.invariants.ownerships - edits::used_slots().len(),
         faults: world.faults.clone(),
     }
 }
@@ -253,6 +256,7 @@ impl Report {
         self.states_sent += other.states_sent;
         self.states_installed += other.states_installed;
         self.compared += other.compared;
+        self.slots_moved += other.slots_moved;
         other.faults.into_iter().for_each(|(kind, count)| *self.faults.entry(kind).or_default() += count);
     }
 }
@@ -310,6 +314,7 @@ fn a_cluster_keeps_its_promises_under_faults() {
         // A simulation in which little happens proves little.
         assert!(total.written as u64 > 300 * count && total.unknown > 0 && total.refused > 0, "{total:?}");
         assert!(total.terms_led as u64 > 5 * count && total.states_installed > 0, "{total:?}");
+        assert!(total.slots_moved as u64 > 5 * count, "{total:?}");
     }
 }
 
