@@ -187,7 +187,7 @@ fn report(node: &Node) -> NodeReport {
         memory_limit_bytes: node.engine.memory().limit_bytes(),
         clock_off_ms: node.engine.clocks().off_ms(),
         clock_is_far: node.engine.clocks().is_far(),
-        move_bytes_per_second: 0,
+        move_bytes_per_second: node.engine.move_options().bytes_per_second,
         file_trouble: node.file_trouble.reason(catalog.map_or(0, |c| c.version)),
     }
 }

@@ -6,6 +6,7 @@ use super::{Engine, PEER_BYTES_MAX, Replica, Turn};
 use crate::net::Moment;
 use crate::node::answers::Answers;
 use crate::node::engine::Event;
+use crate::node::moves::MoveOptions;
 use crate::node::replica::Letter;
 use crate::protocol::frame::{Kind, put_message};
 use crate::protocol::moves::MoveMessage;
@@ -19,6 +20,11 @@ const LETTERS_MAX: usize = 64;
 pub(super) const LOOK_TICKS: u64 = 10;
 
 impl Engine {
+    /// How this node moves slots.
+    pub const fn move_options(&self) -> MoveOptions {
+        self.options.moves
+    }
+
     /// Takes one message about a move from another node.
     pub fn peer_move(&mut self, payload: &[u8], now: Moment, wall: LogTime, answers: &mut dyn Answers) {
         let message = match MoveMessage::decode(payload) {
