@@ -175,10 +175,23 @@ impl Engine {
         }
     }
 
-    /// Takes back requests that were handed over, of which some may have been taken.
+    /// Takes back requests that were handed over, of which some may have been taken, and with them those behind them in their
+    /// lines: answered before them, a later read would show its client less than an earlier one (R1).
     pub(super) fn recall_those(&mut self, which: impl Fn(&Flight) -> bool, taken: impl Fn(&Flight) -> bool) {
         let mut lines: Vec<(u32, ShardIndex)> = Vec::new();
-        for key in self.flights.select(|f| f.state == State::Handed && which(f)) {
+        let mut recalled = Vec::new();
+        for first in self.flights.select(|f| f.state == State::Handed && which(f)) {
+            let mut next = Some(first);
+            while let Some(key) = next.filter(|key| self.flights[*key].state != State::Waiting) {
+                next = self.flights[key].next_in_line.some();
+                recalled.push(key);
+            }
+        }
+        for key in recalled {
+            // Behind several of them, or back already.
+            if self.flights[key].state != State::Handed {
+                continue;
+            }
             self.came_back(key);
             self.flights.change_id(key);
             let flight = &mut self.flights[key];
