@@ -53,7 +53,7 @@ pub struct MoveOptions {
 
 impl Default for MoveOptions {
     fn default() -> Self {
-        Self { bytes_per_second: 8 << 20, parallel: 2 }
+        Self { bytes_per_second: 5 << 20, parallel: 2 }
     }
 }
 
