@@ -47,11 +47,17 @@ pub enum Bug {
     DamageCut,
     /// The last batches are cut from the log when it is opened, whether they are valid or not.
     TailCutTooFar,
+    /// Replies that may be asked for again stay where their slot was.
+    RepliesStayBehind,
+    /// A slot that comes back takes writes that were sent before others were refused.
+    ReturnForgotten,
+    /// A replica reads a slot though it holds it as it was before it went away and came back.
+    EpochNotCompared,
 }
 
 /// All of them, with their names.
 #[cfg(feature = "planted")]
-pub const ALL: [(Bug, &str); 20] = [
+pub const ALL: [(Bug, &str); 23] = [
     (Bug::AcknowledgedBeforeSync, "acknowledged-before-sync"),
     (Bug::VoteNotSynced, "vote-not-synced"),
     (Bug::AnsweredBeforeMajority, "answered-before-majority"),
@@ -72,6 +78,9 @@ pub const ALL: [(Bug, &str); 20] = [
     (Bug::CompactedBeforeSnapshot, "compacted-before-snapshot"),
     (Bug::DamageCut, "damage-cut"),
     (Bug::TailCutTooFar, "tail-cut-too-far"),
+    (Bug::RepliesStayBehind, "replies-stay-behind"),
+    (Bug::ReturnForgotten, "return-forgotten"),
+    (Bug::EpochNotCompared, "epoch-not-compared"),
 ];
 
 /// Whether this one is planted.

@@ -16,6 +16,7 @@ use super::super::store::Keyspace;
 use super::super::value::StreamPlace;
 use super::export::{Export, ExportSlot, Phase};
 use super::piece::{self, record_digest};
+use crate::planted::{self, Bug};
 use crate::protocol::moves::SlotSeal;
 use crate::topology::{LogTime, SessionId, Slot, WriteId};
 
@@ -259,7 +260,8 @@ impl Keyspace {
             }
             let id = WriteId { session: session.id, sequence: kept.sequence };
             *after = Some(id);
-            let Some(slot) = kept.slot.filter(|slot| export.slots.contains_key(slot)) else { continue };
+            let goes = |slot: &Slot| export.slots.contains_key(slot) && !planted::is(Bug::RepliesStayBehind);
+            let Some(slot) = kept.slot.filter(goes) else { continue };
             if said.replace(session.id) != Some(session.id) {
                 piece::put_session(&mut pen.out, session);
             }
