@@ -237,6 +237,11 @@ impl RoutingTable {
         self.slots.changed_at(slot)
     }
 
+    /// Whether an owner is known of the slots.
+    pub const fn is_charted(&self) -> bool {
+        self.cluster.is_some()
+    }
+
     /// The shards that own slots.
     pub fn owners(&self) -> impl Iterator<Item = ShardIndex> + '_ {
         (0_u32..).zip(&self.shards).filter(|(_, s)| s.slots > 0).map(|(i, _)| ShardIndex(i))

@@ -101,6 +101,8 @@ pub fn complain(error: CommandError, args: Args<'_>, session: &mut Session, out:
 /// What is done with an answer that a client's later requests wait for.
 #[derive(Debug)]
 pub enum Awaited {
+    /// Nothing: it is the answer that the client reads.
+    Nothing,
     /// The versions of these keys are noted: [`Transaction::watched_at`].
     Watch(Vec<Box<[u8]>>),
     /// Replies are put between those of the shard: [`Plan::merge`].

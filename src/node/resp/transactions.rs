@@ -51,6 +51,7 @@ impl RespReader {
         self.waits = false;
         let (answer, mut reply) = (waiting.answer.unwrap_or_default(), Vec::new());
         match waiting.awaited {
+            Awaited::Nothing => reply.extend_from_slice(&answer),
             Awaited::Watch(keys) => self.session.transaction_mut().watched_at(&keys, &answer, &mut reply),
             Awaited::Exec(plan) => {
                 plan.merge(&answer, |request, out| self.carry_out_queued(node, key, request, out), &mut reply);

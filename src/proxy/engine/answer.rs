@@ -7,6 +7,7 @@ use super::flight::{Flight, FlightKey, Purpose, State};
 use super::scatter::{PartReply, merge_replies};
 use crate::control::routing::NodeIndex;
 use crate::protocol::command::Merge;
+use crate::protocol::coverage;
 use crate::protocol::errors;
 use crate::protocol::frame::{ReadLevel, ReplyHead};
 use crate::protocol::reply::ReplyWriter;
@@ -23,9 +24,14 @@ impl Engine {
         self.give_back_name(key);
         let flight = &self.flights[key];
         let (client_key, shard) = (flight.client, flight.shard);
-        let merged = flight.split.map(|merge| merge_split(body, merge));
+        let merged = if flight.covers && self.note_covered(key, body).is_none() {
+            Some(unexpected_reply())
+        } else {
+            self.flights[key].split.map(|merge| merge_split(body, merge))
+        };
         let (body, large) = match &merged {
             Some(merged) => (&merged[..], None),
+            None if self.flights[key].covers => without_slots(body, large),
             None => (body, large),
         };
         let outcome = if is_error(body) { Outcome::Error } else { Outcome::Ok };
@@ -120,10 +126,14 @@ impl Engine {
 
     /// All parts of a request are answered: their replies become one.
     fn gather(&mut self, whole: FlightKey) {
+        if self.asks_on(whole) {
+            return;
+        }
         let scatter = self.flights[whole].scatter.take().expect("it was scattered");
         let replies: Vec<_> = scatter
             .parts
             .iter()
+            .filter(|part| !self.flights[**part].probe || is_error(self.flights[**part].body()))
             .map(|part| {
                 let part = &self.flights[*part];
                 PartReply { shard: &self.routing.shard(part.shard).name, bytes: part.body() }
@@ -133,6 +143,8 @@ impl Engine {
         if scatter.info {
             let keys = replies.iter().filter_map(|r| integer(r.bytes)).sum::<i64>();
             merged = self.finish_info(whole, keys.unsigned_abs());
+        } else if let ([only], true) = (&replies[..], scatter.cover.is_some()) {
+            merged.extend_from_slice(only.bytes);
         } else {
             merge_replies(&scatter, &replies, &mut merged);
         }
@@ -183,12 +195,23 @@ impl Engine {
     }
 }
 
+fn unexpected_reply() -> Vec<u8> {
+    let mut reply = Vec::new();
+    ReplyWriter::new(&mut reply, false).error(errors::UNEXPECTED_REPLY);
+    reply
+}
+
+/// The reply behind the slots that it is about.
+fn without_slots(body: &[u8], large: Option<Bytes>) -> (&[u8], Option<Bytes>) {
+    let start = coverage::split(body).map_or(0, |(_, reply)| body.len() - reply.len());
+    (&body[start..], large.map(|large| large.slice(start..)))
+}
+
 /// The reply to a split command, put together from those to its parts.
 fn merge_split(replies: &[u8], merge: Merge) -> Vec<u8> {
     let mut merged = Vec::new();
     if split::merge(replies, merge, &mut merged).is_err() {
-        merged.clear();
-        ReplyWriter::new(&mut merged, false).error(errors::UNEXPECTED_REPLY);
+        merged = unexpected_reply();
     }
     merged
 }

@@ -4,6 +4,7 @@
 use std::net::SocketAddr;
 
 use super::client::Client;
+use super::covering::Cover;
 use super::flight::{FlightKey, Purpose};
 use super::scatter::Scatter;
 use super::{Engine, Order};
@@ -180,21 +181,16 @@ impl Engine {
     /// Lets the shards count their keys first; [`Self::finish_info`] answers.
     pub(super) fn take_info(&mut self, key: u32, args: Args<'_>) {
         let count = crate::protocol::command::lookup(b"dbsize").expect("DBSIZE is a command");
-        let shards: Vec<_> = self.routing.owners().collect();
         let deadline = self.now + COUNT_DEADLINE;
         let whole = self.claim(key, count);
         self.flights[whole].muted = false;
         self.flights[whole].bytes.extend_from_slice(args.bytes());
-        let scatter = Scatter::new(Merge::Sum, false, shards.len(), 0);
-        self.enlist_scatter(key, whole, Scatter { info: true, ..scatter }, args.bytes().len());
         let mut request = Vec::new();
         write_array(&mut request, std::iter::once(&b"DBSIZE"[..]));
-        for shard in shards {
-            let part = self.claim_part(key, count, whole);
-            self.flights[part].deadline = deadline;
-            self.flights[part].bytes.extend_from_slice(&request);
-            self.launch(part, shard, None);
-        }
+        let cover = Some(Box::new(Cover::new(count, &request, deadline)));
+        let scatter = Scatter { info: true, cover, ..Scatter::new(Merge::Sum, false, 0, 0) };
+        self.enlist_scatter(key, whole, scatter, args.bytes().len());
+        self.ask_owners(whole);
     }
 
     /// The shards counted their keys, as far as they could.

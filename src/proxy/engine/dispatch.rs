@@ -389,7 +389,7 @@ fn head(id: u64, client: u64, flight: &Flight, line: &Line, routing: &RoutingTab
         after_writes: flight.after_writes,
         transaction: flight.transaction,
         split: flight.split.is_some(),
-        covers: false,
+        covers: flight.covers,
         retried: flight.maybe_taken,
         level: if flight.strong { ReadLevel::Strong } else { flight.level },
         slot: flight.slot,

@@ -93,6 +93,10 @@ pub struct Flight {
     pub position: u64,
     /// Whether it changes data.
     pub write: bool,
+    /// Whether its bytes begin with the slots that they are about.
+    pub covers: bool,
+    /// Whether nobody wants its reply: it finds out where its slot is.
+    pub probe: bool,
     /// Whether its bytes are a transaction.
     pub transaction: bool,
     /// If its bytes are a split command, how the replies to the parts become one.
@@ -233,6 +237,8 @@ impl Flights {
         flight.slot = None;
         flight.many = false;
         flight.write = false;
+        flight.covers = false;
+        flight.probe = false;
         flight.transaction = false;
         flight.split = None;
         flight.parts = 0;
@@ -324,6 +330,8 @@ fn blank() -> Flight {
         handed_at: 0,
         position: 0,
         write: false,
+        covers: false,
+        probe: false,
         transaction: false,
         split: None,
         parts: 0,

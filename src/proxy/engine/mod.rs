@@ -16,6 +16,7 @@ mod answer;
 mod blocked;
 mod client;
 mod coin;
+mod covering;
 mod desk;
 mod dispatch;
 mod flight;

@@ -457,7 +457,10 @@ impl Engine {
         }
     }
 
-    fn take_every_shard(&mut self, key: u32, spec: &CommandSpec, args: Args<'_>, merge: Merge) -> Taken {
+    fn take_every_shard(&mut self, key: u32, spec: &'static CommandSpec, args: Args<'_>, merge: Merge) -> Taken {
+        if merge != Merge::AnyOne {
+            return self.take_covering(key, spec, args, merge);
+        }
         let shards: Vec<_> = self.routing.owners().collect();
         match shards[..] {
             [] => return self.no_owner(key),

@@ -4,6 +4,7 @@
 
 use std::io::Write;
 
+use super::covering::Cover;
 use super::flight::FlightKey;
 use crate::control::routing::ShardIndex;
 use crate::protocol::command::Merge;
@@ -30,6 +31,8 @@ pub struct Scatter {
     pub part_of_key: Vec<u16>,
     /// Chooses one of several replies.
     pub coin: u64,
+    /// For a command over all keys: which slots are left.
+    pub cover: Option<Box<Cover>>,
     /// Whether the sum goes into the reply to `INFO`, and is not the reply.
     pub info: bool,
 }
@@ -38,7 +41,16 @@ impl Scatter {
     /// A request of `parts` parts, none of them on its way yet.
     pub fn new(merge: Merge, write: bool, parts: usize, coin: u64) -> Self {
         let parts_list = Vec::with_capacity(parts);
-        Self { merge, write, missing: parts as u32, parts: parts_list, part_of_key: Vec::new(), coin, info: false }
+        Self {
+            merge,
+            write,
+            missing: parts as u32,
+            parts: parts_list,
+            part_of_key: Vec::new(),
+            coin,
+            cover: None,
+            info: false,
+        }
     }
 }
 
@@ -259,7 +271,16 @@ mod tests {
     use super::*;
 
     fn scatter(merge: Merge, write: bool, part_of_key: &[u16]) -> Scatter {
-        Scatter { merge, write, missing: 0, parts: Vec::new(), part_of_key: part_of_key.to_vec(), coin: 5, info: false }
+        Scatter {
+            merge,
+            write,
+            missing: 0,
+            parts: Vec::new(),
+            part_of_key: part_of_key.to_vec(),
+            coin: 5,
+            cover: None,
+            info: false,
+        }
     }
 
     fn merged(scatter: &Scatter, replies: &[&str]) -> String {

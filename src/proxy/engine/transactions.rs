@@ -234,9 +234,14 @@ impl Engine {
     pub(super) fn finish_awaited(&mut self, key: FlightKey, body: &[u8], large: Option<Bytes>) {
         let client_key = self.flights[key].client;
         let Some((_, awaited)) = self.clients[client_key as usize].awaited.take() else { return };
+        if matches!(awaited, Awaited::Nothing) {
+            self.deliver(key, body, large);
+            return self.consider_resuming(client_key);
+        }
         let answer = large.as_deref().unwrap_or(body);
         let mut reply = Vec::new();
         match awaited {
+            Awaited::Nothing => {}
             Awaited::Watch(keys) => {
                 let transaction = self.clients[client_key as usize].session.transaction_mut();
                 transaction.watched_at(&keys, answer, &mut reply);

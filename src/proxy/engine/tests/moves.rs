@@ -1,6 +1,7 @@
 //! Slots that move while requests for them are on their way: each rule with the interleaving that it closes.
 
 use super::*;
+use crate::protocol::coverage::{self, SlotRuns};
 use crate::protocol::identity::{Blocking, CancelHow};
 use crate::protocol::split::{count, next_part};
 use crate::topology::{Epoch, Whereabouts, WriteId};
@@ -504,5 +505,90 @@ fn requests_of_a_shard_that_goes_away_find_their_slots() {
     let part = w.take(1);
     w.reply(1, &part, 12, "$1\r\nx\r\n");
     assert_eq!(w.read(c), ":1\r\n$1\r\nx\r\n", "the part for the shard that is gone is asked elsewhere");
+    w.nothing_left();
+}
+
+impl World {
+    /// A node covers what it was asked for, but for these slots.
+    pub fn cover(&mut self, node: usize, got: &Got, but: &[Slot], reply: &str) {
+        let (wanted, _) = coverage::split(&got.body).unwrap();
+        let covered = SlotRuns::of(wanted.slots().filter(|slot| !but.contains(slot)));
+        let head = ReplyHead { id: got.head.id, index: LogIndex(11) };
+        self.feed(node, |out| {
+            put_message(out, Kind::Reply, |out| {
+                head.encode(out);
+                coverage::put(out, &covered);
+                out.extend(reply.as_bytes());
+            });
+        });
+        self.turn();
+    }
+}
+
+#[test]
+fn r15_every_slot_is_covered_once_wherever_it_goes() {
+    let mut w = World::new();
+    let (c, k) = (w.client(), key_of(0, 1));
+    w.read_at_leaders(c);
+    w.send(c, &["DBSIZE"]);
+    w.send(c, &["APPEND", &k, "x"]);
+    let (first, second) = (w.take(0), w.take(1));
+    w.cover(1, &second, &[], ":2\r\n");
+    w.cover(0, &first, &[slot_of(&k)], ":40\r\n");
+    let probe = w.take(0);
+    assert_eq!((probe.head.slot, probe.head.level), (Some(slot_of(&k)), ReadLevel::Strong));
+    assert!(w.nodes.iter().all(|node| node.got.is_empty()), "nothing of the client is taken meanwhile");
+    w.redirect(0, &probe, Some(at(&k, 2, 9)));
+    let probe = w.take(1);
+    w.reply(1, &probe, 12, "*2\r\n$1\r\n0\r\n*1\r\n$1\r\nk\r\n");
+    let rest = w.take(1);
+    let (wanted, _) = coverage::split(&rest.body).unwrap();
+    assert_eq!(wanted, SlotRuns::of([slot_of(&k)]));
+    w.cover(1, &rest, &[], ":1\r\n");
+    assert_eq!(w.read(c), ":43\r\n");
+    let append = w.take(1);
+    w.reply(1, &append, 13, ":1\r\n");
+    assert_eq!(w.read(c), ":1\r\n");
+    w.nothing_left();
+}
+
+#[test]
+fn r15_nothing_before_or_behind_a_flush_goes_past_it() {
+    let mut w = World::new();
+    let (c, k) = (w.client(), key_of(0, 1));
+    w.send(c, &["APPEND", &k, "x"]);
+    w.send(c, &["FLUSHALL"]);
+    w.send(c, &["APPEND", &k, "y"]);
+    let before = w.take(0);
+    assert!(w.nodes.iter().all(|node| node.got.is_empty()));
+    w.reply(0, &before, 11, ":1\r\n");
+    let (first, second) = (w.take(0), w.take(1));
+    assert!(first.head.write && first.head.covers && name(&first) != name(&second));
+    w.cover(0, &first, &[], "+OK\r\n");
+    w.refuse(1, &second, RefusalReason::Unknown, None);
+    w.tick(50);
+    let again = w.take(1);
+    assert_eq!((name(&again), &again.body), (name(&second), &second.body));
+    assert!(w.nodes.iter().all(|node| node.got.is_empty()));
+    w.cover(1, &again, &[], "+OK\r\n");
+    let behind = w.take(0);
+    w.reply(0, &behind, 12, ":1\r\n");
+    assert_eq!(w.read(c), ":1\r\n+OK\r\n:1\r\n");
+    assert_eq!(w.engine.names.span(), 0);
+    w.nothing_left();
+}
+
+#[test]
+fn info_counts_what_answers_in_time() {
+    let mut w = World::new();
+    let c = w.client();
+    w.send(c, &["INFO", "keyspace"]);
+    let parts: Vec<_> = (0..3).filter(|node| !w.nodes[*node].got.is_empty()).collect();
+    let node = parts[0];
+    let got = w.take(node);
+    w.cover(node, &got, &[], ":40\r\n");
+    (0..20).for_each(|_| w.tick(100));
+    let read = w.read(c);
+    assert!(read.contains("db0:keys=40,"), "{read}");
     w.nothing_left();
 }

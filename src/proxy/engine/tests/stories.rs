@@ -68,9 +68,9 @@ fn whole_keyspace_commands_go_to_every_shard_and_scan_to_the_cursors() {
     w.read_at_leaders(c);
     w.send(c, &["DBSIZE"]);
     let (first, second) = (w.take(0), w.take(1));
-    assert_eq!(first.head.slot, None);
-    w.reply(0, &first, 11, ":40\r\n");
-    w.reply(1, &second, 11, ":2\r\n");
+    assert!(first.head.slot.is_none() && first.head.covers);
+    w.cover(0, &first, &[], ":40\r\n");
+    w.cover(1, &second, &[], ":2\r\n");
     assert_eq!(w.read(c), ":42\r\n");
     w.send(c, &["SCAN", &(9000_u64 << 48 | 5).to_string()]);
     let got = w.take(1);
