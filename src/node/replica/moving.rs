@@ -60,6 +60,11 @@ impl Moving {
         !self.frozen.is_empty() && self.frozen.contains(&slot)
     }
 
+    /// Whether any slot is.
+    pub fn has_frozen(&self) -> bool {
+        !self.frozen.is_empty()
+    }
+
     /// Whether a write may be taken now, or outruns the copy of its slot.
     pub fn admits(&mut self, slot: Slot, bytes: usize, now: Moment) -> bool {
         !self.source.slows() || self.source.admits(slot, bytes, now)

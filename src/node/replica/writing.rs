@@ -10,10 +10,14 @@ use crate::node::answers::Ticket;
 use crate::node::leader_time::LeaderTime;
 use crate::node::memory;
 use crate::planted::{self, Bug};
+use crate::protocol::command::resolve;
 use crate::protocol::errors;
 use crate::protocol::frame::{RefusalReason, RequestHead};
 use crate::protocol::identity::Blocking;
 use crate::protocol::reply::ReplyWriter;
+use crate::protocol::request::{Args, Span, parse_array};
+use crate::protocol::{split, transaction};
+use crate::topology::Slot;
 
 impl Replica {
     pub(super) fn write(
@@ -33,6 +37,9 @@ impl Replica {
         if let Some(slot) = head.slot {
             if self.moving.is_frozen(slot) {
                 return self.answer_elsewhere(ticket, slot, deadline, turn);
+            }
+            if let Some(foreign) = self.foreign_on_arrival(head, body, turn.spans) {
+                return self.turn_away(ticket, foreign, deadline, turn);
             }
             // One that blocks asks for little and may wait for long.
             if head.blocking.is_none() && !self.moving.admits(slot, body.len(), turn.now) {
@@ -81,6 +88,31 @@ impl Replica {
         self.proposals.push(Proposal { data: data.into(), ticket, deadline, in_flight });
     }
 
+    /// A slot of a write that is not served here as far as is applied. Whatever apply would say of the write, it is turned away
+    /// now: if the slot is about to come, apply would refuse this one, which was proposed before, and take the next one of
+    /// its client, proposed after (R1). A write of several slots that may have been taken is for apply alone: only there
+    /// its record is looked up.
+    fn foreign_on_arrival(&self, head: &RequestHead, body: &[u8], spans: &mut Vec<Span>) -> Option<Slot> {
+        let keyspace = self.machine.keyspace()?;
+        let is_foreign = |slot: &Slot| keyspace.owns(*slot).is_none();
+        if head.slot.as_ref().is_some_and(is_foreign) {
+            return head.slot;
+        }
+        let may_come = keyspace.imports().next().is_some() || self.moving.has_frozen();
+        if !may_come || head.retried || matches!(head.blocking, Some(Blocking::Cancel(_))) {
+            return None;
+        }
+        slots_of(head, body, spans).into_iter().find(is_foreign)
+    }
+
+    fn turn_away(&mut self, ticket: Ticket, slot: Slot, deadline: Moment, turn: &mut Turn<'_>) {
+        if !self.moving.is_frozen(slot) && self.whereabouts(slot).is_none() {
+            // It never was here, and its import is not applied yet.
+            return self.refuse(ticket, RefusalReason::Behind, turn);
+        }
+        self.answer_elsewhere(ticket, slot, deadline, turn);
+    }
+
     /// Refuses a write for want of memory. One that has a name gets this answer through the log, in its place among the
     /// others of its client: if it comes again when there is room, it is not executed behind them.
     fn reject(
@@ -115,4 +147,30 @@ impl Replica {
         ReplyWriter::new(turn.scratch, false).error(text);
         turn.answers.reply(ticket, self.state_index, turn.scratch);
     }
+}
+
+/// The slots of a write's keys.
+fn slots_of(head: &RequestHead, body: &[u8], spans: &mut Vec<Span>) -> Vec<Slot> {
+    let mut slots = Vec::new();
+    let mut add = |args: Args<'_>| {
+        if let Ok(spec) = resolve(args) {
+            slots.extend(spec.key_positions(args).map(|position| Slot::of_key(args.get(position))));
+        }
+    };
+    if head.transaction {
+        let Ok(sent) = transaction::split(body, spans) else { return slots };
+        let mut rest = sent.requests();
+        while let Some(request) = transaction::next_request(&mut rest, spans) {
+            add(Args::new(request, spans));
+        }
+        slots.extend(sent.watched().map(|(key, _)| Slot::of_key(key)));
+    } else if head.split {
+        let mut rest = body;
+        while let Some(part) = split::next_part(&mut rest, spans) {
+            add(Args::new(part.request, spans));
+        }
+    } else if parse_array(body, spans).is_ok() {
+        add(Args::new(body, spans));
+    }
+    slots
 }
