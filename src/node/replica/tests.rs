@@ -1,5 +1,7 @@
 //! Three nodes in memory, their messages carried by hand: what reads promise while links are cut and nodes start again.
 
+mod arrival;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -60,11 +62,6 @@ struct Trio {
     next_id: u64,
 }
 
-/// The one slot that is not the shard's.
-fn elsewhere() -> Slot {
-    Slot::of_key(b"elsewhere")
-}
-
 fn name(node: usize) -> NodeName {
     NodeName::new(&format!("n{}", node + 1))
 }
@@ -113,7 +110,7 @@ impl Trio {
         let restored = Restored { start: SnapshotPoint::birth(record.birth.iter().map(|r| r.id)), hard_state, entries };
         let group = Group::restore(id, options, restored).unwrap();
         let mut keyspace = Keyspace::new(1);
-        Slot::all().filter(|slot| *slot != elsewhere()).for_each(|slot| keyspace.own(slot, Epoch(1)));
+        Slot::all().filter(|slot| *slot != arrival::elsewhere()).for_each(|slot| keyspace.own(slot, Epoch(1)));
         let reads = ReadOptions { lease, ..self.reads };
         let mut engine = Engine::new(name(node), EngineOptions { reads, ..EngineOptions::default() }, self.now_ms);
         engine.adopt_catalog(Arc::clone(&self.catalog));
@@ -327,17 +324,6 @@ fn r1_a_read_that_waits_for_a_tick_is_not_overtaken_by_the_next_one_of_its_clien
         let later = trio.read(0, ReadLevel::Session);
         assert!(trio.reply(later).is_some(), "that is over");
     }
-}
-
-#[test]
-fn r1_a_write_for_a_slot_that_is_not_here_yet_is_turned_away_before_the_log() {
-    let mut trio = Trio::led(ReadOptions::default(), true);
-    let before = trio.replica(0).group.last_index();
-    let id = trio.ask(0, &["SET", "elsewhere", "1"], |head| head.write = true);
-    assert_eq!(trio.refusal(id), Some(RefusalReason::Behind));
-    let here = trio.write(0, "1");
-    trio.ticks(5);
-    assert_eq!((trio.refusal(here), trio.replica(0).group.last_index()), (None, LogIndex(before.0 + 1)));
 }
 
 #[test]
