@@ -164,6 +164,8 @@ pub struct Engine {
     clocks: Clocks,
     /// What this node may send of slots that move.
     bucket: Bucket,
+    /// When the last tick came.
+    ticked: Option<Moment>,
     /// Messages about moves between shards whose leaders are both here.
     letters: VecDeque<Vec<u8>>,
     memory: Memory,
@@ -196,6 +198,7 @@ impl Engine {
             lease_keepers: BTreeSet::new(),
             clocks: Clocks::default(),
             bucket: Bucket::new(options.moves.bytes_per_second),
+            ticked: None,
             letters: VecDeque::new(),
             memory: Memory::new(options.memory_bytes_max),
             batch: WriteBatch::default(),
@@ -341,6 +344,9 @@ impl Engine {
     /// Lets one tick pass.
     pub fn tick(&mut self, now: Moment, wall: LogTime, answers: &mut dyn Answers) {
         self.ticks += 1;
+        if let Some(before) = self.ticked.replace(now) {
+            self.bucket.tick(now.since(before).saturating_sub(TICK));
+        }
         self.hurry_elections();
         if self.ticks.is_multiple_of(clocks::TELL_TICKS) {
             self.follow_clocks(now, wall);

@@ -11,13 +11,24 @@ const BURST_SHARE: u64 = 10;
 /// At least that, or a slow rate would never let a piece through.
 const BURST_BYTES_MIN: u64 = 256 * 1024;
 
-/// A rate that all movers of a node share. Clones are the same bucket.
+/// A node that gets to its ticks later than this has no processor time to spare: clients wait for it, and moves give way.
+const LATE_MAX: Duration = Duration::from_millis(8);
+/// The whole of the rate, in parts.
+const PARTS: u64 = 1024;
+/// What is left of it however late the node is, so that a move ends.
+const PARTS_MIN: u64 = PARTS / 32;
+/// What comes back with each tick in time.
+const PARTS_BACK: u64 = PARTS / 32;
+
+/// A rate that all movers of a node share, less of it while the node has too much to do. Clones are the same bucket.
 #[derive(Clone, Debug)]
 pub struct Bucket(Rc<Cell<Level>>);
 
 #[derive(Clone, Copy, Debug)]
 struct Level {
     bytes_per_second: u64,
+    /// How much of that rate there is now.
+    parts: u64,
     /// What may be sent now; below zero after a large piece.
     bytes: i64,
     at: Moment,
@@ -26,20 +37,32 @@ struct Level {
 impl Bucket {
     /// One that is full.
     pub fn new(bytes_per_second: u64) -> Self {
-        let level = Level { bytes_per_second, bytes: burst(bytes_per_second), at: Moment::default() };
+        let level = Level { bytes_per_second, parts: PARTS, bytes: burst(bytes_per_second), at: Moment::default() };
         Self(Rc::new(Cell::new(level)))
     }
 
     /// Whether more may be sent now.
     pub fn has(&self, now: Moment) -> bool {
         let mut level = self.0.get();
-        let earned = bytes_in(level.bytes_per_second, now.since(level.at));
+        let rate = level.bytes_per_second / PARTS * level.parts;
+        let earned = bytes_in(rate, now.since(level.at));
         if earned > 0 {
-            level.bytes = level.bytes.saturating_add(earned).min(burst(level.bytes_per_second));
+            level.bytes = level.bytes.saturating_add(earned).min(burst(rate));
             level.at = now;
             self.0.set(level);
         }
         level.bytes > 0
+    }
+
+    /// The node came to a tick so much later than it wanted.
+    pub fn tick(&self, late: Duration) {
+        let mut level = self.0.get();
+        level.parts = if late > LATE_MAX {
+            (level.parts - level.parts / 4).max(PARTS_MIN)
+        } else {
+            (level.parts + PARTS_BACK).min(PARTS)
+        };
+        self.0.set(level);
     }
 
     /// So many bytes were sent.
@@ -141,6 +164,28 @@ mod tests {
         assert!((10 << 20..=(10 << 20) + 256 * 1024).contains(&second), "{second}");
         bucket.take(100 << 20);
         assert!(!bucket.has(at(11_000)) && bucket.has(at(13_000)), "what was too much is paid for");
+    }
+
+    #[test]
+    fn a_node_that_is_late_sends_less_but_never_nothing_and_recovers() {
+        let bucket = Bucket::new(32 << 20);
+        let sent_in = |from_ms: u64| {
+            (from_ms..from_ms + 1000)
+                .filter(|ms| {
+                    bucket.has(at(*ms))
+                        && (0..1).all(|_| {
+                            bucket.take(64 * 1024);
+                            true
+                        })
+                })
+                .count()
+        };
+        let (free, late, on_time) = (sent_in(0), Duration::from_millis(20), Duration::from_millis(1));
+        (0..100).for_each(|_| bucket.tick(late));
+        let busy = sent_in(1000);
+        assert!(busy > 10 && busy * 10 < free, "{busy} of {free}");
+        (0..40).for_each(|_| bucket.tick(on_time));
+        assert!(sent_in(2000) * 10 > free * 9);
     }
 
     #[test]
