@@ -221,6 +221,7 @@ impl Engine {
         replica.memory = self.memory.clone();
         replica.reading = self.options.reads;
         replica.moving.configure(self.options.moves);
+        replica.look_at_slots();
         replica.begin_questions_at(self.next_random());
         replica.account();
         if replica.log_starts_afresh {

@@ -12,7 +12,7 @@ use super::super::remembered::{Kept, Remembered};
 use super::super::slot_data::SlotData;
 use super::super::store::Keyspace;
 use super::super::value::{Value, ValueBuilder};
-use super::piece::{Fault, Item, Items, record_digest};
+use super::piece::{self, Fault, Item, Items, record_digest};
 use super::step::{Seals, SlotEpochs};
 use crate::topology::{Epoch, LogTime, MoveId, Slot, SlotEpoch};
 
@@ -194,7 +194,7 @@ impl Keyspace {
         let is_stale =
             |wanted: SlotEpoch| past(wanted.slot).refused >= wanted.epoch || is_held(wanted.slot) || running(&wanted);
         if self.moves.is_closing || slots.iter().any(is_stale) {
-            return self.refuse(slots.iter());
+            return self.refuse_imports(slots);
         }
         self.drop_imports(|import| slots.iter().any(|wanted| import.slots.contains_key(&wanted.slot)));
         let import_slot = |epoch| ImportSlot { epoch, data: Arc::new(SlotData::new(epoch)), digest: 0, version_max: 0 };
@@ -208,6 +208,13 @@ impl Keyspace {
         let (seed, now_ms) = (self.seed, self.log_time.get());
         let import = self.moves.imports.get_mut(&id).filter(|import| import.next == sequence);
         let Some(import) = import else { return false };
+        let Some((mark, body)) = body.split_first_chunk::<8>() else {
+            self.drop_imports(|import| import.id == id);
+            return false;
+        };
+        if u64::from_le_bytes(*mark) != piece::mark_of(&import.cursor) {
+            return false;
+        }
         import.next += 1;
         import.cursor = cursor.to_vec();
         let (remembered, discarded) = (&mut self.remembered, Vec::new());

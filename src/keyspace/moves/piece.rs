@@ -13,6 +13,10 @@
 //! | 9 waiter | `u128 session`, `u64 sequence`, `u8 RESP3`, `u32 length`, request |
 //!
 //! A value that is half there is dropped when anything but more of it comes.
+//!
+//! Before the items comes the mark of the cursor that the piece goes on from (`u64`, zero for the beginning). Leaders of the source
+//! that follow each other may cut the same data elsewhere: a piece of one that does not go on where the one before it, of another,
+//! has ended, would leave something out, and is not taken.
 
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
@@ -33,6 +37,16 @@ const WAITER: u8 = 9;
 
 /// What is wrong with a piece.
 pub type Fault = &'static str;
+
+/// What tells a cursor from others.
+pub fn mark_of(cursor: &[u8]) -> u64 {
+    if cursor.is_empty() { 0 } else { xxhash_rust::xxh3::xxh3_64(cursor) }
+}
+
+/// The items of a piece that goes on after the cursor of this mark.
+pub fn after(mark: u64, items: &[u8]) -> Vec<u8> {
+    [&mark.to_le_bytes()[..], items].concat()
+}
 
 /// An item as it is read.
 #[derive(Debug)]

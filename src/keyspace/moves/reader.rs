@@ -35,6 +35,8 @@ pub struct ExportReader {
     /// The digests that are done, and one that is being summed up: until after which key, and to what.
     seals: Vec<SlotSeal>,
     sum: (Option<Box<[u8]>>, u64),
+    /// The mark of the cursor that went with the last piece.
+    last: u64,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -131,7 +133,7 @@ impl Keyspace {
             return None;
         }
         if reader.round < export.round {
-            *reader = ExportReader { round: export.round, ..ExportReader::default() };
+            *reader = ExportReader { round: export.round, last: reader.last, ..ExportReader::default() };
         }
         let mut pen = Pen { out: Vec::new(), end: bytes_max, visits: 0, slot: None };
         let next = loop {
@@ -152,7 +154,12 @@ impl Keyspace {
                 break Next::More;
             }
         };
-        Some(Piece { body: pen.out, cursor: reader.cursor(), next })
+        let cursor = reader.cursor();
+        if pen.out.is_empty() && !matches!(next, Next::Finish(_)) {
+            return Some(Piece { body: pen.out, cursor, next });
+        }
+        let body = piece::after(std::mem::replace(&mut reader.last, piece::mark_of(&cursor)), &pen.out);
+        Some(Piece { body, cursor, next })
     }
 
     /// Whether the stage is over; the place is that of the next then.
@@ -356,7 +363,8 @@ impl ExportReader {
             5 => Place::Seals,
             _ => return Err(BadCursor),
         };
-        if bytes.0.is_empty() { Ok(Self { round, place, ..Self::default() }) } else { Err(BadCursor) }
+        let last = piece::mark_of(cursor);
+        if bytes.0.is_empty() { Ok(Self { round, place, last, ..Self::default() }) } else { Err(BadCursor) }
     }
 
     /// Where another leader goes on.

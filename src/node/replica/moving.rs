@@ -134,14 +134,19 @@ impl Replica {
         turn.answers.redirect(ticket, went);
     }
 
-    /// A step of a move was applied, or a whole state came.
-    pub(super) fn step_applied(&mut self, turn: &mut Turn<'_>) {
-        let Some(keyspace) = self.machine.keyspace() else { return };
+    /// Sees which slots are frozen. Returns whether others were gained.
+    pub(in crate::node) fn look_at_slots(&mut self) -> bool {
+        let Some(keyspace) = self.machine.keyspace() else { return false };
         self.moving.steps += 1;
         let frozen = keyspace.exports().filter(|export| export.phase == Phase::Frozen);
         self.moving.frozen = frozen.flat_map(|export| export.slots().map(|s| s.slot)).collect();
         let ownership = keyspace.ownership();
-        if std::mem::replace(&mut self.moving.ownership, ownership) != ownership && self.leading.is_some() {
+        std::mem::replace(&mut self.moving.ownership, ownership) != ownership
+    }
+
+    /// A step of a move was applied, or a whole state came.
+    pub(super) fn step_applied(&mut self, turn: &mut Turn<'_>) {
+        if self.look_at_slots() && self.leading.is_some() {
             // Who waits for keys of the slots that came has to be asked for here.
             self.await_blocked(turn.now);
         }

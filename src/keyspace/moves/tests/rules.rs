@@ -109,7 +109,7 @@ fn r13_a_copy_that_is_not_what_it_must_be_is_refused() {
     let mut reader = ExportReader::default();
     let piece = source.read_export(number, &mut reader, 500).unwrap();
     // The piece is lost, and yet the target is told that it came.
-    log(&mut target, Step::ImportPiece { id, sequence: 0, cursor: &piece.cursor, body: &[] });
+    log(&mut target, Step::ImportPiece { id, sequence: 0, cursor: &piece.cursor, body: &[0; 8] });
     send(&source, &mut target, number, 4096);
     freeze(&mut source, number);
     send(&source, &mut target, number, 4096);
@@ -285,4 +285,27 @@ fn a_snapshot_in_the_middle_of_a_large_value_goes_on_where_it_was() {
     freeze(&mut source, number);
     send(&source, &mut target, number, 500);
     assert_eq!([slot("t"), slot("u")].map(|slot| target.slot_digest(slot)), digests);
+}
+
+#[test]
+fn r9_pieces_that_two_leaders_of_a_source_cut_differently_are_not_mixed() {
+    let (mut source, mut target) = pair();
+    (0..200).for_each(|number| drop(apply(&mut source, 1000, &format!("SET {{t}}{number} {number:050}"))));
+    let number = export(&mut source, TARGET, &[slot("t")]);
+    let (id, slots) = (import(&source, &mut target, number), slots_of(&source, number));
+    let (mut old, mut new) = (ExportReader::default(), ExportReader::default());
+    let first = source.read_export(number, &mut old, 1000).unwrap();
+    // The next leader did not see that one arrive, and cuts larger pieces.
+    source.read_export(number, &mut new, 3000).unwrap();
+    let second = source.read_export(number, &mut new, 3000).unwrap();
+    let piece = |sequence, piece: &Piece| (sequence, piece.cursor.clone(), piece.body.clone());
+    for (sequence, cursor, body) in [piece(0, &first), piece(1, &second)] {
+        log(&mut target, Step::ImportPiece { id, sequence, cursor: &cursor, body: &body });
+    }
+    assert_eq!(next_of(&target, id, &slots), (1, first.cursor), "the second would leave out what is between them");
+    send(&source, &mut target, number, 3000);
+    freeze(&mut source, number);
+    send(&source, &mut target, number, 3000);
+    assert_eq!(state(&source, &target, number), ImportState::Taken);
+    assert_eq!(target.slot_usage_of(slot("t")).map(|usage| usage.0), Some(200));
 }

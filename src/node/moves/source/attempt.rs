@@ -28,6 +28,8 @@ const ASK_AGAIN: Duration = Duration::from_millis(150);
 const CONFIRM_MAX: Duration = Duration::from_millis(300);
 /// Pieces without data that are read in one go.
 const EMPTY_PIECES_MAX: usize = 64;
+/// A copy of which nothing was confirmed for so long stands still.
+const STANDSTILL: Duration = Duration::from_secs(1);
 
 /// See the module.
 pub struct Attempt<R> {
@@ -143,8 +145,9 @@ impl<R: Default> Attempt<R> {
         self.rounds.slows() && !self.view.frozen
     }
 
+    /// Whether a write may be taken now. Nobody waits for a copy that stands still.
     pub fn admit(&mut self, bytes: usize, now: Moment) -> bool {
-        self.rounds.admit(bytes, now)
+        now.since(self.moved) > STANDSTILL || self.rounds.admit(bytes, now)
     }
 
     pub const fn take_sent(&mut self) -> u64 {
