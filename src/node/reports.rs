@@ -1,7 +1,7 @@
 //! What the leaders on this node tell the catalog of their shards: which slots they have under new epochs, who the members are
 //! once somebody has left, and that a shard that was removed is not needed any more.
 //!
-//! It is told again until the catalog shows it, at most every [`PERIOD`]; so nothing need be remembered of what was told, and a report
+//! It is told again until the catalog shows it, at most every `PERIOD`; so nothing need be remembered of what was told, and a report
 //! that is lost, doubled or late does no harm.
 
 use std::time::Duration;

@@ -76,7 +76,7 @@ pub enum Step<'a> {
         sequence: u64,
         /// Where the source goes on.
         cursor: &'a [u8],
-        /// The data ([`piece`](super::piece)).
+        /// The data (`piece`).
         body: &'a [u8],
     },
     /// Target: the last of the data, and the decision.
@@ -244,7 +244,7 @@ impl<'a> Step<'a> {
         }
     }
 
-    /// Reads the payload of a kind between [`KIND_FIRST`] and [`KIND_LAST`].
+    /// Reads the payload of a kind between `KIND_FIRST` and `KIND_LAST`.
     ///
     /// # Errors
     /// It is not of this kind.
