@@ -14,6 +14,8 @@ pub struct Report {
     during: Phase,
     /// The lowest rate of any second that touches the move.
     lowest: f64,
+    /// Answers in each quarter of a second from the edit on.
+    quarters: Vec<usize>,
     errors: Vec<String>,
     wrong: usize,
     count: u64,
@@ -69,6 +71,7 @@ impl Report {
             before: Phase::of(samples, &(second..time.start)),
             during: Phase::of(samples, &time),
             lowest,
+            quarters: quarters(samples, &time),
             errors: outcome.errors.clone(),
             wrong,
             count,
@@ -103,6 +106,13 @@ impl Report {
     }
 }
 
+fn quarters(samples: &[Sample], time: &Range<Duration>) -> Vec<usize> {
+    let quarter = Duration::from_millis(250);
+    let count = |from: Duration| samples.iter().filter(|sample| (from..from + quarter).contains(&sample.at)).count();
+    let starts = std::iter::successors(Some(time.start), |from| Some(*from + quarter));
+    starts.take_while(|from| *from < time.end).map(count).collect()
+}
+
 pub fn print(reports: &[Report]) {
     let head = [
         "system",
@@ -121,6 +131,7 @@ pub fn print(reports: &[Report]) {
     println!("| {} |\n|{}", head.join(" | "), " --- |".repeat(head.len()));
     for report in reports {
         println!("| {} |", report.row().join(" | "));
+        println!("  answers in each quarter of a second from the edit on: {:?}", report.quarters);
         report.errors.iter().take(5).for_each(|error| println!("  {error}"));
     }
 }

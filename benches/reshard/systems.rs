@@ -11,6 +11,8 @@ use crate::Spec;
 
 /// Two looks at how far it is.
 const LOOK: Duration = Duration::from_millis(20);
+/// The same of Pontoon, where each is a process that asks all nodes for all they know: that would be a load of its own.
+const STATUS_LOOK: Duration = Duration::from_millis(250);
 const PATIENCE: Duration = Duration::from_secs(300);
 /// So long after a Redis Cluster has a new node until all others know it well enough.
 const GOSSIP: Duration = Duration::from_secs(10);
@@ -176,6 +178,7 @@ impl System {
         std::fs::rename(fresh, self.file()).expect("a file");
         let mut keys = 0;
         wait("the slots", || {
+            std::thread::sleep(STATUS_LOOK);
             let output = pontoon(binary.to_str().expect("a path"), &["status", "--json"], &self.file());
             let Ok(status) = serde_json::from_slice::<Value>(&output.stdout) else { return false };
             let new = status["shards"].as_array().and_then(|shards| shards.iter().find(|shard| shard["name"] == "d"));
