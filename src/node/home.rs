@@ -134,6 +134,8 @@ pub struct Home {
     unclaimed: BTreeMap<u64, RecoveredGroup>,
     /// Shards of which the directory holds the state of another replica than the catalog has here.
     of_others: BTreeSet<ShardId>,
+    /// The copy of the catalog that was written last, since the start.
+    kept: Option<Catalog>,
 }
 
 /// A handle to the snapshots of a node, for other threads.
@@ -185,7 +187,18 @@ impl Home {
         }
         let kept_leases = dir.read_document(LEASES_DOCUMENT)?.unwrap_or(false);
         let (boot_nonce, unclaimed) = (entropy.next(), recovered.groups);
-        Ok((Self { dir, boot_nonce, keeps_leases: false, kept_leases, unclaimed, of_others: BTreeSet::new() }, log))
+        Ok((
+            Self {
+                dir,
+                boot_nonce,
+                keeps_leases: false,
+                kept_leases,
+                unclaimed,
+                of_others: BTreeSet::new(),
+                kept: None,
+            },
+            log,
+        ))
     }
 
     /// The cluster that the node belongs to.
@@ -255,13 +268,20 @@ impl Home {
         })
     }
 
-    /// Keeps a copy of the catalog; the first one decides which cluster the node belongs to.
+    /// Keeps a copy of the catalog; the first one decides which cluster the node belongs to. A revision that tells of slots that
+    /// moved, and of nothing else, is not written: while slots move there are several a second, each would stop the node for a
+    /// sync, and a node that starts hears of them anew.
     ///
     /// # Errors
     /// The disk, or the catalog of another cluster.
     pub fn keep_catalog(&mut self, catalog: &Catalog) -> Result<(), HomeError> {
         self.dir.join_cluster(catalog.cluster)?;
-        Ok(self.dir.write_document(CATALOG_DOCUMENT, catalog)?)
+        if self.kept.as_ref().is_some_and(|kept| kept.is_same_but_for_slots(catalog)) {
+            return Ok(());
+        }
+        self.dir.write_document(CATALOG_DOCUMENT, catalog)?;
+        self.kept = Some(catalog.clone());
+        Ok(())
     }
 
     /// Brings the replicas back that the directory holds.

@@ -204,3 +204,17 @@ fn a_crash_while_the_cluster_is_created_leaves_all_of_it_or_nothing() {
     }
     assert!(unfounded > 3 && founded > 0, "{unfounded} {founded}");
 }
+
+#[test]
+fn only_what_a_start_needs_of_the_catalog_is_written_again() {
+    let disk = SimulatedDisk::new(1);
+    let (mut home, _log) = open(&disk).unwrap();
+    let mut catalog = catalog_of_a_newcomer();
+    home.keep_catalog(&catalog).unwrap();
+    catalog.slots[0].epoch = crate::topology::Epoch(9);
+    catalog.revision = catalog.revision.next();
+    disk.fail_sync(1);
+    home.keep_catalog(&catalog).expect("nothing is written");
+    catalog.version += 1;
+    assert!(home.keep_catalog(&catalog).is_err(), "this is");
+}
