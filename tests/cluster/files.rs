@@ -38,10 +38,13 @@ fn edits_take_effect_without_dropping_a_connection() {
             "[[node]]\nname = \"n4\"\naddr = \"127.0.0.1:{port}\"\n[[shard]]\nname = \"b\"\nnodes = [\"n4\", \"n1\"]\n"
         );
     fs::write(cluster.config(), &third).unwrap();
-    await_version(&cluster, 3);
     cluster.start_node("n4");
+    await_version(&cluster, 3);
     cluster.await_health();
-    assert_eq!(cluster.shard("b")["slots"], 0, "a new shard starts empty");
+    until("the new shard's share", || {
+        let shard = cluster.shard("b");
+        if shard["slots"] == 8192 { Ok(()) } else { Err(shard.to_string()) }
+    });
     set(&mut connection);
 
     // Gone and back.
@@ -89,9 +92,12 @@ fn what_cannot_be_is_told_and_changes_nothing() {
     assert_eq!(output.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&output.stderr).contains("shards.toml:2:"));
 
-    let fewer = first.replace("version = 1", "version = 3").replace("[\"n1\", \"n2\", \"n3\"]", "[\"n1\", \"n2\"]");
-    fs::write(cluster.config(), fewer).unwrap();
-    logged("which this version cannot do yet");
+    let port = free_ports(1)[0];
+    let node = format!("[[node]]\nname = \"n4\"\naddr = \"127.0.0.1:{port}\"\n");
+    let nowhere =
+        first.replace("version = 1", "version = 3").replace("[\"n1\", \"n2\", \"n3\"]", "[\"n1\", \"n2\", \"n4\"]");
+    fs::write(cluster.config(), format!("{nowhere}{node}")).unwrap();
+    logged("on node `n4`, which cannot take it");
     set(&mut connection);
 
     let again = cluster.run(&["init"]);
