@@ -210,6 +210,8 @@ pub fn heal(world: &mut World) {
     undo(world, Fault::BadWeather);
     for node in 0..world.members.len() {
         world.members[node].disk.mend();
+        // A shard whose one wanted replica is on a node with a wrong clock would not follow the file until this.
+        world.members[node].clock.wall_offset_ms = 0;
         undo(world, Fault::SlowDisk { node });
         undo(world, Fault::FullDisk { node });
         undo(world, Fault::Paused { node });
