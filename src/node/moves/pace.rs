@@ -44,7 +44,7 @@ impl Bucket {
     /// Whether more may be sent now.
     pub fn has(&self, now: Moment) -> bool {
         let mut level = self.0.get();
-        let rate = level.bytes_per_second / PARTS * level.parts;
+        let rate = (u128::from(level.bytes_per_second) * u128::from(level.parts) / u128::from(PARTS)) as u64;
         let earned = bytes_in(rate, now.since(level.at));
         if earned > 0 {
             level.bytes = level.bytes.saturating_add(earned).min(burst(rate));
@@ -164,6 +164,13 @@ mod tests {
         assert!((10 << 20..=(10 << 20) + 256 * 1024).contains(&second), "{second}");
         bucket.take(100 << 20);
         assert!(!bucket.has(at(11_000)) && bucket.has(at(13_000)), "what was too much is paid for");
+    }
+
+    #[test]
+    fn the_slowest_rate_lets_something_through_in_the_end() {
+        let bucket = Bucket::new(100);
+        bucket.take(256 * 1024 + 50);
+        assert!(!bucket.has(at(0)) && bucket.has(at(2_000_000_000)));
     }
 
     #[test]
