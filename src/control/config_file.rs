@@ -7,7 +7,7 @@ use std::path::Path;
 
 use super::os_reason;
 use crate::topology::config::FILE_BYTES_MAX;
-use crate::topology::{ConfigError, ShardsConfig};
+use crate::topology::{ConfigError, ShardsConfig, ShardsFile};
 
 /// What one look at the file's path found.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,14 +28,22 @@ pub fn look(path: &Path) -> Sight {
     })
 }
 
-/// Reads and validates the file.
+/// Reads and validates the file of a cluster.
+///
+/// # Errors
+/// The one error of the file, or why it cannot be read, or that it is a file of Redis shards.
+pub fn load(path: &Path) -> Result<ShardsConfig, ConfigError> {
+    load_any(path)?.cluster(&path.display().to_string())
+}
+
+/// Reads and validates a file of either kind.
 ///
 /// # Errors
 /// The one error of the file, or why it cannot be read.
-pub fn load(path: &Path) -> Result<ShardsConfig, ConfigError> {
+pub fn load_any(path: &Path) -> Result<ShardsFile, ConfigError> {
     let file = path.display().to_string();
     match look(path) {
-        Sight::Bytes(bytes) => ShardsConfig::parse_bytes(&bytes, &file),
+        Sight::Bytes(bytes) => ShardsFile::parse_bytes(&bytes, &file),
         Sight::Missing => Err(ConfigError::unreadable(&file, "there is no such file")),
         Sight::Unreadable(reason) => Err(ConfigError::unreadable(&file, &reason)),
     }

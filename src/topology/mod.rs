@@ -18,7 +18,7 @@ pub mod slot_table;
 pub use address::HostPort;
 pub use assignment::{TargetRange, assign};
 pub use catalog::{Catalog, CatalogError, NodeRecord, ReplicaRecord, ShardRecord, SlotRange};
-pub use config::{ConfigError, NodeConfig, ShardConfig, ShardsConfig};
+pub use config::{ConfigError, NodeConfig, RedisConfig, RedisShard, ShardConfig, ShardsConfig, ShardsFile};
 pub use decision::{CatalogCommand, CatalogOutcome};
 pub use ids::{
     ClusterId, Epoch, Incarnation, LogIndex, LogTime, NodeName, ReplicaId, Revision, SessionId, ShardId, ShardName,

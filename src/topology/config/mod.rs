@@ -1,4 +1,5 @@
-//! `shards.toml` as validated types: what an operator wants the cluster to be (DESIGN.md, section 4).
+//! `shards.toml` as validated types: what an operator wants the cluster to be (DESIGN.md, section 4), or which groups of
+//! Redis servers are its shards ([`RedisConfig`]).
 //!
 //! Invariant: a [`ShardsConfig`] obeys every rule that one file alone can break. What depends on the cluster's present
 //! state (versions, what may change now) is decided by the catalog when it applies a proposal.
@@ -7,11 +8,13 @@ pub mod edit;
 mod error;
 mod nearest;
 mod parse;
+mod redis;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 pub use error::{ConfigError, Place};
+pub use redis::{RedisConfig, RedisShard, Remapped, SERVERS_MAX, Secret, Sentinels, SlotRun, listed};
 
 use super::{HostPort, NodeName, ShardName};
 
@@ -32,7 +35,61 @@ pub const CATALOG_NAME: &str = "catalog";
 /// How many nodes hold the catalog where the file does not say.
 const CATALOG_NODES_DEFAULT: usize = 3;
 
-/// A valid `shards.toml`.
+/// A valid `shards.toml` of either kind.
+#[derive(Clone, Debug)]
+pub enum ShardsFile {
+    /// Shards on Pontoon's own nodes.
+    Cluster(ShardsConfig),
+    /// Shards that are groups of Redis servers.
+    Redis(RedisConfig),
+}
+
+impl ShardsFile {
+    /// Reads a file's text.
+    ///
+    /// # Errors
+    /// The first broken rule by its place in the file.
+    pub fn parse(text: &str, file: &str) -> Result<Self, ConfigError> {
+        parse::parse(text, file)
+    }
+
+    /// Reads a file's bytes.
+    ///
+    /// # Errors
+    /// Like [`parse`](Self::parse), and where the bytes are too many or not UTF-8.
+    pub fn parse_bytes(bytes: &[u8], file: &str) -> Result<Self, ConfigError> {
+        if bytes.len() > FILE_BYTES_MAX {
+            return Err(ConfigError::too_large(file));
+        }
+        match std::str::from_utf8(bytes) {
+            Ok(text) => Self::parse(text, file),
+            Err(error) => {
+                let valid = String::from_utf8_lossy(&bytes[..error.valid_up_to()]);
+                let place = Place::of(&valid, valid.len());
+                Err(ConfigError::at(file, place, "the file is not UTF-8 text".to_owned()))
+            }
+        }
+    }
+
+    /// The file of a cluster of nodes.
+    ///
+    /// # Errors
+    /// It is one of Redis shards; the place is where it says so.
+    pub fn cluster(self, file: &str) -> Result<ShardsConfig, ConfigError> {
+        match self {
+            Self::Cluster(config) => Ok(config),
+            Self::Redis(redis) => Err(ConfigError::at(
+                file,
+                redis.kind_place,
+                "the shards of this file are groups of Redis servers, which proxies follow by themselves: for them there \
+                 are no nodes, nothing is created, and no data is moved"
+                    .to_owned(),
+            )),
+        }
+    }
+}
+
+/// A valid `shards.toml` of a cluster of nodes.
 #[derive(Clone, Debug)]
 pub struct ShardsConfig {
     /// The file's text.
@@ -75,9 +132,9 @@ impl ShardsConfig {
     /// Reads a file's text.
     ///
     /// # Errors
-    /// The first broken rule by its place in the file.
+    /// The first broken rule by its place in the file, or that it is a file of Redis shards.
     pub fn parse(text: &str, file: &str) -> Result<Self, ConfigError> {
-        parse::parse(text, file)
+        ShardsFile::parse(text, file)?.cluster(file)
     }
 
     /// Reads a file's bytes.
@@ -85,17 +142,7 @@ impl ShardsConfig {
     /// # Errors
     /// Like [`parse`](Self::parse), and where the bytes are too many or not UTF-8.
     pub fn parse_bytes(bytes: &[u8], file: &str) -> Result<Self, ConfigError> {
-        if bytes.len() > FILE_BYTES_MAX {
-            return Err(ConfigError::too_large(file));
-        }
-        match std::str::from_utf8(bytes) {
-            Ok(text) => Self::parse(text, file),
-            Err(error) => {
-                let valid = String::from_utf8_lossy(&bytes[..error.valid_up_to()]);
-                let place = Place::of(&valid, valid.len());
-                Err(ConfigError::at(file, place, "the file is not UTF-8 text".to_owned()))
-            }
-        }
+        ShardsFile::parse_bytes(bytes, file)?.cluster(file)
     }
 
     /// The node of this name.

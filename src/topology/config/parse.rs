@@ -1,4 +1,4 @@
-//! From the text of `shards.toml` to [`ShardsConfig`].
+//! From the text of `shards.toml` to [`ShardsFile`]; what only a file of Redis shards has is read in `redis`.
 //!
 //! The text is parsed once, into values that know their place. Every broken rule is collected with its place, and the
 //! first by place is the error, so that an operator who reads the file from the top meets it first. Broken TOML goes
@@ -14,18 +14,18 @@ use toml::de::{DeTable, DeValue};
 use super::nearest::nearest;
 use super::{
     CATALOG_NAME, ConfigError, FILE_BYTES_MAX, NODES_MAX, NodeConfig, Place, REPLICAS_MAX, SHARDS_MAX, ShardConfig,
-    ShardsConfig, WEIGHT_MAX, check_name,
+    ShardsConfig, ShardsFile, WEIGHT_MAX, check_name,
 };
 use crate::topology::{HostPort, NodeName, ShardName};
 
 const ROOT_KEYS: [&str; 5] = ["version", "base", "node", "shard", "catalog"];
 const NODE_KEYS: [&str; 3] = ["name", "addr", "zone"];
-const SHARD_KEYS: [&str; 3] = ["name", "nodes", "weight"];
+const SHARD_KEYS: [&str; 4] = ["name", "nodes", "weight", "kind"];
 const CATALOG_KEYS: [&str; 1] = ["nodes"];
 /// TOML's own integers end here.
 const VERSION_MAX: u64 = i64::MAX as u64;
 
-pub fn parse(text: &str, file: &str) -> Result<ShardsConfig, ConfigError> {
+pub fn parse(text: &str, file: &str) -> Result<ShardsFile, ConfigError> {
     if text.len() > FILE_BYTES_MAX {
         return Err(ConfigError::too_large(file));
     }
@@ -38,7 +38,7 @@ pub fn parse(text: &str, file: &str) -> Result<ShardsConfig, ConfigError> {
         return Err(ConfigError::at(file, place, format!("not TOML: {}", error.message())));
     }
     let mut reader = Reader { text: bare, broken: Vec::new() };
-    let config = reader.config(document.get_ref(), text);
+    let config = reader.file(document.get_ref(), text);
     match (reader.broken.into_iter().min_by_key(|(offset, _)| *offset), config) {
         (Some((offset, rule)), _) => Err(ConfigError::at(file, Place::of(bare, offset), rule)),
         (None, Some(config)) => Ok(config),
@@ -47,19 +47,19 @@ pub fn parse(text: &str, file: &str) -> Result<ShardsConfig, ConfigError> {
 }
 
 /// A table of the document and how messages call it.
-struct Section<'a> {
-    what: &'static str,
-    known: &'static [&'static str],
-    start: usize,
-    table: &'a DeTable<'a>,
+pub(super) struct Section<'a> {
+    pub(super) what: &'static str,
+    pub(super) known: &'static [&'static str],
+    pub(super) start: usize,
+    pub(super) table: &'a DeTable<'a>,
 }
 
 impl<'a> Section<'a> {
-    fn get(&self, key: &str) -> Option<&'a Spanned<DeValue<'a>>> {
+    pub(super) fn get(&self, key: &str) -> Option<&'a Spanned<DeValue<'a>>> {
         self.table.get(key)
     }
 
-    fn unknown_keys(&self) -> impl Iterator<Item = &'a Spanned<Cow<'a, str>>> {
+    pub(super) fn unknown_keys(&self) -> impl Iterator<Item = &'a Spanned<Cow<'a, str>>> {
         let known = self.known;
         self.table.keys().filter(move |key| !known.contains(&&**key.get_ref()))
     }
@@ -75,19 +75,26 @@ impl<'a> Section<'a> {
     }
 }
 
-struct Reader<'t> {
-    text: &'t str,
+pub(super) struct Reader<'t> {
+    pub(super) text: &'t str,
     /// Broken rules and the offsets of their places.
     broken: Vec<(usize, String)>,
 }
 
 /// A text value and the offset of its place.
-struct Word<'a> {
-    text: &'a str,
-    start: usize,
+pub(super) struct Word<'a> {
+    pub(super) text: &'a str,
+    pub(super) start: usize,
 }
 
 impl Reader<'_> {
+    fn file(&mut self, root: &DeTable<'_>, text: &str) -> Option<ShardsFile> {
+        match self.redis_place(root) {
+            Some(place) => self.redis_config(root, text, place).map(ShardsFile::Redis),
+            None => self.config(root, text).map(ShardsFile::Cluster),
+        }
+    }
+
     fn config(&mut self, root: &DeTable<'_>, text: &str) -> Option<ShardsConfig> {
         let root = Section { what: "the file", known: &ROOT_KEYS, start: 0, table: root };
         self.unknown_keys(&root);
@@ -99,7 +106,7 @@ impl Reader<'_> {
         Some(ShardsConfig { text: text.into(), version: version?, base, nodes, shards, catalog_nodes })
     }
 
-    fn version(&mut self, root: &Section<'_>) -> Option<u64> {
+    pub(super) fn version(&mut self, root: &Section<'_>) -> Option<u64> {
         let Some(value) = root.get("version") else {
             if !root.misspells("version") {
                 self.broken(0, "`version` is missing: start with `version = 1` and raise it with every edit");
@@ -109,7 +116,7 @@ impl Reader<'_> {
         self.integer(value, "version", 1..=VERSION_MAX)
     }
 
-    fn base(&mut self, root: &Section<'_>, version: Option<u64>) -> Option<u64> {
+    pub(super) fn base(&mut self, root: &Section<'_>, version: Option<u64>) -> Option<u64> {
         let value = root.get("base")?;
         let base = self.integer(value, "base", 1..=VERSION_MAX)?;
         if version.is_some_and(|version| base >= version) {
@@ -163,7 +170,6 @@ impl Reader<'_> {
     fn shards(&mut self, root: &Section<'_>, known: &[&str]) -> Vec<ShardConfig> {
         let mut names = Seen::default();
         let mut shards = Vec::new();
-        let mut weightless = None;
         let sections = self.sections(root, "shard", &SHARD_KEYS, SHARDS_MAX);
         for section in &sections {
             self.unknown_keys(section);
@@ -175,22 +181,30 @@ impl Reader<'_> {
                     Vec::new()
                 }
             };
-            let weight = match section.get("weight") {
-                Some(value) => {
-                    weightless = weightless.or(Some(value.span().start));
-                    self.integer(value, "weight", 0..=u64::from(WEIGHT_MAX)).map(|weight| weight as u32)
-                }
-                None => Some(1),
-            };
+            let weight = self.weight(section);
             if let (Some(name), Some(weight)) = (name, weight) {
                 shards.push(ShardConfig { name: ShardName::new(name), nodes, weight });
             }
         }
         let all_read = !sections.is_empty() && shards.len() == sections.len();
-        if let Some(start) = weightless.filter(|_| all_read && shards.iter().all(|s| s.weight == 0)) {
-            self.broken(start, "every shard has weight 0: no shard would own the slots");
+        if all_read && shards.iter().all(|s| s.weight == 0) {
+            self.weightless(&sections);
         }
         shards
+    }
+
+    pub(super) fn weight(&mut self, section: &Section<'_>) -> Option<u32> {
+        match section.get("weight") {
+            Some(value) => self.integer(value, "weight", 0..=u64::from(WEIGHT_MAX)).map(|weight| weight as u32),
+            None => Some(1),
+        }
+    }
+
+    /// No shard has a weight.
+    pub(super) fn weightless(&mut self, sections: &[Section<'_>]) {
+        if let Some(value) = sections.iter().find_map(|section| section.get("weight")) {
+            self.broken(value.span().start, "every shard has weight 0: no shard would own the slots");
+        }
     }
 
     fn catalog_nodes(&mut self, root: &Section<'_>, known: &[&str]) -> Option<Vec<NodeName>> {
@@ -211,7 +225,7 @@ impl Reader<'_> {
     }
 
     /// The tables of `[[node]]` or `[[shard]]`, of which there is at least one.
-    fn sections<'a>(
+    pub(super) fn sections<'a>(
         &mut self,
         root: &Section<'a>,
         key: &'static str,
@@ -273,7 +287,7 @@ impl Reader<'_> {
         in_order
     }
 
-    fn name<'a>(&mut self, section: &Section<'a>, what: &'static str, seen: &mut Seen) -> Option<&'a str> {
+    pub(super) fn name<'a>(&mut self, section: &Section<'a>, what: &'static str, seen: &mut Seen) -> Option<&'a str> {
         let word = self.required_word(section, "name")?;
         if let Err(rule) = check_name(word.text) {
             self.broken(word.start, format!("{what} `{}`: {rule}", shown(word.text)));
@@ -286,7 +300,7 @@ impl Reader<'_> {
         Some(word.text)
     }
 
-    fn unknown_keys(&mut self, section: &Section<'_>) {
+    pub(super) fn unknown_keys(&mut self, section: &Section<'_>) {
         for key in section.unknown_keys() {
             let (word, meant) = (shown(key.get_ref()), section.meant(key.get_ref()));
             let rule = format!("unknown key `{word}` in {}; the nearest known key is `{meant}`", section.what);
@@ -294,7 +308,7 @@ impl Reader<'_> {
         }
     }
 
-    fn required_word<'a>(&mut self, section: &Section<'a>, key: &'static str) -> Option<Word<'a>> {
+    pub(super) fn required_word<'a>(&mut self, section: &Section<'a>, key: &'static str) -> Option<Word<'a>> {
         match section.get(key) {
             Some(value) => self.word(value, key),
             None => {
@@ -304,7 +318,7 @@ impl Reader<'_> {
         }
     }
 
-    fn word<'a>(&mut self, value: &'a Spanned<DeValue<'a>>, key: &str) -> Option<Word<'a>> {
+    pub(super) fn word<'a>(&mut self, value: &'a Spanned<DeValue<'a>>, key: &str) -> Option<Word<'a>> {
         match value.get_ref() {
             DeValue::String(text) => Some(Word { text, start: value.span().start }),
             _ => {
@@ -315,7 +329,7 @@ impl Reader<'_> {
         }
     }
 
-    fn integer(
+    pub(super) fn integer(
         &mut self,
         value: &Spanned<DeValue<'_>>,
         key: &str,
@@ -334,33 +348,33 @@ impl Reader<'_> {
         number
     }
 
-    fn missing(&mut self, section: &Section<'_>, key: &str) {
+    pub(super) fn missing(&mut self, section: &Section<'_>, key: &str) {
         if !section.misspells(key) {
             self.broken(section.start, format!("{} has no `{key}`", section.what));
         }
     }
 
-    fn wrong_type(&mut self, value: &Spanned<DeValue<'_>>, key: &str, wanted: &str) {
+    pub(super) fn wrong_type(&mut self, value: &Spanned<DeValue<'_>>, key: &str, wanted: &str) {
         let rule = format!("`{key}` is {wanted}, not {}", kind(value.get_ref()));
         self.broken(value.span().start, rule);
     }
 
-    fn broken(&mut self, offset: usize, rule: impl Into<String>) {
+    pub(super) fn broken(&mut self, offset: usize, rule: impl Into<String>) {
         self.broken.push((offset, rule.into()));
     }
 
-    fn line(&self, offset: usize) -> usize {
+    pub(super) fn line(&self, offset: usize) -> usize {
         Place::of(self.text, offset).line
     }
 }
 
 /// What was defined before, by whom, and where.
 #[derive(Default)]
-struct Seen(HashMap<String, (String, usize)>);
+pub(super) struct Seen(HashMap<String, (String, usize)>);
 
 impl Seen {
     /// The earlier definition, if there is one.
-    fn insert(&mut self, key: String, owner: &str, start: usize) -> Option<(String, usize)> {
+    pub(super) fn insert(&mut self, key: String, owner: &str, start: usize) -> Option<(String, usize)> {
         match self.0.entry(key) {
             std::collections::hash_map::Entry::Occupied(entry) => Some(entry.get().clone()),
             std::collections::hash_map::Entry::Vacant(entry) => {
@@ -384,7 +398,7 @@ const fn kind(value: &DeValue<'_>) -> &'static str {
 }
 
 /// A word of the file as a message may carry it: short and on one line.
-fn shown(word: &str) -> String {
+pub(super) fn shown(word: &str) -> String {
     const CHARACTERS_MAX: usize = 64;
     let mut shown: String = word.chars().take(CHARACTERS_MAX).flat_map(char::escape_debug).collect();
     if word.chars().nth(CHARACTERS_MAX).is_some() {
