@@ -3,6 +3,7 @@
 mod acceptance;
 pub mod address;
 pub mod assignment;
+pub mod balance;
 pub mod catalog;
 pub mod config;
 pub mod decision;
