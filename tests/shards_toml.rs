@@ -283,6 +283,28 @@ const BROKEN: &[(&str, &str, &str)] = &[
         "$V\n$N\n$S\n[catalog]\nnodes = []\n",
         "9:9: `nodes` needs at least one node",
     ),
+    ("balance is no table", "balance = true\n$V\n$N\n$S\n", "1:11: `balance` is a table, `[balance]`, not a boolean"),
+    ("balance.auto is a word", "$V\n$N\n$S\n[balance]\nauto = \"yes\"\n", "9:8: `auto` is a boolean, not a string"),
+    (
+        "balance.weigh is no weight",
+        "$V\n$N\n$S\n[balance]\nweigh = \"keys\"\n",
+        "9:9: `weigh` is `leaders` (how many) or `writes` (what is written to them), not `keys`",
+    ),
+    (
+        "balance with an unknown key",
+        "$V\n$N\n$S\n[balance]\nwigh = \"writes\"\n",
+        "9:1: unknown key `wigh` in [balance]; the nearest known key is `weigh`",
+    ),
+    (
+        "host of a node is no name",
+        "$V\n[[node]]\nname = \"n1\"\naddr = \"h:1\"\nhost = \"a b\"\n$S\n",
+        "5:8: host `a b`: a name has only the characters A-Z a-z 0-9 `_` `.` `-`",
+    ),
+    (
+        "weight of a node is out of range",
+        "$V\n[[node]]\nname = \"n1\"\naddr = \"h:1\"\nweight = 1001\n$S\n",
+        "5:10: `weight` is an integer from 0 to 1000",
+    ),
     (
         "catalog with an unknown key",
         "$V\n$N\n$S\n[catalog]\nnodes = [\"n1\"]\nnode = 1\n",
@@ -473,4 +495,21 @@ proptest! {
             prop_assert!(!error.rule.contains('\n'), "{}", error);
         }
     }
+}
+
+#[test]
+fn a_file_says_where_leaders_are_to_be() {
+    use pontoon::topology::balance::Weigh;
+    let parse = |text: &str| ShardsConfig::parse(text, "f").unwrap();
+    let plain = parse(&format!("{VERSION}{NODE}{SHARD}"));
+    assert!(plain.balance.auto && plain.balance.weigh == Weigh::Leaders);
+    assert_eq!((plain.nodes[0].host.as_deref(), plain.nodes[0].weight), (None, 1));
+    let told = parse(&format!(
+        "{VERSION}{NODE}host = \"box-3\"\nweight = 0\n{SHARD}[balance]\nauto = false\nweigh = \"writes\"\n"
+    ));
+    assert!(!told.balance.auto && told.balance.weigh == Weigh::Writes);
+    assert_eq!((told.nodes[0].host.as_deref(), told.nodes[0].weight), (Some("box-3"), 0));
+    assert_eq!(plain.difference(&told).as_deref(), Some("node `n1` differs"));
+    let off = parse(&format!("{VERSION}{NODE}{SHARD}[balance]\nauto = false\n"));
+    assert_eq!(plain.difference(&off).as_deref(), Some("[balance] differs"));
 }

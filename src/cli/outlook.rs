@@ -165,7 +165,7 @@ fn node_text(node: &PlannedNode) -> String {
     let PlannedNode { name, addr, replicas_added, replicas_removed, .. } = node;
     match node.fate {
         Fate::Comes => format!("node {name}: new, at {addr}, with {replicas_added} replicas"),
-        Fate::Changes => format!("node {name}: at {addr} from then on, or in another zone"),
+        Fate::Changes => format!("node {name}: at {addr} from then on, or with another zone, host or weight"),
         Fate::Goes => format!("node {name}: goes, once its {replicas_removed} replicas have left"),
     }
 }

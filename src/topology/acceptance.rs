@@ -16,6 +16,7 @@ impl Catalog {
         self.revision = self.revision.next();
         self.version = wanted.version;
         self.config_text = wanted.text.to_string();
+        self.balance = wanted.balance;
         self.accept_nodes(wanted);
         let shares = self.shares();
         self.accept_shards(wanted);
@@ -38,14 +39,10 @@ impl Catalog {
             record.leaving = wanted.node(name).is_none();
         }
         for node in &wanted.nodes {
-            let (addr, zone) = (node.addr.to_string(), node.zone.clone());
-            match self.nodes.get_mut(&node.name) {
-                Some(record) => (record.addr, record.zone) = (addr, zone),
-                None => {
-                    let record = NodeRecord { addr, zone, incarnation: None, leaving: false, evicted: false };
-                    self.nodes.insert(node.name.clone(), record);
-                }
-            }
+            let known = self.nodes.get(&node.name);
+            let (incarnation, evicted) = known.map_or((None, false), |record| (record.incarnation, record.evicted));
+            let record = NodeRecord { incarnation, evicted, ..NodeRecord::of(node) };
+            self.nodes.insert(node.name.clone(), record);
         }
     }
 

@@ -12,7 +12,7 @@ use std::fmt;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::assignment::TargetRange;
-use super::config::{CATALOG_NAME, ShardsConfig, check_name};
+use super::config::{BalanceConfig, CATALOG_NAME, NodeConfig, ShardsConfig, check_name};
 use super::{
     ClusterId, Epoch, HostPort, Incarnation, LogIndex, NodeName, ReplicaId, Revision, SLOT_COUNT, ShardId, ShardName,
     Slot,
@@ -26,6 +26,12 @@ pub struct NodeRecord {
     /// The zone, for placement and nearest reads.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub zone: Option<String>,
+    /// The machine that it runs on, where the file says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host: Option<String>,
+    /// Its share of the leaders; 0: it is to lead nothing.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub weight: u32,
     /// The one incarnation that may act under this name; none until the node was first heard of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub incarnation: Option<Incarnation>,
@@ -40,6 +46,36 @@ pub struct NodeRecord {
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "what serde calls takes references")]
 const fn is_not(flag: &bool) -> bool {
     !*flag
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "what serde calls takes references")]
+const fn is_one(weight: &u32) -> bool {
+    *weight == 1
+}
+
+const fn one() -> u32 {
+    1
+}
+
+impl NodeRecord {
+    /// A node that the file has: nothing is known of its incarnation.
+    pub fn of(node: &NodeConfig) -> Self {
+        Self {
+            addr: node.addr.to_string(),
+            zone: node.zone.clone(),
+            host: node.host.clone(),
+            weight: node.weight,
+            incarnation: None,
+            leaving: false,
+            evicted: false,
+        }
+    }
+
+    /// The machine that it runs on: what the file says, or what its address does.
+    pub fn host(&self) -> String {
+        let host = self.host.clone();
+        host.or_else(|| self.addr.parse().ok().map(|addr: HostPort| addr.host())).unwrap_or_else(|| self.addr.clone())
+    }
 }
 
 /// A replica as the catalog gave it out.
@@ -124,6 +160,9 @@ pub struct Catalog {
     /// Incarnations that acted under some name once and never may again: their disks were replaced, or their nodes removed.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub retired: BTreeSet<Incarnation>,
+    /// Where leaders are to be.
+    #[serde(default)]
+    pub balance: BalanceConfig,
 }
 
 impl Serialize for Catalog {
@@ -279,11 +318,12 @@ impl Catalog {
             next_shard,
             next_replica,
             retired,
+            balance,
             slots: _,
             revision: _,
         } = self;
-        (cluster, version, config_text, seed, nodes)
-            == (&other.cluster, &other.version, &other.config_text, &other.seed, &other.nodes)
+        (cluster, version, config_text, seed, nodes, balance)
+            == (&other.cluster, &other.version, &other.config_text, &other.seed, &other.nodes, &other.balance)
             && (shards, targets, retired) == (&other.shards, &other.targets, &other.retired)
             && (next_shard, next_replica) == (&other.next_shard, &other.next_replica)
     }

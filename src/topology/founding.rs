@@ -36,12 +36,11 @@ impl Catalog {
             next_shard: ShardId::CATALOG,
             next_replica: ReplicaId(1),
             retired: BTreeSet::new(),
+            balance: config.balance,
         };
         for node in &config.nodes {
             let incarnation = incarnations.get(&node.name).copied();
-            let (addr, zone) = (node.addr.to_string(), node.zone.clone());
-            let record = NodeRecord { addr, zone, incarnation, leaving: false, evicted: false };
-            catalog.nodes.insert(node.name.clone(), record);
+            catalog.nodes.insert(node.name.clone(), NodeRecord { incarnation, ..NodeRecord::of(node) });
         }
         catalog.add_shard(ShardName::new(CATALOG_NAME), 0, &config.catalog_members());
         catalog.shards[0].birth.truncate(1);

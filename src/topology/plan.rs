@@ -9,7 +9,8 @@ use serde::Serialize;
 
 use super::config::CATALOG_NAME;
 use super::{
-    Catalog, CatalogCommand, CatalogOutcome, NodeName, ReplicaRecord, ShardId, ShardName, ShardRecord, ShardsConfig,
+    Catalog, CatalogCommand, CatalogOutcome, NodeName, NodeRecord, ReplicaRecord, ShardId, ShardName, ShardRecord,
+    ShardsConfig,
 };
 
 /// What a file would change.
@@ -267,6 +268,11 @@ fn removed(before: Option<&ShardRecord>, after: &ShardRecord) -> Vec<NodeName> {
     there.into_iter().filter(|node| !stay.contains(node)).cloned().collect()
 }
 
+/// What a file can change of a node.
+fn place(record: &NodeRecord) -> (&str, Option<&String>, Option<&String>, u32) {
+    (&record.addr, record.zone.as_ref(), record.host.as_ref(), record.weight)
+}
+
 fn nodes(before: &Catalog, after: &Catalog, shards: &[PlannedShard]) -> Vec<PlannedNode> {
     let names: BTreeSet<&NodeName> = before.nodes.keys().chain(after.nodes.keys()).collect();
     let holds = |list: &[NodeName], name: &NodeName| list.contains(name);
@@ -276,7 +282,7 @@ fn nodes(before: &Catalog, after: &Catalog, shards: &[PlannedShard]) -> Vec<Plan
         let fate = match (was.filter(|record| !record.leaving), stays) {
             (None, Some(_)) => Fate::Comes,
             (Some(_), None) => Fate::Goes,
-            (Some(was), Some(is)) if (&was.addr, &was.zone) != (&is.addr, &is.zone) => Fate::Changes,
+            (Some(was), Some(is)) if place(was) != place(is) => Fate::Changes,
             _ => return None,
         };
         Some(PlannedNode {

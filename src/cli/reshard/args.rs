@@ -91,6 +91,12 @@ pub enum ReshardAction {
         /// Where it stands
         #[arg(long)]
         zone: Option<String>,
+        /// The machine that it runs on, when that is not what the address says: leaders are spread over machines
+        #[arg(long)]
+        host: Option<String>,
+        /// Its share of the leaders; 0: it is to lead nothing
+        #[arg(long, default_value_t = 1)]
+        weight: u32,
     },
     /// Remove a node; its replicas go to the nodes that have the fewest
     RemoveNode {
@@ -128,7 +134,9 @@ impl ReshardAction {
             Self::RemoveShard { name } => Edit::RemoveShard(name),
             Self::SetWeight { name, weight } => Edit::SetWeight(name, weight),
             Self::SetNodes { name, nodes } => Edit::SetNodes(name, nodes),
-            Self::AddNode { name, addr, zone } => Edit::AddNode(NodeConfig { name, addr, zone }),
+            Self::AddNode { name, addr, zone, host, weight } => {
+                Edit::AddNode(NodeConfig { name, addr, zone, host, weight })
+            }
             Self::RemoveNode { name, shrink } => Edit::RemoveNode { name, shrink },
             Self::ReplaceNode { old, new, addr, zone } => Edit::ReplaceNode { old, new, addr, zone },
             Self::Show => return None,

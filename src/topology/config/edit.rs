@@ -169,6 +169,12 @@ impl Document {
         if let Some(zone) = &node.zone {
             set(&mut table, "zone", zone.as_str().into());
         }
+        if let Some(host) = &node.host {
+            set(&mut table, "host", host.as_str().into());
+        }
+        if node.weight != 1 {
+            set(&mut table, "weight", i64::from(node.weight).into());
+        }
         tables.push(table);
         Ok(())
     }
@@ -212,6 +218,8 @@ impl Document {
         let addr = addr.ok_or_else(|| EditError::NoAddress(new.clone()))?;
         set(table, "name", new.as_str().into());
         set(table, "addr", addr.to_string().into());
+        // It runs elsewhere.
+        table.remove("host");
         if let Some(zone) = zone {
             set(table, "zone", zone.as_str().into());
         }
@@ -434,7 +442,13 @@ nodes = [
 
     #[test]
     fn nodes_come_and_go() {
-        let n4 = NodeConfig { name: node("n4"), addr: "h4:1".parse().unwrap(), zone: Some("c".to_owned()) };
+        let n4 = NodeConfig {
+            name: node("n4"),
+            addr: "h4:1".parse().unwrap(),
+            zone: Some("c".to_owned()),
+            host: None,
+            weight: 1,
+        };
         let text = "addr = \"h3:1\"\n\n[[node]]\nname = \"n4\"\naddr = \"h4:1\"\nzone = \"c\"\n";
         expect(&Edit::AddNode(n4), &[("addr = \"h3:1\"\n", text)]);
         // What belongs to all nodes stays above the first, what belongs to the one goes.

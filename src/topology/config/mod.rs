@@ -4,6 +4,7 @@
 //! Invariant: a [`ShardsConfig`] obeys every rule that one file alone can break. What depends on the cluster's present
 //! state (versions, what may change now) is decided by the catalog when it applies a proposal.
 
+mod balance;
 pub mod edit;
 mod error;
 mod nearest;
@@ -13,6 +14,7 @@ mod redis;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+pub use balance::BalanceConfig;
 pub use error::{ConfigError, Place};
 pub use redis::{RedisConfig, RedisShard, Remapped, SERVERS_MAX, Secret, Sentinels, SlotRun, listed};
 
@@ -30,6 +32,8 @@ pub const SHARDS_MAX: usize = 1024;
 pub const REPLICAS_MAX: usize = 9;
 /// The largest weight of a shard.
 pub const WEIGHT_MAX: u32 = 1_000_000;
+/// The largest weight of a node.
+pub const NODE_WEIGHT_MAX: u32 = 1_000;
 /// The name that no shard may have, since the catalog's own group has it.
 pub const CATALOG_NAME: &str = "catalog";
 /// How many nodes hold the catalog where the file does not say.
@@ -104,6 +108,8 @@ pub struct ShardsConfig {
     pub shards: Vec<ShardConfig>,
     /// The nodes of the catalog, where the file names them.
     pub catalog_nodes: Option<Vec<NodeName>>,
+    /// Where leaders are to be.
+    pub balance: BalanceConfig,
 }
 
 /// A `[[node]]`.
@@ -115,6 +121,10 @@ pub struct NodeConfig {
     pub addr: HostPort,
     /// Its zone.
     pub zone: Option<String>,
+    /// The machine that it runs on, where the file says so; else that is what its address says.
+    pub host: Option<String>,
+    /// Its share of the leaders; 0: it is to lead nothing.
+    pub weight: u32,
 }
 
 /// A `[[shard]]`.
@@ -181,6 +191,9 @@ impl ShardsConfig {
         let same = |a: &&ShardConfig, b: &&ShardConfig| a.weight == b.weight && as_set(&a.nodes) == as_set(&b.nodes);
         if let Some(name) = first_difference(&ours, &theirs, same) {
             return Some(format!("shard `{name}` differs"));
+        }
+        if self.balance != other.balance {
+            return Some("[balance] differs".to_owned());
         }
         let named =
             |config: &Self| config.catalog_nodes.as_deref().map(as_set).map(|s| s.into_iter().cloned().collect());

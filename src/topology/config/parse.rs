@@ -18,8 +18,8 @@ use super::{
 };
 use crate::topology::{HostPort, NodeName, ShardName};
 
-const ROOT_KEYS: [&str; 5] = ["version", "base", "node", "shard", "catalog"];
-const NODE_KEYS: [&str; 3] = ["name", "addr", "zone"];
+const ROOT_KEYS: [&str; 6] = ["version", "base", "node", "shard", "catalog", "balance"];
+const NODE_KEYS: [&str; 5] = ["name", "addr", "zone", "host", "weight"];
 const SHARD_KEYS: [&str; 4] = ["name", "nodes", "weight", "kind"];
 const CATALOG_KEYS: [&str; 1] = ["nodes"];
 /// TOML's own integers end here.
@@ -103,7 +103,8 @@ impl Reader<'_> {
         let (nodes, names) = self.nodes(&root);
         let shards = self.shards(&root, &names);
         let catalog_nodes = self.catalog_nodes(&root, &names);
-        Some(ShardsConfig { text: text.into(), version: version?, base, nodes, shards, catalog_nodes })
+        let balance = self.balance(&root);
+        Some(ShardsConfig { text: text.into(), version: version?, base, nodes, shards, catalog_nodes, balance })
     }
 
     pub(super) fn version(&mut self, root: &Section<'_>) -> Option<u64> {
@@ -134,9 +135,11 @@ impl Reader<'_> {
             let name = self.name(&section, "node", &mut seen_names);
             let addr = self.address(&section, name, &mut seen_addresses);
             let zone = section.get("zone").and_then(|value| self.zone(value));
+            let host = section.get("host").and_then(|value| self.host(value));
+            let weight = self.node_weight(&section);
             names.extend(name);
             if let (Some(name), Some(addr)) = (name, addr) {
-                nodes.push(NodeConfig { name: NodeName::new(name), addr, zone });
+                nodes.push(NodeConfig { name: NodeName::new(name), addr, zone, host, weight });
             }
         }
         (nodes, names)
