@@ -258,6 +258,11 @@ impl<'a> Entry<'a> {
         }
     }
 
+    /// Whether these are the bytes of a step of a slot's move, if of an entry at all.
+    pub fn is_move(bytes: &[u8]) -> bool {
+        bytes.get(1).is_some_and(|kind| (KIND_FIRST..=KIND_LAST).contains(kind))
+    }
+
     /// Reads one entry that fills `bytes`.
     pub fn decode(bytes: &'a [u8]) -> Result<Self, EntryError> {
         let [version, kind, rest @ ..] = bytes else { return Err(EntryError::Malformed("shorter than its head")) };

@@ -16,6 +16,7 @@
 
 mod admission;
 pub mod answers;
+mod audit;
 mod blocked;
 mod cluster;
 pub mod connections;

@@ -20,6 +20,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::answers::{Answers, Ticket};
+use super::audit;
 use super::blocked::Blocked;
 use super::engine::TICK;
 use super::leader_time::LeaderTime;
@@ -377,10 +378,14 @@ impl Replica {
             let mut outcome = Outcome::Nothing;
             turn.scratch.clear();
             if !entry.data.is_empty() && self.failed.is_none() {
+                let audited = audit::before(&self.machine, &entry.data);
                 match self.machine.apply(&entry.data, turn.scratch) {
                     Ok(Outcome::Mark(id)) => outcome = self.marked_at(id, entry, turn),
                     Ok(done) => outcome = done,
                     Err(error) => self.fail(format!("index {}: {error}", entry.index)),
+                }
+                if let Some(before) = audited {
+                    before.tell(&self.machine, (self.shard, self.id), entry.index);
                 }
             }
             self.answer_write(entry, outcome, turn);
