@@ -1,4 +1,4 @@
-//! Three nodes, two shards on all of them, two proxies: each a process on a host of its own.
+//! Three nodes or five, two shards on the first three of them, two proxies: each a process on a host of its own.
 //!
 //! Processes are ended by their own handles only. Nothing sleeps for luck: [`until`] waits for a condition.
 
@@ -14,9 +14,12 @@ use super::ground::{self, Host, missing};
 
 /// How long a healed cluster may take for what it promises to do by itself.
 pub const PATIENCE: Duration = Duration::from_secs(60);
-pub const NODES: usize = 3;
+/// Nodes that have a replica of each shard at first.
+pub const REPLICAS: usize = 3;
 pub const PROXIES: usize = 2;
 const SHARDS: [&str; 2] = ["a", "b"];
+/// The level at which nodes log: who served which slots is judged in the end.
+const LOG_LEVEL: &str = "warn,pontoon=info,pontoon::audit=debug";
 /// A log's first segment, a second one, and some snapshots.
 const MEMORY_DISK_BYTES: usize = 160 << 20;
 const PROGRAM: &str = env!("CARGO_BIN_EXE_pontoon");
@@ -27,12 +30,21 @@ const FAKETIME: &[&str] = &[
 ];
 
 /// Waits until `look` finds something.
-pub fn until<T>(what: &str, mut look: impl FnMut() -> Result<T, String>) -> Result<T, String> {
+pub fn until<T>(what: &str, look: impl FnMut() -> Result<T, String>) -> Result<T, String> {
+    until_within(PATIENCE, what, look)
+}
+
+/// The same, for what takes longer.
+pub fn until_within<T>(
+    patience: Duration,
+    what: &str,
+    mut look: impl FnMut() -> Result<T, String>,
+) -> Result<T, String> {
     let began = Instant::now();
     loop {
         match look() {
             Ok(found) => return Ok(found),
-            Err(seen) if began.elapsed() > PATIENCE => return Err(format!("{what}: not after {PATIENCE:?}: {seen}")),
+            Err(seen) if began.elapsed() > patience => return Err(format!("{what}: not after {patience:?}: {seen}")),
             Err(_) => std::thread::sleep(Duration::from_millis(30)),
         }
     }
@@ -99,6 +111,7 @@ pub struct Cluster {
 /// How the nodes run.
 #[derive(Clone, Copy, Debug)]
 pub struct Settings {
+    pub nodes: usize,
     /// They look at wall clocks that can be set.
     pub clocks: bool,
     /// Their disks are small and in memory.
@@ -113,17 +126,16 @@ impl Cluster {
     /// Ready to serve. The calling thread has entered its ground, and outlives the cluster.
     pub fn start(dir: &Path, settings: Settings) -> Result<Self, String> {
         let member = |name: String, number: usize| Member { name, host: Host::new(number as u8), process: None };
-        let nodes: Vec<_> = (1..=NODES).map(|n| member(format!("n{n}"), n)).collect();
+        let nodes: Vec<_> = (1..=settings.nodes).map(|n| member(format!("n{n}"), n)).collect();
         let proxies = (1..=PROXIES).map(|n| member(format!("p{n}"), 100 + n)).collect();
-        let mut text = "version = 1\n".to_owned();
-        for Member { name, host, .. } in &nodes {
-            text += &format!("[[node]]\nname = \"{name}\"\naddr = \"{}:7000\"\n", host.address);
-        }
-        let names: Vec<String> = nodes.iter().map(|n| format!("{:?}", n.name)).collect();
-        SHARDS.iter().for_each(|s| text += &format!("[[shard]]\nname = \"{s}\"\nnodes = [{}]\n", names.join(", ")));
-        std::fs::write(dir.join("shards.toml"), text).unwrap();
         let mut cluster = Self { dir: dir.to_owned(), nodes, proxies, settings };
-        for node in 0..NODES {
+        let mut text = cluster.head_of_file(1);
+        for (shard, nodes) in cluster.first_shards() {
+            let names: Vec<String> = nodes.iter().map(|node| format!("{:?}", cluster.nodes[*node].name)).collect();
+            text += &format!("[[shard]]\nname = \"{shard}\"\nnodes = [{}]\n", names.join(", "));
+        }
+        std::fs::write(cluster.file(), text).unwrap();
+        for node in 0..settings.nodes {
             std::fs::create_dir_all(cluster.data(node)).unwrap();
             if settings.memory_disks {
                 ground::mount_memory(&cluster.data(node), MEMORY_DISK_BYTES);
@@ -138,6 +150,34 @@ impl Cluster {
         (0..PROXIES).try_for_each(|proxy| cluster.start_proxy(proxy))?;
         cluster.await_health()?;
         Ok(cluster)
+    }
+
+    /// The shards of the first file, with their nodes.
+    pub fn first_shards(&self) -> Vec<(String, Vec<usize>)> {
+        SHARDS.iter().map(|shard| ((*shard).to_owned(), (0..REPLICAS).collect())).collect()
+    }
+
+    /// The file that all processes watch.
+    pub fn file(&self) -> PathBuf {
+        self.dir.join("shards.toml")
+    }
+
+    /// What stands before the shards in it.
+    pub fn head_of_file(&self, version: u64) -> String {
+        let node = |Member { name, host, .. }: &Member| {
+            format!("[[node]]\nname = \"{name}\"\naddr = \"{}:7000\"\n", host.address)
+        };
+        format!("version = {version}\n{}", self.nodes.iter().map(node).collect::<String>())
+    }
+
+    /// What the nodes log.
+    pub fn logs(&self) -> Vec<PathBuf> {
+        self.nodes.iter().map(|node| self.dir.join(format!("{}.log", node.name))).collect()
+    }
+
+    /// The node of this name.
+    pub fn place(&self, name: &Value) -> Option<usize> {
+        self.nodes.iter().position(|node| name == node.name.as_str())
     }
 
     pub fn data(&self, node: usize) -> PathBuf {
@@ -165,7 +205,7 @@ impl Cluster {
     pub fn try_start_node(&self, node: usize) -> Result<Process, String> {
         let Member { name, host, .. } = &self.nodes[node];
         let mut command = host.command(PROGRAM);
-        command.arg("node").arg("--config").arg(self.dir.join("shards.toml"));
+        command.arg("node").arg("--config").arg(self.file()).args(["--log-level", LOG_LEVEL]);
         command.args(["--name", name, "--snapshot-entries", "400", "--data"]).arg(self.data(node));
         command.args(["--max-staleness-ms", &self.settings.staleness_max.as_millis().to_string()]);
         if self.settings.lease {
@@ -180,7 +220,7 @@ impl Cluster {
     pub fn start_proxy(&mut self, proxy: usize) -> Result<(), String> {
         let Member { name, host, .. } = &self.proxies[proxy];
         let mut command = host.command(PROGRAM);
-        command.arg("proxy").arg("--config").arg(self.dir.join("shards.toml"));
+        command.arg("proxy").arg("--config").arg(self.file());
         command.args(["--name", name, "--workers", "1", "--listen"]).arg(self.proxy_address(proxy));
         let process = Process::start(command, &self.dir.join(format!("{name}.log")))?;
         self.proxies[proxy].process = Some(process);
@@ -229,7 +269,7 @@ impl Cluster {
 
     /// Runs an operator's command.
     pub fn run(&self, args: &[&str]) -> Output {
-        Command::new(PROGRAM).args(args).arg("--config").arg(self.dir.join("shards.toml")).output().unwrap()
+        Command::new(PROGRAM).args(args).arg("--config").arg(self.file()).output().unwrap()
     }
 
     /// `pontoon status --json`.
@@ -243,9 +283,8 @@ impl Cluster {
         until("a leader", || {
             let status = self.status()?;
             let shards = status["shards"].as_array().ok_or("no shards")?;
-            let found = shards.iter().find(|s| s["name"] == shard).and_then(|s| s["leader"].as_str());
-            let place = found.and_then(|name| self.nodes.iter().position(|n| n.name == name));
-            place.ok_or_else(|| status.to_string())
+            let found = shards.iter().find(|s| s["name"] == shard);
+            found.and_then(|shard| self.place(&shard["leader"])).ok_or_else(|| status.to_string())
         })
     }
 
@@ -292,7 +331,7 @@ impl Drop for Cluster {
     fn drop(&mut self) {
         self.nodes.iter_mut().chain(&mut self.proxies).for_each(|m| m.process = None);
         if self.settings.memory_disks {
-            for node in 0..NODES {
+            for node in 0..self.nodes.len() {
                 ground::unmount(&self.data(node));
             }
         }

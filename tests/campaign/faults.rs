@@ -11,9 +11,15 @@ use std::time::{Duration, Instant};
 
 use rand::Rng;
 use rand::rngs::StdRng;
+use rand::seq::IndexedRandom as _;
 
-use super::cluster::{Cluster, NODES, PROXIES, Process, set_clock, until};
+use serde_json::Value;
+
+use super::cluster::{Cluster, PROXIES, Process, set_clock, until};
 use super::delay::Delay;
+
+/// A shard of fewer slots is not worth a fault.
+const BUSY_SLOTS_MIN: u64 = 1500;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
@@ -135,16 +141,15 @@ pub struct Standing {
 
 /// Lets a fault begin. An error is a broken promise.
 pub fn begin(cluster: &mut Cluster, fault: Fault, number: u64, random: &mut StdRng) -> Result<Standing, String> {
-    let shard = if random.random_bool(0.5) { "a" } else { "b" };
-    let leader = cluster.leader(shard)?;
-    let follower = (leader + random.random_range(1..NODES)) % NODES;
+    let (shard, leader, follower) = parties(cluster, random)?;
+    let all = 0..cluster.nodes.len();
     let proxy = random.random_range(0..PROXIES);
     let name = |node: usize| format!("n{}", node + 1);
     let mut told = format!("{fault:?} (leader of {shard}: {})", name(leader));
     let undo = match fault {
         Fault::KillLeader => kill(cluster, &[leader]),
         Fault::KillFollower => kill(cluster, &[follower]),
-        Fault::KillAll => kill(cluster, &[0, 1, 2]),
+        Fault::KillAll => kill(cluster, &all.collect::<Vec<_>>()),
         Fault::StopLeader { .. } => stop(cluster, leader),
         Fault::StopFollower => stop(cluster, follower),
         Fault::IsolateFromPeers | Fault::IsolateFromAll | Fault::Mute | Fault::Deaf | Fault::Bridge => {
@@ -194,6 +199,29 @@ pub fn begin(cluster: &mut Cluster, fault: Fault, number: u64, random: &mut StdR
     Ok(Standing { told, number, undo })
 }
 
+/// A shard, the node of its leader, and one of a follower (of the shard, if it has any): rather one whose slots move.
+fn parties(cluster: &Cluster, random: &mut StdRng) -> Result<(String, usize, usize), String> {
+    until("a leader", || {
+        let status = cluster.status()?;
+        let shards = status["shards"].as_array().ok_or("no shards")?;
+        let moves = status["progress"]["moves"].as_array().map_or(&[][..], Vec::as_slice);
+        let moves = |name: &Value| moves.iter().any(|m| m["from"] == *name || m["to"] == *name);
+        // One that hardly anybody writes to would not notice a disk that fails.
+        let is_busy = |shard: &&Value| shard["slots"].as_u64() > Some(BUSY_SLOTS_MIN) && shard["leader"].is_string();
+        let busy: Vec<&Value> = shards.iter().filter(is_busy).collect();
+        let moving: Vec<&Value> = busy.iter().filter(|shard| moves(&shard["name"])).copied().collect();
+        let from = if moving.is_empty() { busy } else { moving };
+        let shard = from.choose(random).ok_or_else(|| status.to_string())?;
+        let leader = cluster.place(&shard["leader"]).ok_or("a leader that is no node")?;
+        let replicas = shard["replicas"].as_array().ok_or("no replicas")?;
+        let followers = replicas.iter().filter(|replica| replica["role"] == "follower" && replica["leaving"] == false);
+        let followers: Vec<usize> = followers.filter_map(|replica| cluster.place(&replica["node"])).collect();
+        let others: Vec<usize> = (0..cluster.nodes.len()).filter(|node| *node != leader).collect();
+        let follower = *followers.choose(random).or_else(|| others.choose(random)).ok_or("one node alone")?;
+        Ok((shard["name"].as_str().unwrap_or_default().to_owned(), leader, follower))
+    })
+}
+
 /// Ends a fault; what it ended starts again.
 pub fn end(cluster: &mut Cluster, standing: Standing) -> Result<(), String> {
     match standing.undo {
@@ -226,7 +254,7 @@ pub fn end(cluster: &mut Cluster, standing: Standing) -> Result<(), String> {
         }
         Undo::Clocks(drift) => {
             drop(drift);
-            (0..NODES).for_each(|node| set_clock(&cluster.clock(node), 0.0));
+            (0..cluster.nodes.len()).for_each(|node| set_clock(&cluster.clock(node), 0.0));
             Ok(())
         }
         Undo::Ballast(nodes) => nodes.into_iter().try_for_each(|node| {
@@ -273,7 +301,8 @@ fn fail(cluster: &mut Cluster, nodes: &[usize], injection: &str) -> Undo {
 pub fn cut(cluster: &mut Cluster, fault: Fault, number: u64, leader: usize, follower: usize) {
     let addresses: Vec<_> = cluster.nodes.iter().map(|n| n.host.address).collect();
     let proxies: Vec<_> = cluster.proxies.iter().map(|p| p.host.address).collect();
-    let peers = || (0..NODES).filter(|node| *node != leader);
+    let count = cluster.nodes.len();
+    let peers = || (0..count).filter(|node| *node != leader);
     let (to_leader, from_leader): (Vec<usize>, Vec<usize>) = match fault {
         Fault::Mute => (vec![], peers().collect()),
         Fault::Deaf => (peers().collect(), vec![]),
@@ -317,8 +346,10 @@ struct Drift {
 impl Drift {
     /// The leader's is ten times too fast, one too slow, one twice as fast.
     fn start(cluster: &Cluster, leader: usize) -> Self {
-        const RATES: [f64; NODES] = [10.0, 0.5, 2.0];
-        let clocks: Vec<_> = (0..NODES).map(|i| (cluster.clock((leader + i) % NODES), RATES[i])).collect();
+        const RATES: [f64; 3] = [10.0, 0.5, 2.0];
+        let count = cluster.nodes.len();
+        let clocks: Vec<_> =
+            (0..count).map(|i| (cluster.clock((leader + i) % count), RATES[i % RATES.len()])).collect();
         let stop = Arc::new(AtomicBool::new(false));
         let thread = std::thread::spawn({
             let stop = stop.clone();
@@ -343,6 +374,8 @@ impl Drop for Drift {
 }
 
 const BALLAST: &str = "ballast";
+/// A shorter file has nothing worth a flip.
+const DAMAGED_BYTES_MIN: usize = 1024;
 
 /// Fills a disk to the last byte.
 fn fill(dir: &Path) {
@@ -362,7 +395,8 @@ fn damage(cluster: &mut Cluster, fault: Fault, node: usize, random: &mut StdRng)
     let (folder, is_log) = if fault == Fault::DamagedLog { ("log", true) } else { ("snapshots", false) };
     let dir = cluster.data(node).join(folder);
     cluster.kill_node(node);
-    let mut files: Vec<PathBuf> = std::fs::read_dir(&dir).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let files = std::fs::read_dir(&dir).map(|entries| entries.map(|entry| entry.unwrap().path()).collect());
+    let mut files: Vec<PathBuf> = files.unwrap_or_default();
     files.retain(|path| path.extension().is_some_and(|end| end == "log" || end == "snapshot"));
     files.sort();
     // The largest says most. A segment is longer than what is written of it.
@@ -371,6 +405,9 @@ fn damage(cluster: &mut Cluster, fault: Fault, node: usize, random: &mut StdRng)
     };
     let sound = std::fs::read(&file).unwrap();
     let used = sound.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+    if used < DAMAGED_BYTES_MIN {
+        return Ok(Undo::StartNodes(vec![node]));
+    }
     let mut damaged = sound.clone();
     // Within the last record a flip looks like a torn write; so stay away from the end.
     let at = if is_log { random.random_range(used / 8..used * 5 / 8) } else { random.random_range(0..used) };
@@ -392,7 +429,7 @@ fn damage(cluster: &mut Cluster, fault: Fault, node: usize, random: &mut StdRng)
 }
 
 /// The directory itself stays: it may be a mount point.
-fn empty(dir: &Path) {
+pub fn empty(dir: &Path) {
     for entry in std::fs::read_dir(dir).unwrap().flatten() {
         let path = entry.path();
         if path.is_dir() { std::fs::remove_dir_all(&path) } else { std::fs::remove_file(&path) }.unwrap();

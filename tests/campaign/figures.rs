@@ -3,13 +3,18 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use super::cluster::{Cluster, Settings, until};
+use super::cluster::{Cluster, REPLICAS, Settings, until};
 use super::faults::{self, Fault};
 use super::resp::{Answer, Connection};
 
 const SHARD: &str = "a";
-const SETTINGS: Settings =
-    Settings { clocks: false, memory_disks: false, staleness_max: Duration::from_secs(5), lease: false };
+const SETTINGS: Settings = Settings {
+    nodes: REPLICAS,
+    clocks: false,
+    memory_disks: false,
+    staleness_max: Duration::from_secs(5),
+    lease: false,
+};
 
 /// From the fault to the next acknowledged write, a number of times; an error is a broken promise.
 pub fn failover(dir: &Path, fault: Fault, trials: usize) -> Result<Vec<Duration>, String> {
@@ -25,7 +30,7 @@ fn once(cluster: &mut Cluster, fault: Fault, trial: u64, key: &str) -> Result<Du
     write(&mut connection, key)?;
     let leader = cluster.leader(SHARD)?;
     // Who may follow is not told.
-    let follower = (leader + 1) % super::cluster::NODES;
+    let follower = (leader + 1) % REPLICAS;
     // A cut takes some milliseconds to be made: they count.
     let began = Instant::now();
     match fault {
@@ -70,7 +75,7 @@ pub fn line(what: &str, mut took: Vec<Duration>) -> String {
 pub fn healing(dir: &Path, cut_for: Duration) -> Result<Duration, String> {
     let mut cluster = Cluster::start(dir, SETTINGS)?;
     let key = key_of(&cluster)?;
-    for node in 0..super::cluster::NODES {
+    for node in 0..REPLICAS {
         faults::cut(&mut cluster, Fault::IsolateFromPeers, 1, node, 0);
     }
     std::thread::sleep(cut_for);

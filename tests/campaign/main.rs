@@ -11,9 +11,11 @@
 mod checkers;
 
 mod abilities;
+mod audit;
 mod clients;
 mod cluster;
 mod delay;
+mod edits;
 mod faults;
 mod figures;
 mod ground;

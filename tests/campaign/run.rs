@@ -9,8 +9,10 @@ use std::time::{Duration, Instant};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
+use super::audit;
 use super::clients::{ACCOUNTS, CLIENTS, Memory, Record, Shared, bank_read, run as run_client};
-use super::cluster::{Cluster, Member, PROXIES, Process, Settings, until};
+use super::cluster::{Cluster, Member, PROXIES, Process, REPLICAS, Settings, until};
+use super::edits::{Operator, Seen, Underway};
 use super::faults::{self, Fault};
 use super::resp::{Answer, Connection};
 use crate::checkers::append::{self, Append};
@@ -22,12 +24,16 @@ use crate::checkers::register::{self, Register};
 use crate::checkers::set::{self, Set};
 
 const CALM: Duration = Duration::from_millis(700);
+/// Nodes of a run in which members change and shards come.
+const NODES_MAX: usize = 5;
 /// A healed cluster takes writes again within that.
 const HEALED_WITHIN: Duration = Duration::from_secs(10);
 
 /// What happens in a run.
 pub struct Plan {
     pub seed: u64,
+    /// What else is going on.
+    pub underway: Underway,
     pub faults: Vec<Fault>,
     /// Stands while the others come and go.
     pub background: Option<Fault>,
@@ -46,13 +52,15 @@ impl Plan {
         let background = random.random_bool(0.2).then(|| backgrounds[random.random_range(0..backgrounds.len())]);
         let background = background.filter(|b| !faults.contains(b));
         let any = |of: fn(Fault) -> bool| faults.iter().chain(&background).any(|fault| of(*fault));
+        let underway = Underway::of(seed, faults::ALL.len() as u64);
         let settings = Settings {
+            nodes: if underway == Underway::Nothing { REPLICAS } else { NODES_MAX },
             clocks: any(Fault::needs_clocks),
             memory_disks: any(Fault::needs_memory_disks),
             staleness_max: Duration::from_millis(if random.random_bool(0.7) { 1_000 } else { 5_000 }),
             lease: random.random_bool(0.3),
         };
-        Self { seed, faults, background, settings }
+        Self { seed, underway, faults, background, settings }
     }
 }
 
@@ -65,6 +73,11 @@ pub struct Report {
     pub not_applied: usize,
     pub unknown: usize,
     pub keys: usize,
+    /// Faults that came while slots moved, and while members changed.
+    pub while_moving: usize,
+    pub while_changing: usize,
+    /// Times that a slot got another owner.
+    pub handed_over: usize,
     pub longest_gap: Duration,
     pub took: Duration,
     /// Broken promises.
@@ -79,11 +92,15 @@ impl Report {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { seed, told, done, not_applied, unknown, keys, longest_gap, took, broken } = self;
+        let Self { seed, told, done, not_applied, unknown, keys, longest_gap, took, broken, .. } = self;
         let percent = 100.0 * *unknown as f64 / self.operations().max(1) as f64;
         write!(f, "seed {seed}: {}\n  ", told.join("; "))?;
         write!(f, "{} operations on {keys} keys: {done} ok, {not_applied} not applied, ", self.operations())?;
         write!(f, "{unknown} unknown ({percent:.2} %); longest gap {longest_gap:.2?}; {took:.1?}; ")?;
+        if self.handed_over + self.while_changing > 0 {
+            let (moving, changing) = (self.while_moving, self.while_changing);
+            write!(f, "{} slots handed over, faults: {moving} in moves, {changing} in changes; ", self.handed_over)?;
+        }
         match broken.as_slice() {
             [] => f.write_str("no violation"),
             all => all.iter().try_for_each(|what| write!(f, "\n  VIOLATION: {what}")),
@@ -126,10 +143,13 @@ fn story(plan: &Plan, cluster: &mut Cluster, report: &mut Report) -> Result<(), 
             let shared = &shared;
             scope.spawn(move || run_client(shared, plan.seed, number));
         }
-        let ended = trouble(plan, cluster, &mut report.told).and_then(|()| takes_writes(cluster));
+        let ended = trouble(plan, cluster, report);
         std::thread::sleep(CALM);
         ended
     });
+    let audit = audit::read(&cluster.logs(), !plan.settings.clocks);
+    report.handed_over = audit.handed_over;
+    report.broken.extend(audit.broken);
     let mut memory = shared.memory.into_inner().unwrap();
     count(&memory, report);
     report.broken.append(&mut memory.complaints);
@@ -143,22 +163,30 @@ fn story(plan: &Plan, cluster: &mut Cluster, report: &mut Report) -> Result<(), 
 }
 
 /// The faults, one after the other; at the end all is healed.
-fn trouble(plan: &Plan, cluster: &mut Cluster, told: &mut Vec<String>) -> Result<(), String> {
+fn trouble(plan: &Plan, cluster: &mut Cluster, report: &mut Report) -> Result<(), String> {
     let mut random = StdRng::seed_from_u64(plan.seed ^ 0xfa17);
+    let mut operator = Operator::new(cluster, plan.underway, plan.faults.iter().any(|fault| fault.loses_files()));
     std::thread::sleep(CALM);
     let mut behind = None;
     if let Some(fault) = plan.background {
         let standing = faults::begin(cluster, fault, 0, &mut random)?;
-        told.push(format!("behind all: {}", standing.told));
+        report.told.push(format!("behind all: {}", standing.told));
         behind = Some(standing);
     }
     for (number, fault) in (1..).zip(&plan.faults) {
+        let mut told = operator.stir(cluster, fault.loses_files(), &mut random)?;
+        let seen = if plan.underway == Underway::Nothing { Seen::default() } else { Seen::of(&cluster.status()?) };
+        report.while_moving += usize::from(seen.slots > 0);
+        report.while_changing += usize::from(seen.members > 0);
         let standing = faults::begin(cluster, *fault, number, &mut random)?;
-        told.push(standing.told.clone());
-        std::thread::sleep(fault.duration(&mut random));
+        let duration = fault.duration(&mut random);
+        std::thread::sleep(duration / 2);
+        told += &operator.meddle(cluster, &mut random);
+        report.told.push(told + &standing.told);
+        std::thread::sleep(duration / 2);
         faults::end(cluster, standing)?;
         // The next one comes when some is healed, or all; but who was rebuilt must be whole before another one is.
-        if fault.loses_files() || random.random_bool(0.5) {
+        if fault.loses_files() || operator.has_wiped() || random.random_bool(0.5) {
             cluster.await_whole()?;
         } else {
             std::thread::sleep(CALM);
@@ -166,10 +194,12 @@ fn trouble(plan: &Plan, cluster: &mut Cluster, told: &mut Vec<String>) -> Result
     }
     behind.map_or(Ok(()), |standing| faults::end(cluster, standing))?;
     let gone = |member: &mut Member| member.process.as_mut().is_none_or(Process::is_gone).then(|| member.name.clone());
-    match cluster.nodes.iter_mut().chain(&mut cluster.proxies).find_map(gone) {
-        Some(name) => Err(format!("{name} ended by itself; its log, newest first:\n{}", cluster.last_words(&name))),
-        None => Ok(()),
+    if let Some(name) = cluster.nodes.iter_mut().chain(&mut cluster.proxies).find_map(gone) {
+        return Err(format!("{name} ended by itself; its log, newest first:\n{}", cluster.last_words(&name)));
     }
+    operator.undo_eviction(cluster);
+    takes_writes(cluster)?;
+    operator.settle(cluster)
 }
 
 /// Every shard takes writes again soon after all is healed.
