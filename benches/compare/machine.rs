@@ -1,0 +1,99 @@
+//! The machine that all runs on: which processors are whose, real-time priority, the disk's own speed.
+
+use std::fs::File;
+use std::io::Write;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::waits::Waits;
+
+/// What the log of a store writes at least.
+const SECTOR_BYTES: usize = 512;
+const SYNCS: usize = 500;
+
+/// `taskset`'s lists.
+pub struct Cores {
+    /// For what is measured, where it runs on one.
+    pub one: String,
+    /// For what is measured, where it runs on two.
+    pub two: String,
+    /// For the load and whatever is behind what is measured.
+    pub others: String,
+    /// Whether two processors can be measured without the load on either.
+    pub are_many: bool,
+}
+
+impl Cores {
+    pub fn of_this_machine() -> Self {
+        let count = std::thread::available_parallelism().map_or(1, usize::from);
+        let others = match count {
+            1 => "0".to_owned(),
+            2 | 3 => format!("1-{}", count - 1),
+            _ => format!("2-{}", count - 1),
+        };
+        let two = if count == 1 { "0" } else { "0,1" };
+        Self { one: "0".to_owned(), two: two.to_owned(), others, are_many: count >= 4 }
+    }
+}
+
+fn succeeds(program: &str, args: &[&str]) -> bool {
+    let status = Command::new(program).args(args).stdout(Stdio::null()).stderr(Stdio::null()).status();
+    status.is_ok_and(|status| status.success())
+}
+
+/// Moves the threads of a process, those to come included.
+pub fn pin(pid: u32, cores: &str) -> bool {
+    succeeds("taskset", &["-a", "-p", "-c", cores, &pid.to_string()])
+}
+
+/// More sockets than the usual bound allows.
+pub fn allow_many_files() -> bool {
+    succeeds("prlimit", &["--nofile=60000:60000", "--pid", &std::process::id().to_string()])
+}
+
+/// Puts processes before everything else that the machine does, as long as this lives.
+pub struct RealTime {
+    pids: Vec<u32>,
+    pub permitted: bool,
+}
+
+impl RealTime {
+    pub fn of(pids: Vec<u32>) -> Self {
+        let permitted = pids.iter().all(|pid| succeeds("chrt", &["-a", "-f", "-p", "1", &pid.to_string()]));
+        Self { pids, permitted }
+    }
+}
+
+impl Drop for RealTime {
+    fn drop(&mut self) {
+        for pid in &self.pids {
+            succeeds("chrt", &["-a", "-o", "-p", "0", &pid.to_string()]);
+        }
+    }
+}
+
+/// What `fdatasync` takes after 512 bytes: appended, which moves the file's end too, and over space that is there already.
+pub fn sync_waits(dir: &Path) -> [Waits; 2] {
+    let path = dir.join("syncs");
+    let mut file = File::create(&path).expect("a file");
+    let mut measure = || {
+        let mut waits = Waits::default();
+        for _ in 0..SYNCS {
+            let began = Instant::now();
+            file.write_all(&[b'x'; SECTOR_BYTES]).and_then(|()| file.sync_data()).expect("the disk works");
+            waits.add(began.elapsed());
+        }
+        std::io::Seek::rewind(&mut file).expect("a file");
+        waits
+    };
+    let waits = [measure(), measure()];
+    std::fs::remove_file(path).expect("our file");
+    waits
+}
+
+/// Waits until what other measurements left behind is written, so that nobody pays for it.
+pub fn settle(at_least: Duration) {
+    succeeds("sync", &[]);
+    std::thread::sleep(at_least);
+}
