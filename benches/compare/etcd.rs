@@ -152,7 +152,9 @@ impl Speaker for Etcd {
             }
             SETTINGS if flags & ACK == 0 => frame(out, SETTINGS, ACK, 0, &[]),
             PING if flags & ACK == 0 => frame(out, PING, ACK, 0, body),
-            GOAWAY => return Err(format!("etcd goes away: {}", String::from_utf8_lossy(body.get(8..).unwrap_or(body)))),
+            GOAWAY => {
+                return Err(format!("etcd goes away: {}", String::from_utf8_lossy(body.get(8..).unwrap_or(body))));
+            }
             _ => {}
         }
         Ok(Heard::Other(length))

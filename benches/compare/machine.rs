@@ -47,9 +47,16 @@ pub fn pin(pid: u32, cores: &str) -> bool {
     succeeds("taskset", &["-a", "-p", "-c", cores, &pid.to_string()])
 }
 
-/// More sockets than the usual bound allows.
-pub fn allow_many_files() -> bool {
-    succeeds("prlimit", &["--nofile=60000:60000", "--pid", &std::process::id().to_string()])
+/// As many sockets as this process and those that it starts may have; raised as far as the machine lets it.
+pub fn allow_many_files() -> usize {
+    const ENOUGH: usize = 60_000;
+    let limits = std::fs::read_to_string("/proc/self/limits").unwrap_or_default();
+    let line = limits.lines().find_map(|line| line.strip_prefix("Max open files")).unwrap_or_default();
+    let mut bounds = line.split_whitespace().filter_map(|word| word.parse().ok());
+    let (soft, hard) = (bounds.next().unwrap_or(1024), bounds.next().unwrap_or(usize::MAX));
+    let wanted = hard.min(ENOUGH);
+    let raised = succeeds("prlimit", &[&format!("--nofile={wanted}:"), "--pid", &std::process::id().to_string()]);
+    if raised { wanted } else { soft }
 }
 
 /// Puts processes before everything else that the machine does, as long as this lives.

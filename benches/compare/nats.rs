@@ -54,7 +54,8 @@ impl Speaker for Nats {
         if !line.starts_with(b"MSG ") && !line.starts_with(b"HMSG ") {
             return Ok(Heard::Other(end + 2));
         }
-        let total = line.rsplit(|byte| *byte == b' ').next().and_then(|word| std::str::from_utf8(word).ok()?.parse().ok());
+        let total =
+            line.rsplit(|byte| *byte == b' ').next().and_then(|word| std::str::from_utf8(word).ok()?.parse().ok());
         let total: usize = total.ok_or_else(|| format!("no length in {}", String::from_utf8_lossy(line)))?;
         let Some(body) = bytes.get(end + 2..end + 2 + total) else { return Ok(Heard::Part) };
         if bytes.len() < end + 2 + total + 2 {

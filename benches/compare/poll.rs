@@ -69,10 +69,11 @@ impl Poll {
             let error = io::Error::last_os_error();
             return if error.kind() == io::ErrorKind::Interrupted { Ok(()) } else { Err(error) };
         };
-        ready.extend(self.events[..count].iter().map(|event| Ready {
-            token: event.u64 as usize,
-            writable: event.events & libc::EPOLLOUT as u32 != 0,
-        }));
+        ready.extend(
+            self.events[..count]
+                .iter()
+                .map(|event| Ready { token: event.u64 as usize, writable: event.events & libc::EPOLLOUT as u32 != 0 }),
+        );
         Ok(())
     }
 }

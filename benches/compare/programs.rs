@@ -4,6 +4,8 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use crate::rig::processes;
+
 /// The folder that outlives a run: what was installed.
 pub fn store_dir() -> PathBuf {
     Path::new(env!("CARGO_TARGET_TMPDIR")).join("compare")
@@ -15,11 +17,7 @@ pub fn installed(name: &str, package: &str) -> Result<String, String> {
     if let Ok(path) = std::env::var(&variable) {
         return Ok(path);
     }
-    let places = std::env::var_os("PATH").unwrap_or_default();
-    let mut folders: Vec<PathBuf> = std::env::split_paths(&places).collect();
-    folders.push("/usr/sbin".into());
-    let found = folders.iter().map(|folder| folder.join(name)).find(|path| path.is_file());
-    let found = found.map(|path| path.to_string_lossy().into_owned());
+    let found = processes::find(name).map(|path| path.to_string_lossy().into_owned());
     found.ok_or_else(|| format!("no {name} here (Debian: {package}; or set {variable})"))
 }
 

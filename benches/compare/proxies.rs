@@ -29,6 +29,8 @@ pub struct Proxy {
 
 /// The servers behind.
 pub struct Backends {
+    /// Connections that a proxy may take.
+    pub connections_max: usize,
     pub servers: Vec<Running>,
     pub ports: Vec<u16>,
 }
@@ -36,7 +38,7 @@ pub struct Backends {
 fn redis(dir: &Path, cores: &str, port: u16) -> Result<Running, String> {
     let program = installed("redis-server", "redis-server")?;
     let port = port.to_string();
-    let args = ["--port", &port, "--save", "", "--appendonly", "no", "--maxclients", "50000"];
+    let args = ["--port", &port, "--save", "", "--appendonly", "no", "--maxclients", "15000"];
     let log = dir.join(format!("redis-{port}.log"));
     Running::start(cores, &log, &program, &args).map_err(|error| error.to_string())
 }
@@ -46,19 +48,25 @@ fn answers(port: u16) -> bool {
 }
 
 impl Backends {
-    pub fn start(dir: &Path, cores: &Cores) -> Result<Self, String> {
+    pub fn start(dir: &Path, cores: &Cores, connections_max: usize) -> Result<Self, String> {
         let ports: Vec<u16> = (0..3).map(|_| free_port()).collect();
         let servers = ports.iter().map(|port| redis(dir, &cores.others, *port)).collect::<Result<Vec<_>, _>>()?;
         for port in &ports {
             let is_up = came_about(PATIENCE, || redis_says(*port, &["ping"]).contains("PONG"));
             is_up.then_some(()).ok_or_else(|| format!("redis-server at {port} does not answer"))?;
         }
-        Ok(Self { servers, ports })
+        Ok(Self { connections_max, servers, ports })
     }
 }
 
 /// Starts one of `NAMES` with so many threads on some processors; an error says why it cannot be had.
-pub fn start(name: &'static str, dir: &Path, cores: &str, threads: usize, backends: &Backends) -> Result<Proxy, String> {
+pub fn start(
+    name: &'static str,
+    dir: &Path,
+    cores: &str,
+    threads: usize,
+    backends: &Backends,
+) -> Result<Proxy, String> {
     let port = free_port();
     let launch = match name {
         PONTOON => pontoon,
@@ -71,7 +79,7 @@ pub fn start(name: &'static str, dir: &Path, cores: &str, threads: usize, backen
             return ready(Proxy { name, process, port });
         }
     };
-    let (program, args) = launch(dir, port, threads, &backends.ports)?;
+    let (program, args) = launch(dir, port, threads, backends)?;
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
     let log = dir.join(format!("proxy-{port}.log"));
     let process = Running::start(cores, &log, &program, &args).map_err(|error| error.to_string())?;
@@ -99,9 +107,9 @@ fn words(text: &str) -> Vec<String> {
     text.split_whitespace().map(str::to_owned).collect()
 }
 
-fn pontoon(dir: &Path, port: u16, threads: usize, backends: &[u16]) -> Launch {
+fn pontoon(dir: &Path, port: u16, threads: usize, backends: &Backends) -> Launch {
     let mut text = "version = 1\n".to_owned();
-    for (number, backend) in backends.iter().enumerate() {
+    for (number, backend) in backends.ports.iter().enumerate() {
         let shard = format!("[[shard]]\nname = \"r{number}\"\nkind = \"redis\"\nservers = [\"127.0.0.1:{backend}\"]\n");
         text += &shard;
     }
@@ -109,33 +117,34 @@ fn pontoon(dir: &Path, port: u16, threads: usize, backends: &[u16]) -> Launch {
     Ok((binary(), words(&format!("proxy --config {path} --listen 127.0.0.1:{port} --workers {threads}"))))
 }
 
-fn twemproxy(dir: &Path, port: u16, _threads: usize, backends: &[u16]) -> Launch {
+fn twemproxy(dir: &Path, port: u16, _threads: usize, backends: &Backends) -> Launch {
     let mut text = format!(
         "alpha:\n  listen: 127.0.0.1:{port}\n  hash: crc32a\n  distribution: ketama\n  redis: true\n  backlog: 4096\n  servers:\n"
     );
-    for backend in backends {
+    for backend in &backends.ports {
         writeln!(text, "   - 127.0.0.1:{backend}:1").expect("a String");
     }
     let path = file(dir, &format!("nutcracker-{port}.yml"), &text)?;
     Ok((installed("nutcracker", "nutcracker")?, words(&format!("-c {path} -s {}", free_port()))))
 }
 
-fn haproxy(dir: &Path, port: u16, threads: usize, backends: &[u16]) -> Launch {
+fn haproxy(dir: &Path, port: u16, threads: usize, backends: &Backends) -> Launch {
     let mut text = format!(
-        "global\n  maxconn 20000\n  nbthread {threads}\ndefaults\n  mode tcp\n  timeout connect 5s\n  timeout client 1h\n  \
-         timeout server 1h\nlisten redis\n  bind 127.0.0.1:{port}\n  balance roundrobin\n"
+        "global\n  maxconn {}\n  nbthread {threads}\ndefaults\n  mode tcp\n  timeout connect 5s\n  timeout client 1h\n  \
+         timeout server 1h\nlisten redis\n  bind 127.0.0.1:{port}\n  balance roundrobin\n",
+        backends.connections_max
     );
-    for backend in backends {
+    for backend in &backends.ports {
         writeln!(text, "  server r{backend} 127.0.0.1:{backend}").expect("a String");
     }
     let path = file(dir, &format!("haproxy-{port}.cfg"), &text)?;
     Ok((installed("haproxy", "haproxy")?, words(&format!("-db -f {path}"))))
 }
 
-fn envoy(dir: &Path, port: u16, threads: usize, backends: &[u16]) -> Launch {
+fn envoy(dir: &Path, port: u16, threads: usize, backends: &Backends) -> Launch {
     let address = |port: u16| serde_json::json!({"socket_address": {"address": "127.0.0.1", "port_value": port}});
     let endpoints: Vec<_> =
-        backends.iter().map(|port| serde_json::json!({"endpoint": {"address": address(*port)}})).collect();
+        backends.ports.iter().map(|port| serde_json::json!({"endpoint": {"address": address(*port)}})).collect();
     let filter = serde_json::json!({
         "name": "envoy.filters.network.redis_proxy",
         "typed_config": {
@@ -156,13 +165,13 @@ fn envoy(dir: &Path, port: u16, threads: usize, backends: &[u16]) -> Launch {
     Ok((program, words(&format!("-c {path} --concurrency {threads} --disable-hot-restart -l error"))))
 }
 
-fn predixy(dir: &Path, port: u16, threads: usize, backends: &[u16]) -> Launch {
+fn predixy(dir: &Path, port: u16, threads: usize, backends: &Backends) -> Launch {
     let program = installed("predixy", "no package")?;
     let mut text = format!(
         "Bind 127.0.0.1:{port}\nWorkerThreads {threads}\nMaxMemory 0\nClientTimeout 0\nAuthority {{\n Auth {{\n  Mode admin\n }}\n}}\n\
          StandaloneServerPool {{\n RefreshMethod fixed\n Hash crc16\n Distribution modula\n"
     );
-    for backend in backends {
+    for backend in &backends.ports {
         writeln!(text, " Group r{backend} {{\n  + 127.0.0.1:{backend}\n }}").expect("a String");
     }
     text += "}\n";

@@ -107,7 +107,7 @@ fn measure(proxy: &Proxy, cell: Cell, pace: Pace, plan: &Plan) -> Result<Outcome
 
 /// All of the part.
 pub fn run(plan: &Plan, cores: &Cores, dir: &Path, results: &mut Results) -> Result<(), String> {
-    let backends = Backends::start(dir, cores)?;
+    let backends = Backends::start(dir, cores, plan.connections_max)?;
     let mut proxies = Vec::new();
     for name in NAMES {
         match start(name, dir, &cores.one, 1, &backends) {
@@ -233,9 +233,8 @@ fn one_request(port: u16) -> std::io::Result<TcpStream> {
 fn floors(plan: &Plan, cores: &Cores, results: &mut Results) {
     let cpu = |sample: &Sample| sample.cpu_us;
     let rate = |sample: &Sample| sample.per_second;
-    let ratio = |results: &Results, work: &str, of: fn(&Sample) -> f64| {
-        results.ratio([work, PONTOON], [work, TWEMPROXY], of)
-    };
+    let ratio =
+        |results: &Results, work: &str, of: fn(&Sample) -> f64| results.ratio([work, PONTOON], [work, TWEMPROXY], of);
     if plan.has("rates") {
         for (depth, cpu_floor, rate_floor) in [(1, 0.7, 1.2), (32, 0.5, 1.5)] {
             for op in [Op::Get, Op::Set] {
@@ -266,11 +265,8 @@ fn floors(plan: &Plan, cores: &Cores, results: &mut Results) {
             let both = |of: fn(&Sample) -> f64| results.ratio([&name, TWO_WORKERS], [&name, PONTOON], of);
             // Where the load has no processor to itself, two workers cannot be kept busy: what each request costs them tells
             // what they could do.
-            let (how, measured) = if cores.are_many {
-                ("rate", both(rate))
-            } else {
-                ("by CPU time", both(cpu).map(|ratio| 2.0 / ratio))
-            };
+            let (how, measured) =
+                if cores.are_many { ("rate", both(rate)) } else { ("by CPU time", both(cpu).map(|ratio| 2.0 / ratio)) };
             results.floor(&format!("{name}: {how}"), Wanted::AtLeast(1.7), measured, "x one worker");
         }
     }

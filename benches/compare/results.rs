@@ -132,7 +132,12 @@ impl Results {
     }
 
     /// The median of the ratios of each round.
-    pub fn ratio(&self, [work, system]: [&str; 2], [other_work, other]: [&str; 2], of: impl Fn(&Sample) -> f64) -> Option<f64> {
+    pub fn ratio(
+        &self,
+        [work, system]: [&str; 2],
+        [other_work, other]: [&str; 2],
+        of: impl Fn(&Sample) -> f64,
+    ) -> Option<f64> {
         let pairs = self.samples(work, system).iter().zip(self.samples(other_work, other));
         median(pairs.map(|(one, other)| of(one) / of(other)).filter(|ratio| ratio.is_finite()).collect())
     }
@@ -155,7 +160,8 @@ impl Results {
     /// The tables. `base` names the system whose figures the ratios divide by, for a row's system.
     pub fn print(&self, title: &str, bases: &[&str]) {
         println!("\n## {title}\n");
-        let base = |row: &Row| bases.iter().find(|base| !self.samples(&row.work, base).is_empty()).copied().unwrap_or("");
+        let base =
+            |row: &Row| bases.iter().find(|base| !self.samples(&row.work, base).is_empty()).copied().unwrap_or("");
         if self.rows.iter().any(|row| row.unit.is_none()) {
             println!(
                 "| work | system | k/s: median (min-max) | ratio | CPU us each: median (min-max) | ratio | p50 us | p99 us | p99.9 us |\n\

@@ -173,7 +173,12 @@ fn floors(plan: &Plan, results: &mut Results) {
             let measured = results.ratio([&reads(), way], [&reads(), ETCD_34], rate);
             let thousands = results.median(&reads(), way, |sample| sample.per_second / 1e3);
             results.floor(&format!("{}, {way}", reads()), Wanted::AtLeast(10.0), measured, "x etcd 3.4");
-            results.floor(&format!("{}, {way}", reads()), Wanted::AtLeast(89.0), thousands, " k/s (RedisRaft elsewhere)");
+            results.floor(
+                &format!("{}, {way}", reads()),
+                Wanted::AtLeast(89.0),
+                thousands,
+                " k/s (RedisRaft elsewhere)",
+            );
         }
     }
     if plan.has("failover") {

@@ -129,7 +129,10 @@ impl Store {
 
     /// Where clients come that must outlive any one node.
     pub fn ports_without(&self, node: usize) -> Vec<u16> {
-        self.proxy_port().map_or_else(|| (0..3).filter(|other| *other != node).map(|other| self.port(other)).collect(), |port| vec![port])
+        self.proxy_port().map_or_else(
+            || (0..3).filter(|other| *other != node).map(|other| self.port(other)).collect(),
+            |port| vec![port],
+        )
     }
 
     /// Where a node of Pontoon keeps what it has.
@@ -185,8 +188,7 @@ impl Store {
 impl Others {
     fn start(program: String, is_nats: bool, dir: &Path, cores: &Cores) -> Result<Self, String> {
         let (ports, peer_ports, dir) = (free_ports(3), free_ports(3), dir.to_owned());
-        let mut others =
-            Self { is_nats, program, dir, cores: cores.one.clone(), nodes: Vec::new(), ports, peer_ports };
+        let mut others = Self { is_nats, program, dir, cores: cores.one.clone(), nodes: Vec::new(), ports, peer_ports };
         for node in 0..3 {
             others.nodes.push(others.node(node)?);
         }
@@ -243,7 +245,8 @@ impl Others {
             let name = self.ports.iter().find_map(|port| nats::leader(*port))?;
             return name.trim_start_matches('n').parse().ok();
         }
-        let leads = |port: &u16| etcd_status(*port).is_some_and(|status| status["leader"] == status["header"]["member_id"]);
+        let leads =
+            |port: &u16| etcd_status(*port).is_some_and(|status| status["leader"] == status["header"]["member_id"]);
         self.ports.iter().position(leads)
     }
 
@@ -253,7 +256,8 @@ impl Others {
         }
         // All know the same leader, and have applied about the same.
         let all: Vec<Value> = self.ports.iter().filter_map(|port| etcd_status(*port)).collect();
-        let number = |status: &Value| status["raftIndex"].as_str().and_then(|text| text.parse::<i64>().ok()).unwrap_or(0);
+        let number =
+            |status: &Value| status["raftIndex"].as_str().and_then(|text| text.parse::<i64>().ok()).unwrap_or(0);
         let leader = all.first().map_or(Value::Null, |first| first["leader"].clone());
         let in_step = |status: &Value| status["leader"] == leader && (number(status) - number(&all[0])).abs() < 100;
         all.len() == 3 && leader.is_string() && all.iter().all(in_step)
@@ -264,7 +268,8 @@ impl Others {
 fn etcd_status(port: u16) -> Option<Value> {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).ok()?;
     stream.set_read_timeout(Some(Duration::from_secs(1))).ok()?;
-    let request = "POST /v3/maintenance/status HTTP/1.1\r\nHost: etcd\r\nConnection: close\r\nContent-Length: 2\r\n\r\n{}";
+    let request =
+        "POST /v3/maintenance/status HTTP/1.1\r\nHost: etcd\r\nConnection: close\r\nContent-Length: 2\r\n\r\n{}";
     stream.write_all(request.as_bytes()).ok()?;
     let mut text = String::new();
     stream.read_to_string(&mut text).ok()?;

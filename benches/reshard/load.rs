@@ -8,6 +8,7 @@ use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use pontoon::protocol::request::write_array;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::task::{LocalSet, spawn_local};
@@ -43,7 +44,7 @@ impl Route {
     }
 }
 
-/// CRC16/XMODEM modulo 16384, as Redis Cluster has it.
+/// CRC16/XMODEM modulo 16384, as Redis Cluster has it; Pontoon's slots are others.
 fn crc16(key: &[u8]) -> usize {
     let step = |crc: u16, _| if crc & 0x8000 == 0 { crc << 1 } else { (crc << 1) ^ 0x1021 };
     let crc = key.iter().fold(0_u16, |crc, byte| (0..8).fold(crc ^ (u16::from(*byte) << 8), step));
@@ -59,9 +60,9 @@ fn value(number: usize, version: u32) -> String {
 }
 
 fn command(args: &[&str]) -> Vec<u8> {
-    let mut out = format!("*{}\r\n", args.len());
-    args.iter().for_each(|arg| out += &format!("${}\r\n{arg}\r\n", arg.len()));
-    out.into_bytes()
+    let mut out = Vec::new();
+    write_array(&mut out, args.iter().map(|arg| arg.as_bytes()));
+    out
 }
 
 /// An answer: text, or an error's text.

@@ -13,6 +13,8 @@
 
 mod load;
 mod report;
+#[path = "../rig/mod.rs"]
+mod rig;
 mod systems;
 
 use std::sync::Arc;

@@ -12,8 +12,6 @@ use std::time::{Duration, Instant};
 /// Two looks at what is waited for.
 const LOOK: Duration = Duration::from_millis(10);
 const PATIENCE: Duration = Duration::from_secs(300);
-/// Connections that a process may have.
-const FILES: &str = "--nofile=60000:60000";
 
 /// A process of ours.
 pub struct Running {
@@ -31,10 +29,11 @@ impl Drop for Running {
 impl Running {
     /// Starts a program on some processors (`taskset`'s list; all if it is empty); its output goes to `log`.
     pub fn start(cores: &str, log: &Path, program: &str, args: &[&str]) -> std::io::Result<Self> {
+        let program = find(program).ok_or(std::io::ErrorKind::NotFound)?;
         let out = std::fs::File::options().create(true).append(true).open(log)?;
         let mut command = Command::new("setpriv");
         // Each of these becomes the next, under one process id.
-        command.args(["--pdeathsig", "KILL", "prlimit", FILES]);
+        command.args(["--pdeathsig", "KILL"]);
         if !cores.is_empty() {
             command.args(["taskset", "-c", cores]);
         }
@@ -85,12 +84,21 @@ impl Running {
     }
 }
 
-/// A port of this machine on which nobody listens.
+/// A program by its path, or by its name in the usual places.
+pub fn find(program: &str) -> Option<PathBuf> {
+    let places = std::env::var_os("PATH").unwrap_or_default();
+    let folders = std::env::split_paths(&places).chain(["/usr/sbin".into()]);
+    // Joining a whole path gives that path.
+    folders.map(|folder| folder.join(program)).find(|path| path.is_file())
+}
+
+/// A port of this machine on which nobody listens; 10,000 above it, where a Redis Cluster gossips, is below those too that
+/// outgoing connections get.
 pub fn free_port() -> u16 {
-    const FIRST: u16 = 20_000;
-    const COUNT: u16 = 10_000;
+    const FIRST: u16 = 16_000;
+    const COUNT: u16 = 6_000;
     static NEXT: AtomicU16 = AtomicU16::new(0);
-    let spread = (std::process::id() % 97) as u16 * 100;
+    let spread = (std::process::id() % 97) as u16 * 60;
     let candidates = std::iter::repeat_with(|| FIRST + (spread + NEXT.fetch_add(1, Ordering::Relaxed)) % COUNT);
     let is_free = |port: &u16| TcpListener::bind(("127.0.0.1", *port)).is_ok();
     candidates.take(usize::from(COUNT)).find(is_free).expect("a free port")
