@@ -8,10 +8,10 @@ use std::time::Duration;
 use crate::speech::{Heard, Op, Picker, Speaker, Template, Work, blank_key};
 
 const BUCKET: &str = "bench";
-const HELLO: &str = "CONNECT {\"verbose\":false,\"pedantic\":false,\"headers\":true,\"no_responders\":true}\r\n\
-                     SUB _INBOX.bench.* 1\r\n";
+const CONNECT: &str = "CONNECT {\"verbose\":false,\"pedantic\":false,\"headers\":true,\"no_responders\":true}\r\n";
 
 pub struct Nats {
+    inbox: String,
     template: Template,
     picker: Picker,
 }
@@ -20,22 +20,28 @@ impl Nats {
     pub fn new(work: Work, client: usize) -> Self {
         // A subject's words hold no colon.
         let key = blank_key(work.value_bytes).replace(':', "_");
+        // Subjects are everybody's: without one of its own, each client would hear all answers.
+        let inbox = format!("_INBOX.bench.{client}");
         let text = match work.op {
             Op::Set => {
                 let (length, value) = (work.value_bytes, "x".repeat(work.value_bytes));
-                format!("PUB $KV.{BUCKET}.{key} _INBOX.bench.{client} {length}\r\n{value}\r\n")
+                format!("PUB $KV.{BUCKET}.{key} {inbox} {length}\r\n{value}\r\n")
             }
             Op::Get | Op::MultiGet(_) => {
-                format!("PUB $JS.API.DIRECT.GET.KV_{BUCKET}.$KV.{BUCKET}.{key} _INBOX.bench.{client} 0\r\n\r\n")
+                format!("PUB $JS.API.DIRECT.GET.KV_{BUCKET}.$KV.{BUCKET}.{key} {inbox} 0\r\n\r\n")
             }
         };
-        Self { template: Template::new(text.into_bytes(), key.as_bytes()), picker: Picker::new(work.keys, client) }
+        Self {
+            inbox,
+            template: Template::new(text.into_bytes(), key.as_bytes()),
+            picker: Picker::new(work.keys, client),
+        }
     }
 }
 
 impl Speaker for Nats {
     fn greeting(&self) -> (Vec<u8>, usize) {
-        (HELLO.into(), 0)
+        (hello(&self.inbox), 0)
     }
 
     fn request(&mut self, out: &mut Vec<u8>) {
@@ -68,12 +74,17 @@ impl Speaker for Nats {
     }
 }
 
+fn hello(inbox: &str) -> Vec<u8> {
+    format!("{CONNECT}SUB {inbox} 1\r\n").into_bytes()
+}
+
 /// Asks once and waits for the answer; none if there was none in two seconds.
 pub fn ask(port: u16, subject: &str, payload: &str) -> Option<String> {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).ok()?;
     stream.set_read_timeout(Some(Duration::from_secs(2))).ok()?;
-    let request = format!("{HELLO}PUB {subject} _INBOX.bench.0 {}\r\n{payload}\r\n", payload.len());
-    stream.write_all(request.as_bytes()).ok()?;
+    let inbox = "_INBOX.bench.ask";
+    let request = format!("PUB {subject} {inbox} {}\r\n{payload}\r\n", payload.len());
+    stream.write_all(&[hello(inbox), request.into_bytes()].concat()).ok()?;
     let mut reader = BufReader::new(stream);
     loop {
         let mut line = String::new();
