@@ -7,6 +7,7 @@
 //!   parts       proxy: rates mget latency cores idle     store: writes reads failover     large: restart snapshot
 //!   how much    smoke (seconds each) | quick (a few minutes) | nothing said (an hour) | whole (all loads crossed: hours)
 //! ROUNDS=5 SECONDS=2 TRIALS=20    rounds, seconds measured of each load in each round, leaders killed
+//! PONTOON_BEFORE=path             an older Pontoon, measured in the same rounds
 //! PONTOON NUTCRACKER HAPROXY ETCD REDIS_SERVER PREDIXY    programs to take instead of the installed ones
 //! ```
 //!
@@ -138,6 +139,8 @@ fn main() {
     std::fs::create_dir_all(programs::store_dir()).expect("a folder below target");
     let dir = tempfile::tempdir_in(programs::store_dir()).expect("a folder below target");
     let (began, mut told) = (Instant::now(), Vec::new());
+    let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    println!("Measured on processor {}, load on {}; load average before: {}", cores.one, cores.others, load.trim());
     let parts: [(&str, &str, Part, &[&str]); 3] = [
         ("proxy", "Proxies over three redis-servers", proxy_part::run, &proxy_part::BASES),
         ("store", "Replicated stores, three nodes, every write synced", store_part::run, &store_part::BASES),

@@ -6,6 +6,9 @@ use std::process::{Command, Stdio};
 
 use crate::rig::processes;
 
+/// Why something is left out that nobody misses.
+pub const NOT_ASKED_FOR: &str = "PONTOON_BEFORE names none";
+
 /// The folder that outlives a run: what was installed.
 pub fn store_dir() -> PathBuf {
     Path::new(env!("CARGO_TARGET_TMPDIR")).join("compare")

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::machine::Cores;
-use crate::programs::{from_python, installed};
-use crate::rig::cluster::binary;
+use crate::programs::{NOT_ASKED_FOR, from_python, installed};
+use crate::rig::cluster::{binary, binary_before};
 use crate::rig::processes::{Running, came_about, free_port, redis_says};
 
 /// How long a proxy may take until it answers.
@@ -18,7 +18,9 @@ pub const HAPROXY: &str = "haproxy (TCP)";
 pub const ENVOY: &str = "Envoy";
 pub const PREDIXY: &str = "predixy";
 pub const DIRECT: &str = "redis-server";
-pub const NAMES: [&str; 6] = [TWEMPROXY, PONTOON, HAPROXY, ENVOY, PREDIXY, DIRECT];
+/// Pontoon as it was, for who changes it.
+pub const BEFORE: &str = "Pontoon before";
+pub const NAMES: [&str; 7] = [TWEMPROXY, PONTOON, BEFORE, HAPROXY, ENVOY, PREDIXY, DIRECT];
 
 /// Something to send Redis requests to.
 pub struct Proxy {
@@ -70,6 +72,7 @@ pub fn start(
     let port = free_port();
     let launch = match name {
         PONTOON => pontoon,
+        BEFORE => pontoon_before,
         TWEMPROXY => twemproxy,
         HAPROXY => haproxy,
         ENVOY => envoy,
@@ -115,6 +118,11 @@ fn pontoon(dir: &Path, port: u16, threads: usize, backends: &Backends) -> Launch
     }
     let path = file(dir, &format!("redis-{port}.toml"), &text)?;
     Ok((binary(), words(&format!("proxy --config {path} --listen 127.0.0.1:{port} --workers {threads}"))))
+}
+
+fn pontoon_before(dir: &Path, port: u16, threads: usize, backends: &Backends) -> Launch {
+    let program = binary_before().ok_or(NOT_ASKED_FOR)?;
+    pontoon(dir, port, threads, backends).map(|(_, args)| (program, args))
 }
 
 fn twemproxy(dir: &Path, port: u16, _threads: usize, backends: &Backends) -> Launch {

@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::Plan;
 use crate::load::{Load, Outcome, Pace, Span, drive, first_success};
 use crate::machine::{Cores, settle, sync_waits};
+use crate::programs::NOT_ASKED_FOR;
 use crate::results::{Results, Sample, Wanted};
 use crate::speech::{Keys, Op, Work};
 use crate::stores::{ETCD_34, ETCD_35, NAMES, NATS, PONTOON, Store};
@@ -30,8 +31,7 @@ fn writes(clients: usize) -> String {
 }
 
 fn reads() -> String {
-    let notes = "strong GET";
-    format!("{notes}, {READERS} clients")
+    format!("strong GET, {READERS} clients")
 }
 
 /// The same system may be reached in several ways.
@@ -73,9 +73,12 @@ pub fn run(plan: &Plan, cores: &Cores, dir: &Path, results: &mut Results) -> Res
         });
         match started {
             Ok(store) => stores.push(store),
+            Err(why) if why == NOT_ASKED_FOR => {}
             Err(why) => results.note(format!("{name} is left out: {why}")),
         }
     }
+    results
+        .note(format!("CPU is that of the three nodes; the processor time of the proxy of `{BY_PROXY}` is not in it."));
     if plan.has("writes") {
         for clients in WRITERS {
             rounds(&stores, Op::Set, clients, dir, plan, results)?;

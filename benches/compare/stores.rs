@@ -10,8 +10,8 @@ use serde_json::Value;
 use crate::etcd::Etcd;
 use crate::machine::Cores;
 use crate::nats::{self, Nats};
-use crate::programs::{from_python, installed};
-use crate::rig::cluster::Cluster;
+use crate::programs::{NOT_ASKED_FOR, from_python, installed};
+use crate::rig::cluster::{Cluster, binary, binary_before};
 use crate::rig::processes::{Running, came_about, free_ports, listens};
 use crate::speech::{Resp, Speaker, Work};
 
@@ -21,7 +21,9 @@ pub const PONTOON: &str = "Pontoon";
 pub const ETCD_34: &str = "etcd 3.4";
 pub const ETCD_35: &str = "etcd 3.5";
 pub const NATS: &str = "NATS JetStream";
-pub const NAMES: [&str; 4] = [PONTOON, ETCD_34, ETCD_35, NATS];
+/// Pontoon as it was, for who changes it.
+pub const BEFORE: &str = "Pontoon before";
+pub const NAMES: [&str; 5] = [PONTOON, BEFORE, ETCD_34, ETCD_35, NATS];
 /// Pontoon's shard.
 const SHARD: &str = "a";
 
@@ -70,9 +72,11 @@ impl Store {
     /// An error says why it cannot be had.
     pub fn start(name: &'static str, dir: &Path, cores: &Cores, node_args: &[&str]) -> Result<Self, String> {
         let kind = match name {
-            PONTOON => {
+            PONTOON | BEFORE => {
+                let program = if name == BEFORE { binary_before() } else { Some(binary()) };
+                let program = program.ok_or(NOT_ASKED_FOR)?;
                 let places = [cores.one.as_str(), cores.others.as_str()];
-                Kind::Pontoon(Box::new(Cluster::start(dir, &[SHARD], 3, places, node_args)))
+                Kind::Pontoon(Box::new(Cluster::start(program, dir, &[SHARD], 3, places, node_args)))
             }
             ETCD_34 => Kind::Others(Others::start(installed("etcd", "etcd-server")?, false, dir, cores)?),
             ETCD_35 => {

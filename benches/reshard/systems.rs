@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::Spec;
-use crate::rig::cluster::Cluster;
+use crate::rig::cluster::{Cluster, binary};
 use crate::rig::processes::{Running, free_ports, redis_cli, redis_says, wait};
 
 /// Looks at Pontoon's progress: each is a process that asks all nodes for all they know, which would be a load of its own.
@@ -34,7 +34,7 @@ impl System {
         let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a directory");
         if name == "pontoon" {
             let replicas = std::env::var("REPLICAS").ok().and_then(|count| count.parse().ok()).unwrap_or(3);
-            let cluster = Cluster::start(dir.path(), &["a", "b", "c"], replicas, ["", ""], &[]);
+            let cluster = Cluster::start(binary(), dir.path(), &["a", "b", "c"], replicas, ["", ""], &[]);
             let ports = vec![cluster.proxy_port];
             return Some(Self { name, kind: Kind::Pontoon(Box::new(cluster)), ports, servers: Vec::new(), dir });
         }

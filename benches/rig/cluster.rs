@@ -25,12 +25,24 @@ pub fn binary() -> String {
     std::env::var("PONTOON").unwrap_or_else(|_| env!("CARGO_BIN_EXE_pontoon").to_owned())
 }
 
+/// An older one to measure beside it, where the environment names one.
+pub fn binary_before() -> Option<String> {
+    std::env::var("PONTOON_BEFORE").ok()
+}
+
 impl Cluster {
     /// `shards`: name, and how many of the nodes have it, the first one after the one of the shard before. Nodes run on `cores`,
     /// the proxy on `proxy_cores`.
-    pub fn start(dir: &Path, shards: &[&str], replicas: usize, cores: [&str; 2], args: &[&str]) -> Self {
+    pub fn start(
+        binary: String,
+        dir: &Path,
+        shards: &[&str],
+        replicas: usize,
+        cores: [&str; 2],
+        args: &[&str],
+    ) -> Self {
         let [cores, proxy_cores] = cores;
-        let (binary, node_ports, proxy_port) = (binary(), free_ports(3), free_port());
+        let (node_ports, proxy_port) = (free_ports(3), free_port());
         let mut text = "version = 1\n".to_owned();
         for (number, port) in (1..).zip(&node_ports) {
             writeln!(text, "[[node]]\nname = \"n{number}\"\naddr = \"127.0.0.1:{port}\"").expect("a String");
