@@ -13,6 +13,7 @@
 //! Invariants: no node but an empty root is empty; all leaves are equally deep; counts and `bytes` are sums over the
 //! items. The shape of a tree depends on its history, so nothing that replicas compare may depend on it.
 
+mod compare;
 mod iter;
 mod leaf;
 mod overwrite;

@@ -5,7 +5,7 @@
 //!
 //! Invariant: `expiries` has exactly one item for each field that has an expiry.
 
-use super::super::packed::{Item, Iter, Packed, Part};
+use super::super::packed::{Item, Packed, Part};
 use super::super::record::ExpireAt;
 use super::element_position;
 
@@ -141,9 +141,9 @@ impl Hash {
         self.fields.iter_from(index).map(|item| (item.prefix(), Field::of(item)))
     }
 
-    /// The items from `index` on, for streaming.
-    pub(super) fn items(&self, index: usize) -> Iter<'_, 4, 3> {
-        self.fields.iter_from(index)
+    /// The items in the order of their stream.
+    pub(super) const fn tree(&self) -> &Packed<4, 3> {
+        &self.fields
     }
 
     /// Sets a field, its expiry included; whether it is new.

@@ -8,7 +8,7 @@
 
 use std::ops::Range;
 
-use super::super::packed::{Iter, Packed};
+use super::super::packed::Packed;
 use crate::protocol::numbers::parse_i64;
 
 /// Past this many bytes a list is a `quicklist`.
@@ -110,9 +110,9 @@ impl List {
         self.range(0..self.len())
     }
 
-    /// The items from `index` on, for streaming.
-    pub(super) fn items(&self, index: usize) -> Iter<'_, 0, 1> {
-        self.elements.iter_from(index)
+    /// The items in the order of their stream.
+    pub(super) const fn tree(&self) -> &Packed<0, 1> {
+        &self.elements
     }
 
     /// Adds an element at one end.

@@ -11,6 +11,8 @@
 
 mod hash;
 mod list;
+mod patch;
+mod patcher;
 mod set;
 mod sorted_set;
 mod stream;
@@ -20,6 +22,8 @@ use std::sync::Arc;
 
 pub use hash::{Field, FieldExpiry, Hash, HashEncoding};
 pub use list::{End, List, ListEncoding};
+pub use patch::PatchPlace;
+pub use patcher::{Patcher, Patching};
 pub use set::{Set, SetEncoding, sort_numbers};
 pub use sorted_set::{LexBound, LexRange, ScoreRange, SortedSet, SortedSetEncoding, Updated};
 pub use stream::{StreamPlace, ValueBuilder};

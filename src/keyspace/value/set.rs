@@ -1,6 +1,6 @@
 //! Sets: members in hash order, each once.
 
-use super::super::packed::{Iter, Packed};
+use super::super::packed::Packed;
 use super::element_position;
 use crate::protocol::numbers::parse_i64;
 
@@ -189,9 +189,9 @@ impl Set {
         numbers.into_iter().chain((!is_intset).then(|| self.iter()).into_iter().flatten())
     }
 
-    /// The items from `index` on, for streaming.
-    pub(super) fn items(&self, index: usize) -> Iter<'_, 4, 1> {
-        self.members.iter_from(index)
+    /// The items in the order of their stream.
+    pub(super) const fn tree(&self) -> &Packed<4, 1> {
+        &self.members
     }
 
     fn note_growth(&mut self, member: &[u8]) {

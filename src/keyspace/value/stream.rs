@@ -61,6 +61,33 @@ impl Value {
         }
     }
 
+    /// Takes the encoding that a form of its type names; a string has the one that it was made with.
+    ///
+    /// # Errors
+    /// The form is of another type, or names an encoding that there is not.
+    pub(super) fn take_form(&mut self, form: u8) -> Result<(), &'static str> {
+        let low = form & 0x0f;
+        match (self, form & 0xf0) {
+            (Self::String(_), 0) if form <= FORM_RAW => {}
+            (Self::List(list), FORM_LIST) => {
+                Arc::make_mut(list).set_encoding(word(&[ListEncoding::ListPack, ListEncoding::QuickList], low)?);
+            }
+            (Self::Set(set), FORM_SET) => {
+                let words = [SetEncoding::IntSet, SetEncoding::ListPack, SetEncoding::HashTable];
+                Arc::make_mut(set).set_encoding(word(&words, low)?);
+            }
+            (Self::Hash(hash), FORM_HASH) => {
+                Arc::make_mut(hash).set_encoding(word(&[HashEncoding::ListPack, HashEncoding::HashTable], low)?);
+            }
+            (Self::SortedSet(set), FORM_SORTED_SET) => {
+                let words = [SortedSetEncoding::ListPack, SortedSetEncoding::SkipList];
+                Arc::make_mut(set).set_encoding(word(&words, low)?);
+            }
+            _ => return Err("a value of a form of another type"),
+        }
+        Ok(())
+    }
+
     /// A string whose stream is all there, and what follows it; none if it is no string or not all there.
     pub fn from_short_stream(form: u8, size: u64, bytes: &[u8]) -> Option<(Result<Self, &'static str>, &[u8])> {
         if form > FORM_RAW {
@@ -87,10 +114,10 @@ impl Value {
         let mut pen = Pen { place: from, end: out.len() + room.max(1), out };
         let unfinished = match self {
             Self::String(text) => text.with_bytes(|bytes| !pen.write(&mut { from.byte }, bytes)),
-            Self::List(list) => !list.items(from.item).all(|item| pen.item(item.parts::<1>())),
-            Self::Set(set) => !set.items(from.item).all(|item| pen.item(item.parts::<1>())),
-            Self::Hash(hash) => !hash.items(from.item).all(|item| pen.item(item.parts::<3>())),
-            Self::SortedSet(set) => !set.items(from.item).all(|item| pen.item(item.parts::<2>())),
+            Self::List(list) => !list.tree().iter_from(from.item).all(|item| pen.item(item.parts::<1>())),
+            Self::Set(set) => !set.tree().iter_from(from.item).all(|item| pen.item(item.parts::<1>())),
+            Self::Hash(hash) => !hash.tree().iter_from(from.item).all(|item| pen.item(item.parts::<3>())),
+            Self::SortedSet(set) => !set.tree().iter_from(from.item).all(|item| pen.item(item.parts::<2>())),
         };
         unfinished.then_some(pen.place)
     }
@@ -105,7 +132,7 @@ struct Pen<'a> {
 
 impl Pen<'_> {
     /// Writes one item, or what is left of it; whether all of it was written.
-    fn item<const PARTS: usize>(&mut self, parts: [&[u8]; PARTS]) -> bool {
+    pub(super) fn item<const PARTS: usize>(&mut self, parts: [&[u8]; PARTS]) -> bool {
         let mut skip = self.place.byte;
         for part in parts {
             if !self.write(&mut skip, &(part.len() as u32).to_le_bytes()) || !self.write(&mut skip, part) {
@@ -213,27 +240,16 @@ impl ValueBuilder {
         if !self.is_complete() {
             return Err("a value that is not all there");
         }
-        let low = self.form & 0x0f;
-        Ok(match self.parts {
+        let mut value = match self.parts {
             Parts::String if self.form == FORM_RAW => Value::String(Text::raw(Arc::unwrap_or_clone(self.rest))),
             Parts::String => string_of(self.form, &self.rest)?,
-            Parts::List(mut list) => {
-                list.set_encoding(word(&[ListEncoding::ListPack, ListEncoding::QuickList], low)?);
-                list.into_value()
-            }
-            Parts::Set(mut set) => {
-                set.set_encoding(word(&[SetEncoding::IntSet, SetEncoding::ListPack, SetEncoding::HashTable], low)?);
-                set.into_value()
-            }
-            Parts::Hash(mut hash) => {
-                hash.set_encoding(word(&[HashEncoding::ListPack, HashEncoding::HashTable], low)?);
-                hash.into_value()
-            }
-            Parts::SortedSet(mut set) => {
-                set.set_encoding(word(&[SortedSetEncoding::ListPack, SortedSetEncoding::SkipList], low)?);
-                set.into_value()
-            }
-        })
+            Parts::List(list) => list.into_value(),
+            Parts::Set(set) => set.into_value(),
+            Parts::Hash(hash) => hash.into_value(),
+            Parts::SortedSet(set) => set.into_value(),
+        };
+        value.take_form(self.form)?;
+        Ok(value)
     }
 
     /// What kind of stream it is.
@@ -324,7 +340,7 @@ impl ValueBuilder {
     }
 }
 
-fn string_of(form: u8, bytes: &[u8]) -> Result<Value, &'static str> {
+pub(super) fn string_of(form: u8, bytes: &[u8]) -> Result<Value, &'static str> {
     Ok(Value::String(match form {
         FORM_INTEGER => {
             let text = Text::encode(bytes);
@@ -335,7 +351,7 @@ fn string_of(form: u8, bytes: &[u8]) -> Result<Value, &'static str> {
     }))
 }
 
-fn expiry_of(bytes: &[u8]) -> Result<Option<ExpireAt>, &'static str> {
+pub(super) fn expiry_of(bytes: &[u8]) -> Result<Option<ExpireAt>, &'static str> {
     if bytes.is_empty() {
         return Ok(None);
     }
@@ -348,7 +364,7 @@ fn word<T: Copy>(words: &[T], number: u8) -> Result<T, &'static str> {
 }
 
 /// The item that `bytes` starts with, if it is all there, and its length.
-fn item<const PARTS: usize>(bytes: &[u8]) -> Option<([&[u8]; PARTS], usize)> {
+pub(super) fn item<const PARTS: usize>(bytes: &[u8]) -> Option<([&[u8]; PARTS], usize)> {
     let mut parts = [&[][..]; PARTS];
     let mut at = 0;
     for part in &mut parts {

@@ -9,7 +9,7 @@ mod tests;
 
 use std::ops::Range;
 
-use super::super::packed::{Item, Iter, Packed, Part};
+use super::super::packed::{Item, Packed, Part};
 use super::element_position;
 pub use bounds::{LexBound, LexRange, ScoreRange};
 
@@ -269,9 +269,9 @@ impl SortedSet {
         self.members.iter_from(index).map(|item| (item.prefix(), item.part(0), score_of(item.part(1))))
     }
 
-    /// The items from `index` on in hash order, for streaming.
-    pub(super) fn items(&self, index: usize) -> Iter<'_, 4, 2> {
-        self.members.iter_from(index)
+    /// The items in the order of their stream.
+    pub(super) const fn tree(&self) -> &Packed<4, 2> {
+        &self.members
     }
 
     fn score_at(&self, index: usize) -> f64 {
