@@ -69,6 +69,7 @@ impl Keyspace {
         self.drop_old_answers();
         let mut spans = std::mem::take(&mut self.spans);
         self.seen = entry.seen();
+        self.request_bytes = entry.request_bytes();
         let result = self.apply_one(entry, &mut spans, out);
         self.seen = u64::MAX;
         self.spans = spans;

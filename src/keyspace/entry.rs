@@ -194,6 +194,15 @@ impl<'a> Entry<'a> {
         }
     }
 
+    /// The bytes of the client's request, or of all requests that it is.
+    pub const fn request_bytes(&self) -> usize {
+        match self {
+            Self::Write { request, .. } | Self::Block { request, .. } => request.len(),
+            Self::Exec { body, .. } | Self::Split { body, .. } => body.len(),
+            _ => 0,
+        }
+    }
+
     /// The ownership that the leader had seen; all there is, where no client asks.
     pub const fn seen(&self) -> u64 {
         match self {

@@ -205,13 +205,22 @@ impl SlotData {
         Some(record)
     }
 
+    /// The key of which something is removed next because it is expired at `now_ms`.
+    pub fn first_due(&self, now_ms: u64) -> Option<Key> {
+        self.first_due_record(now_ms).map(|record| record.key.clone())
+    }
+
+    fn first_due_record(&self, now_ms: u64) -> Option<&Record> {
+        let &(due, position) = self.expiries.first().filter(|(at, _)| at.get() <= now_ms)?;
+        let is_due = |record: &&Record| record.position == position && record.due() == Some(due);
+        self.records.range_from(at_or_after(position)).find(is_due)
+    }
+
     /// Removes one key that is expired at `now_ms`, or at most `fields_max` such fields of a hash. What was removed,
     /// and whether it was a whole key; none: nothing is due.
     pub fn remove_one_expired(&mut self, now_ms: u64, fields_max: usize) -> Option<Expired> {
-        let &(due, position) = self.expiries.first().filter(|(at, _)| at.get() <= now_ms)?;
-        let is_due = |record: &&Record| record.position == position && record.due() == Some(due);
-        let record = self.records.range_from(at_or_after(position)).find(is_due)?;
-        let key = record.key.clone();
+        let record = self.first_due_record(now_ms)?;
+        let (position, key) = (record.position, record.key.clone());
         if record.is_expired(now_ms) {
             return self.remove(position, key.as_bytes()).map(Expired::Key);
         }

@@ -1,7 +1,7 @@
 //! [`Keyspace`]: the slots of one shard, the sums over them, and the few primitives that every command is made of.
 //!
 //! Invariants: `owned`, `occupied`, `usage` and `timers` always agree with `slots`; nothing outside of this file
-//! changes a slot. All but `garbage`, `spans` and `draws` is replicated state.
+//! changes a slot. All but `garbage`, `spans`, `request_bytes` and `draws` is replicated state.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use super::blocking::Blocking;
 use super::holdings::Holdings;
 use super::limits::Limits;
-use super::moves::Moves;
+use super::moves::{Changes, Moves};
 use super::record::{ExpireAt, Position, Record};
 use super::remembered::Remembered;
 use super::slot_data::{Changed, Expired, SlotData};
@@ -21,6 +21,11 @@ use crate::topology::{Epoch, LogTime, SLOT_COUNT, Slot};
 
 /// A removed value this large is left for the caller to free off the thread.
 const GARBAGE_VALUE_BYTES_MIN: usize = 64 * 1024;
+
+/// What a change of a value is counted for beside its request, in a patch: the operation, and what lies around it.
+const EDIT_BYTES: u64 = 512;
+/// What an item is counted for by which a collection grows or shrinks.
+const ITEM_BYTES: u64 = 32;
 
 /// How many expired fields a command removes before it begins, at most.
 const EXPIRED_FIELDS_MAX: usize = 128;
@@ -36,7 +41,7 @@ pub struct Keyspace {
     occupied: SlotSet,
     timers: BTreeSet<(ExpireAt, Slot)>,
     usage: Usage,
-    garbage: Garbage,
+    pub(super) garbage: Garbage,
     /// Room for the arguments of the request that is being applied.
     pub(super) spans: Vec<Span>,
     /// Who waits for which key.
@@ -47,6 +52,8 @@ pub struct Keyspace {
     pub(super) moves: Moves,
     /// The ownership that the leader of the entry had seen that is being applied; all of it between entries.
     pub(super) seen: u64,
+    /// The bytes of the client's request that is being applied, until they are counted as those of a patch.
+    pub(super) request_bytes: usize,
     /// Counts RANDOMKEY's draws.
     draws: AtomicU64,
 }
@@ -73,12 +80,13 @@ pub struct Usage {
 pub struct Garbage {
     slots: Vec<Arc<SlotData>>,
     values: Vec<Value>,
+    pub(super) changes: Vec<Changes>,
 }
 
 impl Garbage {
     /// Whether there is nothing to free.
     pub const fn is_empty(&self) -> bool {
-        self.slots.is_empty() && self.values.is_empty()
+        self.slots.is_empty() && self.values.is_empty() && self.changes.is_empty()
     }
 }
 
@@ -100,6 +108,7 @@ impl Keyspace {
             remembered: Remembered::default(),
             moves: Moves::default(),
             seen: u64::MAX,
+            request_bytes: 0,
             draws: AtomicU64::new(0),
         }
     }
@@ -207,7 +216,7 @@ impl Keyspace {
     pub(super) fn put(&mut self, key: &[u8], value: Value, expire_at: Option<ExpireAt>) {
         self.blocking.note_ready(key);
         let (slot, position, now_ms) = (Slot::of_key(key), self.position(key), self.log_time.get());
-        self.moves.note(slot, key);
+        self.note_replaced(slot, key);
         let old = self.change(slot, |data| data.put(position, key, value, expire_at, now_ms));
         old.into_iter().for_each(|value| self.discard(value));
     }
@@ -219,11 +228,44 @@ impl Keyspace {
         if !self.occupied.contains(slot) {
             return None;
         }
-        let edited = self.change(slot, |data| data.edit(position, key, now_ms, change));
-        if edited.is_some() {
-            self.moves.note(slot, key);
+        if !self.moves.notes(slot) {
+            return self.change(slot, |data| data.edit(position, key, now_ms, change));
         }
+        let before = self.note_edit(slot, key)?;
+        let edited = self.change(slot, |data| data.edit(position, key, now_ms, change));
+        self.note_edited(slot, key, before);
         edited
+    }
+
+    /// Notes that a key is about to be changed in place; how many items it has, if it is there.
+    #[cold]
+    fn note_edit(&mut self, slot: Slot, key: &[u8]) -> Option<u64> {
+        let position = self.position(key);
+        let record = self.slots[slot.index()].as_deref()?.find(position, key)?;
+        if let Some(changed) = self.moves.changed_mut(slot) {
+            changed.note_edited(record);
+        }
+        Some(record.value.stream_size())
+    }
+
+    /// Notes how much more there is to say of a key that was changed in place and had so many items before.
+    #[cold]
+    fn note_edited(&mut self, slot: Slot, key: &[u8], before: u64) {
+        let Some(record) = self.peek(key) else { return };
+        let items = record.value.stream_size().abs_diff(before);
+        let is_string = matches!(record.value, Value::String(_));
+        let bytes = EDIT_BYTES + items * if is_string { 1 } else { ITEM_BYTES };
+        // What comes with one request is counted once, however many commands it has.
+        let request = std::mem::take(&mut self.request_bytes) as u64;
+        if let Some(changed) = self.moves.changed_mut(slot) {
+            changed.note_patch(key, bytes + request);
+        }
+    }
+
+    /// Notes that a key is set anew, or removed.
+    fn note_replaced(&mut self, slot: Slot, key: &[u8]) {
+        let base = self.moves.note_replaced(slot, key);
+        base.into_iter().for_each(|value| self.discard(value));
     }
 
     /// Changes a string in place; none: no such string.
@@ -285,7 +327,9 @@ impl Keyspace {
     /// Sets or takes away an expiry; false: no such key.
     pub(super) fn set_expiry(&mut self, key: &[u8], expire_at: Option<ExpireAt>) -> bool {
         let (slot, position) = (Slot::of_key(key), self.position(key));
-        self.moves.note(slot, key);
+        if self.moves.notes(slot) {
+            self.note_edit(slot, key);
+        }
         self.change(slot, |data| data.set_expiry(position, key, expire_at))
     }
 
@@ -299,7 +343,7 @@ impl Keyspace {
         // A slot is not copied for a key that is not there.
         self.peek(key)?;
         let (slot, position) = (Slot::of_key(key), self.position(key));
-        self.moves.note(slot, key);
+        self.note_replaced(slot, key);
         self.change(slot, |data| data.remove(position, key))
     }
 
@@ -327,22 +371,20 @@ impl Keyspace {
             return;
         }
         let mut left = removals_max as usize;
-        let removed: Vec<Expired> = self.change(slot, |data| {
-            let mut removed = Vec::new();
-            while left > 0 {
-                let Some(expired) = data.remove_one_expired(now_ms, left) else { break };
-                left -= if let Expired::Fields(_, count) = expired { count.min(left) } else { 1 };
-                removed.push(expired);
-            }
-            removed
-        });
-        for expired in removed {
-            match expired {
-                Expired::Key(record) => {
-                    self.moves.note(slot, record.key.as_bytes());
+        while left > 0 {
+            let due = self.moves.notes(slot).then(|| self.slot(slot)?.first_due(now_ms)).flatten();
+            let before = due.as_ref().and_then(|key| self.note_edit(slot, key.as_bytes()));
+            match self.change(slot, |data| data.remove_one_expired(now_ms, left)) {
+                Some(Expired::Key(record)) => {
+                    left -= 1;
+                    self.note_replaced(slot, record.key.as_bytes());
                     self.discard(record.value);
                 }
-                Expired::Fields(key, _) => self.moves.note(slot, key.as_bytes()),
+                Some(Expired::Fields(key, count)) => {
+                    left -= count.min(left);
+                    before.into_iter().for_each(|before| self.note_edited(slot, key.as_bytes(), before));
+                }
+                None => break,
             }
         }
     }
@@ -354,7 +396,7 @@ impl Keyspace {
             let emptied = data.emptied();
             self.garbage.slots.push(data);
             self.install(slot, emptied);
-            self.moves.note_reset(slot);
+            self.garbage.changes.extend(self.moves.note_reset(slot));
         }
     }
 

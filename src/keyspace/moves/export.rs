@@ -88,10 +88,12 @@ impl Keyspace {
         let mut sum = Changed::default();
         let Some(export) = self.export(number) else { return sum };
         for exported in export.slots.values() {
-            for key in exported.changed.keys_after(None).take(keys_max.saturating_sub(sum.keys as usize)) {
+            for change in exported.changed.after(None).take(keys_max.saturating_sub(sum.keys as usize)) {
                 sum.keys += 1;
-                let value = self.peek(key.as_bytes()).map_or(0, super::super::record::Record::bytes);
-                sum.bytes += key.as_bytes().len() as u64 + value;
+                let key = change.key.as_bytes();
+                let whole = self.peek(key).map_or(0, super::super::record::Record::bytes);
+                let patch = change.base.as_ref().map_or(u64::MAX, |_| change.patch_bytes);
+                sum.bytes += key.len() as u64 + whole.min(patch);
             }
         }
         sum
@@ -127,7 +129,10 @@ impl Keyspace {
             return false;
         }
         export.round = round;
-        export.slots.values_mut().for_each(|slot| slot.sent = std::mem::take(&mut slot.changed));
+        for slot in export.slots.values_mut() {
+            let sent = std::mem::replace(&mut slot.sent, std::mem::take(&mut slot.changed));
+            self.garbage.changes.push(sent);
+        }
         true
     }
 
@@ -191,10 +196,11 @@ impl Keyspace {
     }
 
     fn forget_export(&mut self, number: u64) -> Option<Export> {
-        let export = self.moves.exports.remove(&number)?;
-        for slot in export.slots.keys() {
+        let mut export = self.moves.exports.remove(&number)?;
+        for (slot, exported) in &mut export.slots {
             self.moves.export_of.remove(slot);
             self.moves.copying.set(*slot, false);
+            self.garbage.changes.extend([&mut exported.changed, &mut exported.sent].map(std::mem::take));
         }
         Some(export)
     }

@@ -11,8 +11,8 @@ use super::super::record::{ExpireAt, Position, Record};
 use super::super::remembered::{Kept, Remembered};
 use super::super::slot_data::SlotData;
 use super::super::store::Keyspace;
-use super::super::value::{Value, ValueBuilder};
-use super::piece::{self, Fault, Item, Items, record_digest};
+use super::super::value::{Patcher, Value, ValueBuilder};
+use super::piece::{self, Fault, Item, Items, KeyHead, record_digest};
 use super::step::{Seals, SlotEpochs};
 use crate::topology::{Epoch, LogTime, MoveId, Slot, SlotEpoch};
 
@@ -52,7 +52,59 @@ pub(super) struct Half {
     pub key: Box<[u8]>,
     pub version: u64,
     pub expire_at: Option<ExpireAt>,
-    pub value: ValueBuilder,
+    pub value: Growing,
+}
+
+/// How it comes to be.
+#[derive(Clone, Debug)]
+pub(super) enum Growing {
+    /// From nothing.
+    New(ValueBuilder),
+    /// From an earlier state of it.
+    Patched(Patcher),
+}
+
+impl Growing {
+    fn push<'a>(&mut self, bytes: &'a [u8]) -> Result<&'a [u8], Fault> {
+        match self {
+            Self::New(builder) => builder.push(bytes),
+            Self::Patched(patcher) => patcher.push(bytes),
+        }
+    }
+
+    fn finish(self) -> Result<Value, Fault> {
+        match self {
+            Self::New(builder) => builder.finish(),
+            Self::Patched(patcher) => patcher.finish(),
+        }
+    }
+
+    const fn is_complete(&self) -> bool {
+        match self {
+            Self::New(builder) => builder.is_complete(),
+            Self::Patched(patcher) => patcher.is_complete(),
+        }
+    }
+
+    fn heap_bytes(&self) -> u64 {
+        match self {
+            Self::New(builder) => builder.heap_bytes(),
+            Self::Patched(patcher) => patcher.heap_bytes(),
+        }
+    }
+
+    fn into_unfinished(self) -> Option<Value> {
+        match self {
+            Self::New(builder) => builder.into_unfinished(),
+            Self::Patched(patcher) => Some(patcher.into_unfinished()),
+        }
+    }
+}
+
+impl Half {
+    fn of(slot: Slot, head: &KeyHead<'_>, value: Growing) -> Self {
+        Self { slot, key: head.key.into(), version: head.version, expire_at: head.expire_at, value }
+    }
 }
 
 impl Import {
@@ -72,6 +124,8 @@ impl Import {
         half + self.slots.values().map(|slot| slot.data.sums().held.bytes()).sum::<u64>()
     }
 }
+
+const OF_ANOTHER_MOVE: Fault = "a slot of another move";
 
 /// What taking a piece needs besides the import.
 struct Staging<'a> {
@@ -95,26 +149,30 @@ impl Staging<'_> {
             }
             match item {
                 Item::Slot(slot) => self.slot = Some(slot),
-                Item::Key { form, version, expire_at, key, size } => {
-                    let slot = self.slot.filter(|slot| Slot::of_key(key) == *slot).ok_or("a key of another slot")?;
-                    if let Some((value, rest)) = Value::from_short_stream(form, size, items.0) {
+                Item::Key(head) => {
+                    let slot = self.slot_of(head.key)?;
+                    if let Some((value, rest)) = Value::from_short_stream(head.form, head.size, items.0) {
                         items.0 = rest;
-                        self.stage(slot, key, version, expire_at, value?)?;
+                        self.stage(slot, head.key, head.version, head.expire_at, value?)?;
                         continue;
                     }
-                    let value = ValueBuilder::new(form, size)?;
-                    let half = Half { slot, key: key.into(), version, expire_at, value };
-                    self.go_on_with(half, &mut items)?;
+                    let value = Growing::New(ValueBuilder::new(head.form, head.size)?);
+                    self.go_on_with(Half::of(slot, &head, value), &mut items)?;
+                }
+                Item::Patch { base, head } => {
+                    let slot = self.slot_of(head.key)?;
+                    let before = self.take_staged(slot, head.key)?.filter(|record| record.version == base);
+                    let before = before.ok_or("a patch of a value that is not here")?;
+                    let value = Growing::Patched(Patcher::new(before.value, head.form, head.size));
+                    self.go_on_with(Half::of(slot, &head, value), &mut items)?;
                 }
                 Item::More => {
                     let half = self.import.half.take().ok_or("more of no value")?;
                     self.go_on_with(half, &mut items)?;
                 }
                 Item::Removed(key) => {
-                    let position = Position::of_key(key, self.seed);
-                    let imported = self.imported(self.slot)?;
-                    let removed = Arc::make_mut(&mut imported.data).let_go(position, key);
-                    imported.digest = imported.digest.wrapping_sub(removed.as_ref().map_or(0, record_digest));
+                    let slot = self.slot.ok_or(OF_ANOTHER_MOVE)?;
+                    let removed = self.take_staged(slot, key)?;
                     self.discarded.extend(removed.map(|record| record.value));
                 }
                 Item::Reset => {
@@ -141,7 +199,20 @@ impl Staging<'_> {
     }
 
     fn imported(&mut self, slot: Option<Slot>) -> Result<&mut ImportSlot, Fault> {
-        slot.and_then(|slot| self.import.slots.get_mut(&slot)).ok_or("a slot of another move")
+        slot.and_then(|slot| self.import.slots.get_mut(&slot)).ok_or(OF_ANOTHER_MOVE)
+    }
+
+    fn slot_of(&self, key: &[u8]) -> Result<Slot, Fault> {
+        self.slot.filter(|slot| Slot::of_key(key) == *slot).ok_or("a key of another slot")
+    }
+
+    /// Takes out what has come of a key.
+    fn take_staged(&mut self, slot: Slot, key: &[u8]) -> Result<Option<Record>, Fault> {
+        let position = Position::of_key(key, self.seed);
+        let imported = self.imported(Some(slot))?;
+        let taken = Arc::make_mut(&mut imported.data).let_go(position, key);
+        imported.digest = imported.digest.wrapping_sub(taken.as_ref().map_or(0, record_digest));
+        Ok(taken)
     }
 
     fn go_on_with(&mut self, mut half: Half, items: &mut Items<'_>) -> Result<(), Fault> {

@@ -4,7 +4,8 @@
 //! source counts its moves and gives the epochs out: the highest that it ever used for the slot, plus one. As only the
 //! owner may begin an attempt, the epochs of a slot are a chain without branches, and no epoch names two things.
 //!
-//! - The source ([`export`]): `Copying`, it serves the slots and notes every key that changes ([`changes`]); `Frozen`, it does
+//! - The source ([`export`]): `Copying`, it serves the slots and notes every key that changes ([`changes`]), and of large values
+//!   what they were, so that only what changed of them is sent; `Frozen`, it does
 //!   not answer for them, and their data is held aside; then they are `Gone`, or undone under the next epoch.
 //! - The target ([`import`]): it puts the pieces together aside of what it serves, where nothing expires and nobody sees
 //!   them. One entry decides: valid, all slots are owned at once; else the attempt is refused for ever.
@@ -47,10 +48,12 @@ use std::sync::Arc;
 
 use super::slot_set::SlotSet;
 use super::store::Keyspace;
+use super::value::Value;
 use crate::planted::{self, Bug};
 use crate::protocol::moves::ImportState;
 use crate::topology::{Epoch, MoveId, Slot, SlotEpoch, Whereabouts};
 
+pub use changes::Changes;
 pub use export::{Changed, Export, Phase};
 pub use import::Import;
 pub use past::Past;
@@ -73,28 +76,27 @@ pub struct Moves {
 }
 
 impl Moves {
-    /// Notes that a key changed, or may have.
+    /// Whether changes of the slot are noted.
     #[inline]
-    pub fn note(&mut self, slot: Slot, key: &[u8]) {
-        if self.copying.contains(slot) {
-            self.note_changed(slot, key);
-        }
+    pub fn notes(&self, slot: Slot) -> bool {
+        self.copying.contains(slot)
     }
 
-    /// Notes that all keys of a slot are gone at once.
-    pub fn note_reset(&mut self, slot: Slot) {
-        if self.copying.contains(slot)
-            && let Some(slot) = self.exported_mut(slot)
-        {
-            slot.changed.reset();
-        }
+    /// Notes that a key is set anew or removed. What is handed back is not needed any more.
+    #[inline]
+    pub fn note_replaced(&mut self, slot: Slot, key: &[u8]) -> Option<Value> {
+        if self.notes(slot) { self.changed_mut(slot)?.note_replaced(key) } else { None }
     }
 
+    /// Notes that all keys of a slot are gone at once. What is handed back is not needed any more.
+    pub fn note_reset(&mut self, slot: Slot) -> Option<Changes> {
+        if self.notes(slot) { self.changed_mut(slot).map(Changes::reset) } else { None }
+    }
+
+    /// Where changes of a slot are noted.
     #[cold]
-    fn note_changed(&mut self, slot: Slot, key: &[u8]) {
-        if let Some(slot) = self.exported_mut(slot) {
-            slot.changed.note(key);
-        }
+    pub fn changed_mut(&mut self, slot: Slot) -> Option<&mut Changes> {
+        self.exported_mut(slot).map(|exported| &mut exported.changed)
     }
 
     fn exported_mut(&mut self, slot: Slot) -> Option<&mut export::ExportSlot> {
@@ -206,9 +208,11 @@ impl Keyspace {
         self.owned().iter().filter_map(|slot| self.slot_usage_of(slot).map(|(keys, bytes)| (slot, keys, bytes)))
     }
 
-    /// Bytes of data that is not served: frozen, or being imported.
+    /// Bytes of data that is not served: frozen, being imported, or what large values were that changed while they are copied.
     pub fn aside_bytes(&self) -> u64 {
         let frozen = self.moves.exports.values().flat_map(Export::frozen).map(|(_, data)| data.sums().held.bytes());
-        frozen.chain(self.moves.imports.values().map(Import::bytes)).sum()
+        let slots = self.moves.exports.values().flat_map(|export| export.slots.values());
+        let bases = slots.map(|slot| slot.changed.base_bytes() + slot.sent.base_bytes());
+        frozen.chain(bases).chain(self.moves.imports.values().map(Import::bytes)).sum()
     }
 }

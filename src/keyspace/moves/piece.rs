@@ -4,15 +4,16 @@
 //! | --- | --- |
 //! | 1 slot | `u16 slot`: what follows is of this slot |
 //! | 2 key | `u8 form`, `u64 version`, `u64 expiry or 0`, `u32 key length`, key, `u64 value size`, value ([`stream`](super::super::value)); where the piece ends before the value does, the value goes on in the next |
-//! | 3 more | first in a piece: more of the value that the piece before left unfinished |
+//! | 3 more | first in a piece: more of the value, or of the patch, that the piece before left unfinished |
 //! | 4 removed | `u32 key length`, key: there is no such key |
 //! | 5 reset | the slot has no keys |
 //! | 6 session | `u128 session`, `u64 low`, `u64 heard`, `u64 born` |
 //! | 7 answer | `u128 session`, `u64 sequence`, `u8` 1 for a reply or 0 for gone, `u32 length`, reply; of the slot |
 //! | 8 forgotten | `u64 log time` until which sessions were forgotten |
+//! | 10 patch | `u64` version of the value that the target has, then as a key; a patch in the place of the value |
 //! | 9 waiter | `u128 session`, `u64 sequence`, `u8 RESP3`, `u32 length`, request |
 //!
-//! A value that is half there is dropped when anything but more of it comes.
+//! A value that is half there is dropped when anything but more of it comes; so is one that is half patched, whose key is gone then.
 //!
 //! Before the items comes the mark of the cursor that the piece goes on from (`u64`, zero for the beginning). Leaders of the source
 //! that follow each other may cut the same data elsewhere: a piece of one that does not go on where the one before it, of another,
@@ -22,7 +23,7 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::super::record::{ExpireAt, Record};
 use super::super::remembered::{Answer, Kept, Reply, SessionState};
-use super::super::value::StreamPlace;
+use super::super::value::{StreamPlace, Value};
 use crate::topology::{LogTime, SessionId, Slot, WriteId};
 
 const SLOT: u8 = 1;
@@ -34,6 +35,7 @@ const SESSION: u8 = 6;
 const ANSWER: u8 = 7;
 const FORGOTTEN: u8 = 8;
 const WAITER: u8 = 9;
+const PATCH: u8 = 10;
 
 /// What is wrong with a piece.
 pub type Fault = &'static str;
@@ -48,13 +50,45 @@ pub fn after(mark: u64, items: &[u8]) -> Vec<u8> {
     [&mark.to_le_bytes()[..], items].concat()
 }
 
+/// What is known of a key beside its value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KeyHead<'a> {
+    /// The form of the value's stream.
+    pub form: u8,
+    /// Its version.
+    pub version: u64,
+    /// When it expires.
+    pub expire_at: Option<ExpireAt>,
+    /// The key.
+    pub key: &'a [u8],
+    /// The size of the value's stream.
+    pub size: u64,
+}
+
+impl<'a> KeyHead<'a> {
+    /// That of a key with a value.
+    pub fn new(key: &'a [u8], version: u64, expire_at: Option<ExpireAt>, value: &Value) -> Self {
+        Self { form: value.stream_form(), version, expire_at, key, size: value.stream_size() }
+    }
+
+    fn put(&self, out: &mut Vec<u8>) {
+        out.push(self.form);
+        out.extend_from_slice(&self.version.to_le_bytes());
+        out.extend_from_slice(&self.expire_at.map_or(0, |at| at.get()).to_le_bytes());
+        put_bytes(out, self.key);
+        out.extend_from_slice(&self.size.to_le_bytes());
+    }
+}
+
 /// An item as it is read.
 #[derive(Debug)]
 pub enum Item<'a> {
     /// What follows is of this slot.
     Slot(Slot),
     /// A key; its value begins where the item ends, and is not taken yet.
-    Key { form: u8, version: u64, expire_at: Option<ExpireAt>, key: &'a [u8], size: u64 },
+    Key(KeyHead<'a>),
+    /// What the value of a key has become since this version of it; begins where the item ends, and is not taken yet.
+    Patch { base: u64, head: KeyHead<'a> },
     /// More of an unfinished value, which is not taken yet.
     More,
     /// There is no such key.
@@ -78,21 +112,30 @@ pub fn put_slot(out: &mut Vec<u8>, slot: Slot) {
 }
 
 /// Writes a key and as much of its value as fits into about `room` bytes; where the value goes on, if it does.
-pub fn put_key(out: &mut Vec<u8>, record: &Record, room: usize) -> Option<StreamPlace> {
-    let (start, key) = (out.len(), record.key.as_bytes());
-    out.extend_from_slice(&[KEY, record.value.stream_form()]);
-    out.extend_from_slice(&record.version.to_le_bytes());
-    out.extend_from_slice(&record.expire_at.map_or(0, |at| at.get()).to_le_bytes());
-    put_bytes(out, key);
-    out.extend_from_slice(&record.value.stream_size().to_le_bytes());
+pub fn put_key(out: &mut Vec<u8>, head: KeyHead<'_>, value: &Value, room: usize) -> Option<StreamPlace> {
+    let start = out.len();
+    out.push(KEY);
+    head.put(out);
     let room = room.saturating_sub(out.len() - start);
-    record.value.write_stream(StreamPlace::default(), room, out)
+    value.write_stream(StreamPlace::default(), room, out)
 }
 
 /// Writes more of a value.
-pub fn put_more(out: &mut Vec<u8>, record: &Record, from: StreamPlace, room: usize) -> Option<StreamPlace> {
+pub fn put_more(out: &mut Vec<u8>, value: &Value, from: StreamPlace, room: usize) -> Option<StreamPlace> {
     out.push(MORE);
-    record.value.write_stream(from, room, out)
+    value.write_stream(from, room, out)
+}
+
+/// Begins to say what a key's value has become since this version.
+pub fn put_patch(out: &mut Vec<u8>, base: u64, head: KeyHead<'_>) {
+    out.push(PATCH);
+    out.extend_from_slice(&base.to_le_bytes());
+    head.put(out);
+}
+
+/// Says that more of a value or a patch follows.
+pub fn put_more_follows(out: &mut Vec<u8>) {
+    out.push(MORE);
 }
 
 /// Says that there is no such key.
@@ -165,11 +208,8 @@ impl<'a> Items<'a> {
         self.0 = rest;
         Ok(Some(match *tag {
             SLOT => Item::Slot(Slot::new(u16::from_le_bytes(self.array()?)).ok_or("no such slot")?),
-            KEY => {
-                let [form] = self.array()?;
-                let (version, expire_at) = (self.u64()?, ExpireAt::new(self.u64()?));
-                Item::Key { form, version, expire_at, key: self.bytes()?, size: self.u64()? }
-            }
+            KEY => Item::Key(self.head()?),
+            PATCH => Item::Patch { base: self.u64()?, head: self.head()? },
             MORE => Item::More,
             REMOVED => Item::Removed(self.bytes()?),
             RESET => Item::Reset,
@@ -194,6 +234,12 @@ impl<'a> Items<'a> {
             }
             _ => return Err("an item of unknown kind"),
         }))
+    }
+
+    fn head(&mut self) -> Result<KeyHead<'a>, Fault> {
+        let ([form], version) = (self.array()?, self.u64()?);
+        let (expire_at, key) = (ExpireAt::new(self.u64()?), self.bytes()?);
+        Ok(KeyHead { form, version, expire_at, key, size: self.u64()? })
     }
 
     fn array<const N: usize>(&mut self) -> Result<[u8; N], Fault> {

@@ -4,18 +4,21 @@
 //! hash order, later the keys that changed in the round before. After the freeze follow the remembered replies of the
 //! slots, the sessions, the blocked clients, and the digests that the target has to come to.
 //!
-//! A large value is read from the live state piece by piece. Should it change meanwhile, its rest is not sent: the change
-//! put its key on the list of the next round, and the target drops what it has of it. So nothing is held and no write has
-//! to copy anything.
+//! What is sent of a key is what it held when the round began. A key that has changed since comes in the next round, and is left
+//! out of this one; but of a large value that is changed in place what it was is kept ([`changes`](super::changes)), and sent. So
+//! a large value gets to the target however much is written to it, and from then on a patch of it each round. One that is
+//! replaced while a part of it is sent is broken off: the target drops what it has of it.
 //!
 //! The cursor is all that another leader needs to go on, after any piece; the digests alone begin anew.
 
-use super::super::record::{Key, Position, Record};
+use super::super::item_stream::put_numbers;
+use super::super::record::{Position, Record};
 use super::super::slot_data::{SlotData, at_or_after};
 use super::super::store::Keyspace;
-use super::super::value::StreamPlace;
+use super::super::value::{PatchPlace, StreamPlace, Value};
+use super::changes::{Base, Change};
 use super::export::{Export, ExportSlot, Phase};
-use super::piece::{self, record_digest};
+use super::piece::{self, KeyHead, record_digest};
 use crate::planted::{self, Bug};
 use crate::protocol::moves::SlotSeal;
 use crate::topology::{LogTime, SessionId, Slot, WriteId};
@@ -56,11 +59,37 @@ enum Place {
 
 /// A value of which a part was sent: of the key after which the place is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct HalfSent {
-    version: u64,
-    form: u8,
-    size: u64,
-    at: StreamPlace,
+enum HalfSent {
+    /// The value itself.
+    Whole { version: u64, form: u8, size: u64, at: StreamPlace },
+    /// What it has become since it had this version.
+    Patch { base: u64, version: u64, at: PatchPlace },
+}
+
+/// What a key held when the round began.
+#[derive(Clone, Copy, Debug)]
+enum Then<'a> {
+    /// Nobody knows: it has changed since, and comes in the next round.
+    Changed,
+    /// Nothing.
+    Nothing,
+    /// This.
+    Held(KeyHead<'a>, &'a Value),
+}
+
+impl<'a> Then<'a> {
+    fn of(exported: &'a ExportSlot, record: Option<&'a Record>, key: &'a [u8]) -> Self {
+        match (exported.changed.find(key), record) {
+            (Some(Change { base: Some(base), .. }), _) => {
+                Self::Held(KeyHead::new(key, base.version, base.expire_at, &base.value), &base.value)
+            }
+            (Some(_), _) => Self::Changed,
+            (None, Some(record)) => {
+                Self::Held(KeyHead::new(key, record.version, record.expire_at, &record.value), &record.value)
+            }
+            (None, None) => Self::Nothing,
+        }
+    }
 }
 
 impl Default for Place {
@@ -120,6 +149,52 @@ impl Pen {
     fn slot(&mut self, slot: Slot) {
         if self.slot.replace(slot) != Some(slot) {
             piece::put_slot(&mut self.out, slot);
+        }
+    }
+
+    /// Writes a key with its value; what is left of it, if it did not fit.
+    fn whole(&mut self, head: KeyHead<'_>, value: &Value) -> Option<HalfSent> {
+        let room = self.room();
+        let at = piece::put_key(&mut self.out, head, value, room)?;
+        Some(HalfSent::Whole { version: head.version, form: head.form, size: head.size, at })
+    }
+
+    /// Writes what has become of a key; what is left of it, if it did not fit.
+    fn change(&mut self, slot: Slot, head: KeyHead<'_>, value: &Value, base: Option<&Base>) -> Option<HalfSent> {
+        let base = base.filter(|base| base.value.value_type() == value.value_type());
+        let Some(base) = base else {
+            self.slot(slot);
+            return self.whole(head, value);
+        };
+        if KeyHead::new(head.key, base.version, base.expire_at, &base.value) == head {
+            return None;
+        }
+        self.slot(slot);
+        piece::put_patch(&mut self.out, base.version, head);
+        self.patch(PatchPlace::default(), head, value, base)
+    }
+
+    fn patch(&mut self, from: PatchPlace, head: KeyHead<'_>, value: &Value, base: &Base) -> Option<HalfSent> {
+        let (room, mut visits) = (self.room(), VISITS_MAX.saturating_sub(self.visits));
+        let at = value.write_patch(&base.value, from, room, &mut visits, &mut self.out);
+        self.visits = VISITS_MAX - visits;
+        at.map(|at| HalfSent::Patch { base: base.version, version: head.version, at })
+    }
+
+    /// Writes more of what was begun, if the key still holds it; what is left of it.
+    fn more(&mut self, sent: HalfSent, head: KeyHead<'_>, value: &Value, base: Option<&Base>) -> Option<HalfSent> {
+        match sent {
+            HalfSent::Whole { version, form, size, at } => {
+                let is_it = (version, form, size) == (head.version, head.form, head.size);
+                let room = self.room();
+                let at = is_it.then(|| piece::put_more(&mut self.out, value, at, room)).flatten()?;
+                Some(HalfSent::Whole { version, form, size, at })
+            }
+            HalfSent::Patch { base: before, version, at } => {
+                let base = base.filter(|base| (base.version, head.version) == (before, version))?;
+                piece::put_more_follows(&mut self.out);
+                self.patch(at, head, value, base)
+            }
         }
     }
 }
@@ -198,30 +273,34 @@ impl Keyspace {
         let Some(data) = exported.frozen.as_deref().or_else(|| self.slot(slot)) else { return true };
         if let Some(sent) = half.take() {
             let key = after.as_deref().unwrap_or_default();
-            let record = data.find(Position::of_key(key, self.seed), key).filter(|record| sent.is_of(record));
-            let room = pen.room();
-            *half = record.and_then(|record| sent.go_on(piece::put_more(&mut pen.out, record, sent.at, room)));
+            let then = Then::of(exported, data.find(Position::of_key(key, self.seed), key), key);
+            let base = exported.sent.find(key).and_then(|change| change.base.as_deref());
+            *half = if let Then::Held(head, value) = then { pen.more(sent, head, value, base) } else { None };
             if half.is_some() {
                 return false;
             }
         }
         if round == 0 {
-            return self.read_records(slot, data, (after, half), pen);
+            return self.read_records(slot, data, exported, (after, half), pen);
         }
         if exported.sent.is_reset && after.is_none() {
             pen.slot(slot);
             piece::put_reset(&mut pen.out);
         }
         let from = after.clone();
-        for key in exported.sent.keys_after(from.as_deref()).map(Key::as_bytes) {
+        for change in exported.sent.after(from.as_deref()) {
             if !pen.go_on() {
                 return false;
             }
-            pen.slot(slot);
+            let key = change.key.as_bytes();
             *after = Some(key.into());
-            match data.find(Position::of_key(key, self.seed), key) {
-                Some(record) => *half = put_record(record, pen),
-                None => piece::put_removed(&mut pen.out, key),
+            match Then::of(exported, data.find(Position::of_key(key, self.seed), key), key) {
+                Then::Changed => {}
+                Then::Nothing => {
+                    pen.slot(slot);
+                    piece::put_removed(&mut pen.out, key);
+                }
+                Then::Held(head, value) => *half = pen.change(slot, head, value, change.base.as_deref()),
             }
             if half.is_some() {
                 return false;
@@ -234,6 +313,7 @@ impl Keyspace {
         &self,
         slot: Slot,
         data: &SlotData,
+        exported: &ExportSlot,
         (after, half): (&mut Option<Box<[u8]>>, &mut Option<HalfSent>),
         pen: &mut Pen,
     ) -> bool {
@@ -244,9 +324,11 @@ impl Keyspace {
                 is_over = false;
                 break;
             }
-            pen.slot(slot);
             last = Some(record);
-            *half = put_record(record, pen);
+            if let Then::Held(head, value) = Then::of(exported, Some(record), record.key.as_bytes()) {
+                pen.slot(slot);
+                *half = pen.whole(head, value);
+            }
             if half.is_some() {
                 is_over = false;
                 break;
@@ -312,31 +394,12 @@ impl Keyspace {
     }
 }
 
-/// Writes a record; what is left of its value, if it did not fit.
-fn put_record(record: &Record, pen: &mut Pen) -> Option<HalfSent> {
-    let room = pen.room();
-    let at = piece::put_key(&mut pen.out, record, room)?;
-    let (form, size) = (record.value.stream_form(), record.value.stream_size());
-    Some(HalfSent { version: record.version, form, size, at })
-}
-
 fn records_after<'a>(data: &'a SlotData, after: Option<&[u8]>, seed: u64) -> impl Iterator<Item = &'a Record> {
     let after = after.map(|key| (Position::of_key(key, seed), key.to_vec()));
     let start = at_or_after(after.as_ref().map_or(Position(0), |(position, _)| *position));
     data.records()
         .range_from(start)
         .skip_while(move |record| after.as_ref().is_some_and(|(position, key)| record.order(*position, key).is_le()))
-}
-
-impl HalfSent {
-    /// Whether the value is still the one of which a part was sent.
-    fn is_of(self, record: &Record) -> bool {
-        (record.version, record.value.stream_form(), record.value.stream_size()) == (self.version, self.form, self.size)
-    }
-
-    fn go_on(self, at: Option<StreamPlace>) -> Option<Self> {
-        at.map(|at| Self { at, ..self })
-    }
 }
 
 impl ExportReader {
@@ -378,10 +441,16 @@ impl ExportReader {
                     out.extend_from_slice(&(key.len() as u32).to_le_bytes());
                     out.extend_from_slice(key);
                 });
-                put_option(&mut out, *half, |out, half| {
-                    let (item, byte) = half.at.parts();
-                    out.push(half.form);
-                    [half.version, half.size, item, byte].iter().for_each(|n| out.extend_from_slice(&n.to_le_bytes()));
+                put_option(&mut out, *half, |out, half| match half {
+                    HalfSent::Whole { version, form, size, at } => {
+                        let (item, byte) = at.parts();
+                        out.extend_from_slice(&[0, form]);
+                        put_numbers(out, &[version, size, item, byte]);
+                    }
+                    HalfSent::Patch { base, version, at } => {
+                        out.push(1);
+                        put_numbers(out, &[base, version, at.base, at.item, at.byte]);
+                    }
                 });
             }
             Place::RoundDone => out.push(1),
@@ -470,10 +539,15 @@ impl CursorBytes<'_> {
     }
 
     fn half(&mut self) -> Result<HalfSent, BadCursor> {
+        if self.array()? == [1] {
+            let (base, version) = (self.u64()?, self.u64()?);
+            let at = PatchPlace { base: self.u64()?, item: self.u64()?, byte: self.u64()? };
+            return Ok(HalfSent::Patch { base, version, at });
+        }
         let ([form], version, size) = (self.array()?, self.u64()?, self.u64()?);
         let (item, byte) = (self.u64()?, self.u64()?);
         // What is past the end of a value cannot have been sent.
         let at = StreamPlace::of_parts(item, byte).filter(|_| item <= size).ok_or(BadCursor)?;
-        Ok(HalfSent { version, form, size, at })
+        Ok(HalfSent::Whole { version, form, size, at })
     }
 }

@@ -10,10 +10,14 @@
 //! | 3 export | `u64` number, target, revision, log time, `u8 frozen`, `u32 round` |
 //! | 4 slot of the export | `u16 slot`, `u64 epoch`, `u8` changed from nothing on, `u8` sent from nothing on |
 //! | 5 keys of that slot | `u8` 0 changed or 1 sent, keys |
+//! | 11 base of a key | `u8` 0 changed or 1 sent, `u64` version, expiry or 0, bytes of a patch, size, `u8 form`, key |
+//! | 12 more of that | bytes of the value's stream |
 //! | 6 import | `u64` source, number, next, log time, cursor |
 //! | 7 slot of the import | `u16 slot`, `u64` epoch, digest, highest version |
 //! | 8 half a key of the import | `u16 slot`, `u64` version, expiry or 0, size, `u8 form`, key |
-//! | 9 more of that | bytes of the value's stream |
+//! | 9 more of either | bytes of the value's stream |
+//! | 13 half a patch of a key | `u16 slot`, `u64` version, expiry or 0, size, items done, items to insert, size so far, `u8` form, form so far, key |
+//! | 14 more of that | bytes of an operation or an item that is not all there |
 //! | 10 waiter of the import | `u128 session`, `u64 sequence`, `u8 RESP3`, request |
 //!
 //! Invariant: equal states have equal streams, however they came about: nothing here follows how they lie in memory.
@@ -25,10 +29,10 @@ use super::super::blocking::Waiter;
 use super::super::item_stream::{Fields, ItemPieces, ItemReader, Source, put_bytes, put_numbers};
 use super::super::record::{ExpireAt, Key};
 use super::super::slot_data::SlotData;
-use super::super::value::{StreamPlace, ValueBuilder};
-use super::changes::Changes;
+use super::super::value::{Patcher, Patching, StreamPlace, Value, ValueBuilder};
+use super::changes::{Base, Change, Changes};
 use super::export::{Export, ExportSlot, Phase};
-use super::import::{Half, Import, ImportSlot};
+use super::import::{Growing, Half, Import, ImportSlot};
 use super::{Moves, Past};
 use crate::topology::{Epoch, LogTime, MoveId, Revision, SessionId, ShardId, Slot, WriteId};
 
@@ -56,7 +60,20 @@ enum Place {
     Past(Slot),
     Export(u64),
     ExportSlot(u64, Slot),
-    Keys { number: u64, slot: Slot, is_sent: bool, after: Option<Box<[u8]>> },
+    Keys {
+        number: u64,
+        slot: Slot,
+        is_sent: bool,
+        after: Option<Box<[u8]>>,
+    },
+    /// The first base of a key after this one.
+    Base {
+        number: u64,
+        slot: Slot,
+        is_sent: bool,
+        after: Option<Box<[u8]>>,
+    },
+    BaseValue(Arc<Base>, StreamPlace),
     Import(MoveId),
     ImportSlot(MoveId, Slot),
     Half(MoveId),
@@ -92,12 +109,11 @@ impl Moves {
             next.push_back(Place::Export(*number));
             for slot in export.slots.keys() {
                 next.push_back(Place::ExportSlot(*number, *slot));
-                next.extend([false, true].map(|is_sent| Place::Keys {
-                    number: *number,
-                    slot: *slot,
-                    is_sent,
-                    after: None,
-                }));
+                let (number, slot, after) = (*number, *slot, None::<Box<[u8]>>);
+                for is_sent in [false, true] {
+                    next.push_back(Place::Keys { number, slot, is_sent, after: after.clone() });
+                    next.push_back(Place::Base { number, slot, is_sent, after: after.clone() });
+                }
             }
         }
         for (id, import) in &self.imports {
@@ -176,6 +192,12 @@ impl FrozenMoves {
                 out.extend_from_slice(&[u8::from(held.changed.is_reset), u8::from(held.sent.is_reset)]);
             }
             Place::Keys { number, slot, is_sent, after } => return self.fill_keys(number, slot, is_sent, after, out),
+            Place::Base { number, slot, is_sent, after } => return self.fill_base(number, slot, is_sent, after, out),
+            Place::BaseValue(base, from) => {
+                out.push(12);
+                let next = base.value.write_stream(from, HALF_ITEM_BYTES, out);
+                next.into_iter().for_each(|next| self.next.push_front(Place::BaseValue(Arc::clone(&base), next)));
+            }
             Place::Import(id) => {
                 let import = self.moves.imports.get(&id)?;
                 out.push(6);
@@ -189,16 +211,29 @@ impl FrozenMoves {
             Place::Half(id) => {
                 let half = self.moves.imports.get(&id)?.half.as_ref()?;
                 let expire_at = half.expire_at.map_or(0, |at| at.get());
-                put_slot(out, 8, half.slot, &[half.version, expire_at, half.value.size()]);
-                out.push(half.value.form());
+                match &half.value {
+                    Growing::New(builder) => {
+                        put_slot(out, 8, half.slot, &[half.version, expire_at, builder.size()]);
+                        out.push(builder.form());
+                    }
+                    Growing::Patched(patcher) => {
+                        let (Patching { form, size, at, left }, (value, _)) = (patcher.place(), patcher.so_far());
+                        let numbers = [half.version, expire_at, size, at, u64::from(left), value.stream_size()];
+                        put_slot(out, 13, half.slot, &numbers);
+                        out.extend_from_slice(&[form, value.stream_form()]);
+                    }
+                }
                 put_bytes(out, &half.key);
             }
             Place::HalfItems(id, from) => return self.fill_half(id, from, out),
             Place::HalfRest(id, from) => {
-                let (_, rest) = self.moves.imports.get(&id)?.half.as_ref()?.value.so_far();
+                let (what, rest) = match &self.moves.imports.get(&id)?.half.as_ref()?.value {
+                    Growing::New(builder) => (9, builder.so_far().1),
+                    Growing::Patched(patcher) => (14, patcher.so_far().1),
+                };
                 let bytes = rest.get(from..).filter(|bytes| !bytes.is_empty())?;
                 let end = bytes.len().min(HALF_ITEM_BYTES);
-                out.push(9);
+                out.push(what);
                 out.extend_from_slice(&bytes[..end]);
                 self.next.push_front(Place::HalfRest(id, from + end));
             }
@@ -224,7 +259,7 @@ impl FrozenMoves {
     ) -> Option<()> {
         let held = self.moves.exports.get(&number)?.slots.get(&slot)?;
         let changes = if is_sent { &held.sent } else { &held.changed };
-        let keys: Vec<&Key> = changes.keys_after(after.as_deref()).take(KEYS_PER_ITEM).collect();
+        let keys: Vec<&Key> = changes.after(after.as_deref()).take(KEYS_PER_ITEM).map(|change| &change.key).collect();
         let last = keys.last()?;
         out.extend_from_slice(&[5, u8::from(is_sent)]);
         keys.iter().for_each(|key| put_bytes(out, key.as_bytes()));
@@ -233,10 +268,41 @@ impl FrozenMoves {
         Some(())
     }
 
+    fn fill_base(
+        &mut self,
+        number: u64,
+        slot: Slot,
+        is_sent: bool,
+        after: Option<Box<[u8]>>,
+        out: &mut Vec<u8>,
+    ) -> Option<()> {
+        let held = self.moves.exports.get(&number)?.slots.get(&slot)?;
+        let changes = if is_sent { &held.sent } else { &held.changed };
+        let has_base = |change: &&Change| change.base.is_some();
+        let change = changes.after(after.as_deref()).find(has_base)?;
+        let base = change.base.as_ref()?;
+        let expire_at = base.expire_at.map_or(0, |at| at.get());
+        out.extend_from_slice(&[11, u8::from(is_sent)]);
+        put_numbers(out, &[base.version, expire_at, change.patch_bytes, base.value.stream_size()]);
+        out.push(base.value.stream_form());
+        put_bytes(out, change.key.as_bytes());
+        let (base, after) = (Arc::clone(base), Some(change.key.as_bytes().into()));
+        self.next.push_front(Place::Base { number, slot, is_sent, after });
+        self.next.push_front(Place::BaseValue(base, StreamPlace::default()));
+        Some(())
+    }
+
     fn fill_half(&mut self, id: MoveId, from: StreamPlace, out: &mut Vec<u8>) -> Option<()> {
-        let (items, _) = self.moves.imports.get(&id)?.half.as_ref()?.value.so_far();
+        let value = match &self.moves.imports.get(&id)?.half.as_ref()?.value {
+            Growing::New(builder) => builder.so_far().0,
+            Growing::Patched(patcher) => Some(patcher.so_far().0.clone()),
+        };
+        let Some(value) = value.filter(|value| value.stream_size() > 0) else {
+            self.next.push_front(Place::HalfRest(id, 0));
+            return None;
+        };
         out.push(9);
-        let next = items.and_then(|items| items.write_stream(from, HALF_ITEM_BYTES, out));
+        let next = value.write_stream(from, HALF_ITEM_BYTES, out);
         self.next.push_front(next.map_or(Place::HalfRest(id, 0), |next| Place::HalfItems(id, next)));
         Some(())
     }
@@ -263,6 +329,21 @@ pub struct MovesLoader {
     /// What the items are of that say no more than their slot.
     export: Option<(u64, Option<Slot>)>,
     import: Option<MoveId>,
+    /// A base of which not all is there.
+    base: Option<LoadingBase>,
+    /// An earlier state of a value that is being patched, of which not all is there.
+    patched: Option<(ValueBuilder, Patching)>,
+}
+
+/// A base on its way: of which key, and of which changes.
+#[derive(Debug)]
+struct LoadingBase {
+    is_sent: bool,
+    key: Box<[u8]>,
+    version: u64,
+    expire_at: Option<ExpireAt>,
+    patch_bytes: u64,
+    value: ValueBuilder,
 }
 
 impl MovesLoader {
@@ -282,7 +363,7 @@ impl MovesLoader {
     /// # Errors
     /// The stream is cut.
     pub fn finish(mut self) -> Result<Moves, Fault> {
-        if self.items.is_cut() {
+        if self.items.is_cut() || self.base.is_some() || self.patched.is_some() {
             return Err("a move of which not all is there");
         }
         self.moves.past = Arc::new(self.past);
@@ -303,12 +384,10 @@ impl MovesLoader {
             [3] => self.take_export(&mut fields)?,
             [4] => self.take_export_slot(&mut fields)?,
             [5] => {
-                let (number, slot) = self.export.ok_or("keys of no export")?;
-                let held = slot.and_then(|slot| self.moves.exports.get_mut(&number)?.slots.get_mut(&slot));
-                let held = held.ok_or("keys of no exported slot")?;
-                let changes = if fields.array()? == [1] { &mut held.sent } else { &mut held.changed };
+                let is_sent = fields.array()? == [1];
+                let changes = self.changes(is_sent)?;
                 while !fields.0.is_empty() {
-                    changes.note(fields.bytes()?);
+                    changes.note_replaced(fields.bytes()?);
                 }
             }
             [6] => self.take_import(&mut fields)?,
@@ -321,13 +400,25 @@ impl MovesLoader {
             [8] => {
                 let (slot, version, expire_at) = (slot(&mut fields)?, fields.u64()?, ExpireAt::new(fields.u64()?));
                 let (size, [form], key) = (fields.u64()?, fields.array()?, fields.bytes()?.into());
-                let value = ValueBuilder::new(form, size)?;
+                let value = Growing::New(ValueBuilder::new(form, size)?);
                 self.import()?.half = Some(Half { slot, key, version, expire_at, value });
             }
-            [9] => {
-                let half = self.import()?.half.as_mut().ok_or("more of no value")?;
-                if !half.value.push(std::mem::take(&mut fields.0))?.is_empty() {
-                    return Err("more of a value than it has");
+            [9] => self.take_more(&mut fields)?,
+            [11] => {
+                let (is_sent, version) = (fields.array()? == [1], fields.u64()?);
+                let (expire_at, patch_bytes, size) = (ExpireAt::new(fields.u64()?), fields.u64()?, fields.u64()?);
+                let ([form], key) = (fields.array()?, fields.bytes()?.into());
+                let value = ValueBuilder::new(form, size)?;
+                self.base = Some(LoadingBase { is_sent, key, version, expire_at, patch_bytes, value });
+            }
+            [12] => self.take_base(std::mem::take(&mut fields.0))?,
+            [13] => self.take_half_patch(&mut fields)?,
+            [14] => {
+                let half = self.import()?.half.as_mut().ok_or("more of no patch")?;
+                let rest = std::mem::take(&mut fields.0);
+                let Growing::Patched(patcher) = &mut half.value else { return Err("more of no patch") };
+                if !patcher.push(rest)?.is_empty() || patcher.is_complete() {
+                    return Err("more of a patch than it has");
                 }
             }
             [10] => {
@@ -367,6 +458,65 @@ impl MovesLoader {
         export.slots.insert(slot, ExportSlot { epoch, changed, sent, frozen: None });
         self.moves.copying.set(slot, export.phase == Phase::Copying);
         self.moves.export_of.insert(slot, number);
+        Ok(())
+    }
+
+    fn changes(&mut self, is_sent: bool) -> Result<&mut Changes, Fault> {
+        let (number, slot) = self.export.ok_or("keys of no export")?;
+        let held = slot.and_then(|slot| self.moves.exports.get_mut(&number)?.slots.get_mut(&slot));
+        let held = held.ok_or("keys of no exported slot")?;
+        Ok(if is_sent { &mut held.sent } else { &mut held.changed })
+    }
+
+    fn take_base(&mut self, bytes: &[u8]) -> Result<(), Fault> {
+        let mut loading = self.base.take().ok_or("more of no base")?;
+        if !loading.value.push(bytes)?.is_empty() {
+            return Err("more of a base than it has");
+        }
+        if !loading.value.is_complete() {
+            self.base = Some(loading);
+            return Ok(());
+        }
+        let LoadingBase { is_sent, key, version, expire_at, patch_bytes, value } = loading;
+        let value = value.finish()?;
+        self.changes(is_sent)?.put_base(&key, Base { version, expire_at, value }, patch_bytes);
+        Ok(())
+    }
+
+    /// More of a value that is not all there, or of one that is being patched.
+    fn take_more(&mut self, fields: &mut Fields<'_>) -> Result<(), Fault> {
+        const TOO_MUCH: Fault = "more of a value than it has";
+        let bytes = std::mem::take(&mut fields.0);
+        if let Some((mut builder, place)) = self.patched.take() {
+            if !builder.push(bytes)?.is_empty() {
+                return Err(TOO_MUCH);
+            }
+            if !builder.is_complete() {
+                self.patched = Some((builder, place));
+                return Ok(());
+            }
+            let patcher = Patcher::resume(builder.finish()?, place)?;
+            self.import()?.half.as_mut().ok_or(TOO_MUCH)?.value = Growing::Patched(patcher);
+            return Ok(());
+        }
+        match &mut self.import()?.half.as_mut().ok_or("more of no value")?.value {
+            Growing::New(builder) => builder.push(bytes)?.is_empty().then_some(()).ok_or(TOO_MUCH),
+            Growing::Patched(_) => Err(TOO_MUCH),
+        }
+    }
+
+    fn take_half_patch(&mut self, fields: &mut Fields<'_>) -> Result<(), Fault> {
+        let (slot, version, expire_at) = (slot(fields)?, fields.u64()?, ExpireAt::new(fields.u64()?));
+        let (size, at, left) = (fields.u64()?, fields.u64()?, fields.u64()?);
+        let (size_before, [form, form_before], key) = (fields.u64()?, fields.array()?, fields.bytes()?.into());
+        let place = Patching { form, size, at, left: u32::try_from(left).map_err(|_| "a patch of too much")? };
+        let value = if size_before == 0 {
+            Growing::Patched(Patcher::resume(Value::without_items(form_before)?, place)?)
+        } else {
+            self.patched = Some((ValueBuilder::new(form_before, size_before)?, place));
+            Growing::New(ValueBuilder::new(form, size)?)
+        };
+        self.import()?.half = Some(Half { slot, key, version, expire_at, value });
         Ok(())
     }
 

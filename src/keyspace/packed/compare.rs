@@ -45,8 +45,11 @@ impl<const PREFIX: usize, const PARTS: usize> Packed<PREFIX, PARTS> {
     pub fn next_shared(&self, index: usize, other: &Self, other_index: usize) -> Option<(usize, usize)> {
         let mut window = WINDOW_LEAVES;
         loop {
-            let mine: BTreeMap<*const Leaf, (usize, usize)> =
-                self.leaves_from(index).take(window).map(|(leaf, start, at)| (std::ptr::from_ref(leaf), (start, at))).collect();
+            let mine: BTreeMap<*const Leaf, (usize, usize)> = self
+                .leaves_from(index)
+                .take(window)
+                .map(|(leaf, start, at)| (std::ptr::from_ref(leaf), (start, at)))
+                .collect();
             let theirs = other.leaves_from(other_index).take(window);
             let mut seen = 0;
             for (leaf, other_start, other_at) in theirs {

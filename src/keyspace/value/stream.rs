@@ -61,6 +61,21 @@ impl Value {
         }
     }
 
+    /// A value of a form's type that has nothing: what no key holds, but a patch may pass through.
+    ///
+    /// # Errors
+    /// There is no such form.
+    pub fn without_items(form: u8) -> Result<Self, &'static str> {
+        Ok(match form & 0xf0 {
+            0 => Self::String(Text::raw(Vec::new())),
+            FORM_LIST => List::default().into_value(),
+            FORM_SET => Set::default().into_value(),
+            FORM_HASH => Hash::default().into_value(),
+            FORM_SORTED_SET => SortedSet::default().into_value(),
+            _ => return Err("a value of unknown form"),
+        })
+    }
+
     /// Takes the encoding that a form of its type names; a string has the one that it was made with.
     ///
     /// # Errors

@@ -1,5 +1,6 @@
 //! Stories of moves: two shards, and the steps that their leaders would log.
 
+mod large;
 mod rules;
 mod world;
 

@@ -279,7 +279,7 @@ impl World {
             0 => "x".repeat(length * 10),
             _ => format!("v{number}"),
         };
-        let line = match self.draw(34) {
+        let line = match self.draw(38) {
             0..4 => format!("SET {key} {text}"),
             4 => format!("SET {key} {text} PX {}", self.draw(2000) + 1),
             5 => format!("INCR {key}"),
@@ -305,9 +305,19 @@ impl World {
             30 => format!("ZINCRBY {key} 1 {item}"),
             31 => format!("GETDEL {key}"),
             32 => format!("SETBIT {key} {number} 1"),
+            // Large ones, of which only what changes is sent.
+            33 => self.many(&format!("SADD {key}"), |item| format!(" {item}")),
+            34 => self.many(&format!("RPUSH {key}"), |item| format!(" {item}")),
+            35 => self.many(&format!("HSET {key}"), |item| format!(" {item} {item}v")),
+            36 => self.many(&format!("ZADD {key}"), |item| format!(" {} {item}", item.len())),
             _ => format!("GET {key}"),
         };
         line.split(' ').map(str::to_owned).collect()
+    }
+
+    fn many(&mut self, command: &str, argument: impl Fn(&str) -> String) -> String {
+        let (first, count) = (self.draw(200), 30 + self.draw(60));
+        (first..first + count).fold(command.to_owned(), |line, number| line + &argument(&format!("member:{number}")))
     }
 
     fn sweep(&mut self) {

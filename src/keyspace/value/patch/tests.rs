@@ -1,7 +1,7 @@
 //! Patches of random values: whatever was done to a copy, what is made of the original is the copy.
 
-use super::super::{FieldExpiry, Hash, List, Patcher, Patching, Set, SortedSet, StreamPlace, ValueBuilder};
 use super::super::{Collection, End, Text};
+use super::super::{FieldExpiry, Hash, List, Patcher, Patching, Set, SortedSet, StreamPlace, ValueBuilder};
 use super::*;
 use crate::keyspace::random::Random;
 use crate::keyspace::record::ExpireAt;
@@ -66,7 +66,11 @@ impl Changer {
             Value::Set(_) => {
                 let set = Set::of_mut(value).unwrap();
                 let item = self.item();
-                if self.draw(9) > 0 { set.insert(&item) } else { set.remove(&item) };
+                if self.draw(9) > 0 {
+                    set.insert(&item)
+                } else {
+                    set.remove(&item)
+                };
                 if self.draw(300) == 0 {
                     let (from, count) = (self.draw(set.len()), self.draw(100));
                     set.remove_ranks(&(from..(from + count).min(set.len())).collect::<Vec<_>>());
@@ -76,12 +80,16 @@ impl Changer {
                 let hash = Hash::of_mut(value).unwrap();
                 let (name, content) = (self.item(), self.item());
                 match self.draw(9) {
-                    0 => drop(hash.remove(&name)),
+                    0 => {
+                        hash.remove(&name);
+                    }
                     1 => {
                         let expiry = ExpireAt::new(self.draw(5) as u64);
-                        drop(hash.set(&name, &content, FieldExpiry::Is(expiry), 0));
+                        hash.set(&name, &content, FieldExpiry::Is(expiry), 0);
                     }
-                    _ => drop(hash.put(&name, &content, None)),
+                    _ => {
+                        hash.put(&name, &content, None);
+                    }
                 }
             }
             Value::SortedSet(_) => {
@@ -166,7 +174,7 @@ fn few_changes_of_a_large_value_are_a_small_patch() {
         assert_eq!(patch(&base, &base, 4096, 16_384), HEADER_BYTES, "nothing has changed");
         let mut new = base.clone();
         match &mut new {
-            Value::Set(_) => drop(Set::of_mut(&mut new).unwrap().insert(b"one more")),
+            Value::Set(_) => assert!(Set::of_mut(&mut new).unwrap().insert(b"one more")),
             Value::List(_) => {
                 let list = List::of_mut(&mut new).unwrap();
                 list.remove_at_end(End::Left, 1);
@@ -186,7 +194,7 @@ fn few_changes_of_a_large_value_are_a_small_patch() {
 #[test]
 fn what_does_not_fit_is_an_error() {
     let mut set = Set::default();
-    (0..10).for_each(|n| drop(set.insert(format!("m{n}").as_bytes())));
+    (0..10).for_each(|n| assert!(set.insert(format!("m{n}").as_bytes())));
     let set = set.into_value();
     let operation = |keep: u64, drop: u32, insert: u32| {
         [&keep.to_le_bytes()[..], &drop.to_le_bytes(), &insert.to_le_bytes()].concat()
