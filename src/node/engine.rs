@@ -12,6 +12,7 @@ mod leaders;
 mod moving;
 mod peers;
 mod removal;
+mod snapshots;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -19,6 +20,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use self::snapshots::Snapshots;
 use super::admission::can_be_logged;
 use super::answers::{Answers, Ticket};
 use super::machine::{FrozenMachine, Machine};
@@ -52,8 +54,6 @@ const EXPIRE_TICKS: u64 = 10;
 const HAND_BACK_TICKS: u64 = 4;
 /// The most ticks between two questions for freshness.
 const PROBE_TICKS_MAX: u64 = 40;
-/// Ticks from a snapshot that failed to the next try.
-const SNAPSHOT_PAUSE_TICKS: u64 = 400;
 /// Ticks between two steps of a membership change, and two looks for leaders in the wrong place.
 const MEMBERS_TICKS: u64 = 4;
 /// How long an operator's request may wait for its entry.
@@ -178,8 +178,8 @@ pub struct Engine {
     scratch: Vec<u8>,
     spans: Vec<Span>,
     ticks: u64,
-    /// Until when no snapshot of a shard is tried, after one for which there was no space.
-    snapshot_pauses: BTreeMap<ShardId, u64>,
+    /// Which shards' states are to be written, and which is.
+    snapshots: Snapshots,
     random: u64,
 }
 
@@ -210,7 +210,7 @@ impl Engine {
             scratch: Vec::new(),
             spans: Vec::new(),
             ticks: 0,
-            snapshot_pauses: BTreeMap::new(),
+            snapshots: Snapshots::default(),
             random: seed | 1,
         }
     }
@@ -444,24 +444,6 @@ impl Engine {
         }
     }
 
-    /// A snapshot of a shard is durable: its log need not go back further.
-    pub fn snapshot_written(&mut self, shard: ShardId, point: &SnapshotPoint, bytes: u64) {
-        let Some(replica) = self.replicas.get_mut(&shard) else { return };
-        replica.snapshotting = false;
-        replica.snapshots_written += 1;
-        replica.snapshot_bytes = bytes;
-        self.batch.compact(shard.0, point.index.0, point.term.0);
-    }
-
-    /// Writing a snapshot failed for want of space; it may be tried again after a while.
-    pub fn snapshot_failed(&mut self, shard: ShardId) {
-        if let Some(replica) = self.replicas.get_mut(&shard) {
-            replica.snapshotting = false;
-            replica.snapshots_failed += 1;
-            self.snapshot_pauses.insert(shard, self.ticks + SNAPSHOT_PAUSE_TICKS);
-        }
-    }
-
     /// Whether a state with this message is meant for the replica that is here, not for an earlier one of this node.
     pub fn is_for(&self, shard: ShardId, message: &Message) -> bool {
         self.replicas.get(&shard).is_some_and(|replica| replica.id == ReplicaId(message.to))
@@ -511,25 +493,6 @@ impl Engine {
             replica.group.report_snapshot(to, arrived);
             self.mark(shard);
         }
-    }
-
-    /// Writes the state of a shard as a snapshot, if it is not being written already.
-    pub fn snapshot(&mut self, shard: ShardId) {
-        let Some(replica) = self.replicas.get_mut(&shard) else { return };
-        if replica.snapshotting || replica.receiving || replica.failed.is_some() {
-            return;
-        }
-        if self.snapshot_pauses.get(&shard).is_some_and(|until| self.ticks < *until) {
-            return;
-        }
-        self.snapshot_pauses.remove(&shard);
-        let Some(state) = replica.machine.freeze() else { return };
-        replica.snapshotting = true;
-        if planted::is(Bug::CompactedBeforeSnapshot) {
-            self.batch.compact(shard.0, replica.point().index.0, replica.point().term.0);
-        }
-        (replica.applied_bytes, replica.applied_entries) = (0, 0);
-        self.events.push(Event::WriteSnapshot { shard, point: replica.point(), state });
     }
 
     /// What the shell has to do.

@@ -67,7 +67,7 @@ pub fn start(
             let began = clock.now();
             let result = log.write(&mut batch).and_then(|()| log.sync());
             figures.sync_times.add(clock.now().since(began));
-            let pinned_by = if log.usage().live_segments > PINNED_SEGMENTS { log.pinned_by() } else { Vec::new() };
+            let pinned_by = log.pinned_by(NEEDED_SEGMENTS_MAX);
             done(Written { batch, result, pinned_by });
         }
     };
@@ -75,5 +75,5 @@ pub fn start(
     (sender, thread.expect("the operating system starts a thread"))
 }
 
-/// Live segments above which groups that pin the oldest are asked for a snapshot.
-const PINNED_SEGMENTS: usize = 4;
+/// Needed segments above which the groups that need the oldest are asked for a snapshot.
+const NEEDED_SEGMENTS_MAX: u64 = 4;

@@ -17,6 +17,7 @@
 mod admission;
 pub mod answers;
 mod audit;
+mod background;
 mod blocked;
 mod cluster;
 pub mod connections;

@@ -15,6 +15,7 @@ use tokio::sync::mpsc;
 use tokio::task::{spawn_blocking, spawn_local};
 use tokio::time::timeout;
 
+use super::background::{self, Pace};
 use super::home::SnapshotHome;
 use super::machine::{FrozenMachine, Machine, MachineLoader};
 use super::server::{Node, Shared};
@@ -31,15 +32,17 @@ const PIECES_AHEAD: usize = 4;
 
 /// Writes a state to this node's disk.
 pub fn write(node: &Node, shared: &Shared, shard: ShardId, point: SnapshotPoint, state: FrozenMachine) {
-    let snapshots = node.home.snapshots();
-    let Some(id) = node.engine.replica(shard).map(|r| r.id) else { return };
+    let (snapshots, mut pace) = (node.home.snapshots(), Pace::new(node.clock.clone()));
+    // While a state is on its way to the disk its replica is not let go of.
+    let id = node.engine.replica(shard).expect("its state was just frozen").id;
     let shared = Rc::clone(shared);
     spawn_local(async move {
         let write = move || {
-            let bytes = snapshots.write(shard, id, &point, state.pieces())?;
+            let pieces = state.pieces().inspect(|piece| pace.wait_for(piece.len()));
+            let bytes = snapshots.write(shard, id, &point, pieces)?;
             Ok::<_, crate::storage::StorageError>((point, bytes))
         };
-        let done = spawn_blocking(write).await;
+        let done = background::spawn("snapshot", write).await;
         let node = &mut *shared.borrow_mut();
         match done {
             Ok(Ok((point, bytes))) => node.engine.snapshot_written(shard, &point, bytes),
@@ -114,14 +117,8 @@ async fn stream_out(
     let hello = peer_link::hello(shared, Some(name.clone()));
     let (stream, _, mut unread) = handshake::connect(addr, &hello).await?;
     let (sender, mut pieces) = mpsc::channel(PIECES_AHEAD);
-    spawn_blocking(move || {
-        for piece in state.pieces() {
-            // The receiver is gone when the connection broke.
-            if sender.blocking_send(piece).is_err() {
-                return;
-            }
-        }
-    });
+    // Ends with its last piece, or when the connection broke and nobody takes them.
+    drop(background::spawn("state", move || state.pieces().all(|piece| sender.blocking_send(piece).is_ok())));
     let mut out = Vec::new();
     put_message(&mut out, Kind::Snapshot, |out| {
         out.extend_from_slice(&shard.0.to_le_bytes());

@@ -28,7 +28,7 @@ pub const PIECE_LIMIT_BYTES: usize = 1 << 30;
 const BUFFER_BYTES: usize = 1 << 20;
 /// Written bytes are made durable in portions of this, so that the last sync has little to do and the log's syncs wait
 /// behind little.
-const SYNC_BYTES: u64 = 16 << 20;
+const SYNC_BYTES: u64 = 2 << 20;
 
 const DESCRIPTION: u32 = 1;
 const PIECE: u32 = 2;

@@ -252,7 +252,7 @@ impl World {
                 if let Err(error) = running.log.write(&mut batch).and_then(|()| running.log.sync()) {
                     return self.died(node, &error.to_string());
                 }
-                running.log.pinned_by().into_iter().for_each(|group| engine.snapshot(ShardId(group)));
+                running.log.pinned_by(1).into_iter().for_each(|group| engine.snapshot(ShardId(group)));
                 engine.batch_written(batch);
             }
             Happening::SnapshotDone { shard, point, state } => {

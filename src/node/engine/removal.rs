@@ -30,7 +30,7 @@ impl Engine {
         replica.dissolve(&mut Turn { now, wall, answers, scratch, spans, seed: 0 });
         self.parts.retain(|(of, _)| *of != shard);
         self.dirty.retain(|of| *of != shard);
-        self.snapshot_pauses.remove(&shard);
+        self.snapshots.forget(shard);
         self.events.push(Event::StatusChanged);
         self.forget_log(shard);
         true

@@ -168,11 +168,11 @@ impl SegmentLog {
         }
     }
 
-    /// The groups whose entries keep the oldest live segment from being freed; none while that is the active one. A
-    /// durable snapshot of each and a compaction up to it free the segment when the next one is made.
-    pub fn pinned_by(&self) -> Vec<u64> {
+    /// The groups whose entries keep the oldest segment that is needed from being freed; none while at most so many
+    /// segments are needed. A durable snapshot of each and a compaction up to it free the segment when the next one is made.
+    pub fn pinned_by(&self, needed_max: u64) -> Vec<u64> {
         match self.ledger.oldest_needed() {
-            Some((generation, groups)) if generation < self.active.generation() => groups,
+            Some((generation, groups)) if generation + needed_max <= self.active.generation() => groups,
             _ => Vec::new(),
         }
     }
