@@ -40,7 +40,7 @@ pub use source::{Around as SourceAround, Moved, Source};
 pub use target::{Around as TargetAround, Target};
 
 /// Bytes of a piece, roughly.
-pub const PIECE_BYTES: usize = 128 * 1024;
+pub const PIECE_BYTES: usize = 32 * 1024;
 
 /// How slots are moved.
 #[derive(Clone, Copy, Debug)]
@@ -53,7 +53,7 @@ pub struct MoveOptions {
 
 impl Default for MoveOptions {
     fn default() -> Self {
-        Self { bytes_per_second: 5 << 20, parallel: 2 }
+        Self { bytes_per_second: 8 << 20, parallel: 2 }
     }
 }
 

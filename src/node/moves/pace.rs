@@ -7,9 +7,9 @@ use std::time::Duration;
 use crate::net::Moment;
 
 /// How much may be sent at once after a pause, as a share of a second.
-const BURST_SHARE: u64 = 10;
+const BURST_SHARE: u64 = 100;
 /// At least that, or a slow rate would never let a piece through.
-const BURST_BYTES_MIN: u64 = 256 * 1024;
+const BURST_BYTES_MIN: u64 = 64 * 1024;
 
 /// A node that gets to its ticks later than this has no processor time to spare: clients wait for it, and moves give way.
 const LATE_MAX: Duration = Duration::from_millis(8);
@@ -32,12 +32,15 @@ struct Level {
     /// What may be sent now; below zero after a large piece.
     bytes: i64,
     at: Moment,
+    /// Whether one who takes what is sent was late since the last tick.
+    gives_way: bool,
 }
 
 impl Bucket {
     /// One that is full.
     pub fn new(bytes_per_second: u64) -> Self {
-        let level = Level { bytes_per_second, parts: PARTS, bytes: burst(bytes_per_second), at: Moment::default() };
+        let (bytes, at) = (burst(bytes_per_second), Moment::default());
+        let level = Level { bytes_per_second, parts: PARTS, bytes, at, gives_way: false };
         Self(Rc::new(Cell::new(level)))
     }
 
@@ -54,10 +57,15 @@ impl Bucket {
         level.bytes > 0
     }
 
+    /// One who takes what is sent has too much to do: there is less from the next tick on.
+    pub fn give_way(&self) {
+        self.0.set(Level { gives_way: true, ..self.0.get() });
+    }
+
     /// The node came to a tick so much later than it wanted.
     pub fn tick(&self, late: Duration) {
         let mut level = self.0.get();
-        level.parts = if late > LATE_MAX {
+        level.parts = if std::mem::take(&mut level.gives_way) || late > LATE_MAX {
             (level.parts - level.parts / 4).max(PARTS_MIN)
         } else {
             (level.parts + PARTS_BACK).min(PARTS)
@@ -159,7 +167,10 @@ mod tests {
             sent.map(|_| bucket.take(128 * 1024)).count() * 128 * 1024
         };
         let first = send(0, 1000);
-        assert!((11 << 20..=12 << 20).contains(&first), "a second's bytes and the burst: {first}");
+        assert!(
+            ((10 << 20) + 64 * 1024..=(10 << 20) + 256 * 1024).contains(&first),
+            "a second's bytes and the burst: {first}"
+        );
         let second = send(1000, 2000);
         assert!((10 << 20..=(10 << 20) + 256 * 1024).contains(&second), "{second}");
         bucket.take(100 << 20);
@@ -193,6 +204,12 @@ mod tests {
         assert!(busy > 10 && busy * 10 < free, "{busy} of {free}");
         (0..40).for_each(|_| bucket.tick(on_time));
         assert!(sent_in(2000) * 10 > free * 9);
+        for _ in 0..100 {
+            bucket.give_way();
+            bucket.tick(on_time);
+        }
+        let others_late = sent_in(3000);
+        assert!(others_late > 10 && others_late * 10 < free, "{others_late} of {free}");
     }
 
     #[test]

@@ -18,7 +18,7 @@ use attempt::Attempt;
 use contact::Contact;
 
 /// Bytes that one turn reads of the state at most, so that requests do not wait for long.
-const TURN_BYTES_MAX: usize = 512 * 1024;
+const TURN_BYTES_MAX: usize = 64 * 1024;
 /// Batches whose requests wait at one time.
 const FROZEN_MAX: usize = 2;
 /// How long after an entry was proposed it is proposed again: it was lost, or does not commit.

@@ -17,9 +17,9 @@ use crate::protocol::moves::{ImportState, MoveBody};
 use crate::topology::{MoveId, ReplicaId, ShardId, Slot, SlotEpoch, Whereabouts};
 
 /// Bytes of one attempt that may be on their way.
-const WINDOW_BYTES: usize = 1 << 20;
+const WINDOW_BYTES: usize = 256 << 10;
 /// What may have changed so that the rest is sent while requests wait.
-const FREEZE_BYTES_MAX: u64 = 256 * 1024;
+const FREEZE_BYTES_MAX: u64 = 64 * 1024;
 /// How soon the target must have answered lately before requests are made to wait for it.
 const FREEZE_ANSWER_MAX: Duration = Duration::from_millis(100);
 /// How long after a question it is asked again.
@@ -309,7 +309,7 @@ impl<R: Default> Attempt<R> {
             ImportState::Unknown => {}
             ImportState::Importing { next, cursor } => {
                 self.unknown = false;
-                self.hear_importing(*next, cursor, around);
+                self.hear_importing(*next, cursor, around, contact);
                 if std::mem::take(&mut self.resend) {
                     self.send_again(around, contact, deeds);
                 }
@@ -329,7 +329,13 @@ impl<R: Default> Attempt<R> {
         self.unconfirmed_bytes = 0;
     }
 
-    fn hear_importing<S: State<Reader = R>>(&mut self, next: u64, cursor: &[u8], around: &Around<'_, S>) {
+    fn hear_importing<S: State<Reader = R>>(
+        &mut self,
+        next: u64,
+        cursor: &[u8],
+        around: &Around<'_, S>,
+        contact: &mut Contact,
+    ) {
         if self.reader.is_some() && next < self.next {
             return;
         }
@@ -343,7 +349,11 @@ impl<R: Default> Attempt<R> {
         let Some(last) = last else { return };
         self.unconfirmed_bytes = self.unconfirmed.iter().map(|sent| sent.message.len()).sum();
         (self.next, self.moved) = (next, around.now);
-        self.answer_took = Some(around.now.since(last.at));
+        let took = around.now.since(last.at);
+        self.answer_took = Some(took);
+        if contact.confirmed(took) {
+            around.bucket.give_way();
+        }
         if last.cursor != cursor {
             // It took what an earlier leader of this shard had sent, which was cut elsewhere.
             self.go_on_at(next, cursor, around);

@@ -7,6 +7,8 @@ use crate::topology::{Catalog, ReplicaId, ShardId};
 
 /// How long a leader may say nothing to what it is asked before all are asked again.
 const SILENCE_MAX: Duration = Duration::from_millis(500);
+/// A leader that confirms a piece so much later than it could has more to do than it can: its clients wait too.
+const LATE_MAX: Duration = Duration::from_millis(12);
 
 /// What is known of another shard's leader.
 #[derive(Debug, Default)]
@@ -15,14 +17,26 @@ pub struct Contact {
     heard: Option<Moment>,
     /// When the leader was asked what it has not answered.
     asked: Option<Moment>,
+    /// The least time that the leader took to confirm a piece: what the way to it and its log cost.
+    quickest: Option<Duration>,
 }
 
 impl Contact {
     /// A replica says that it leads.
     pub const fn leads(&mut self, replica: ReplicaId, now: Moment) {
+        if !matches!(self.leader, Some(leader) if leader.0 == replica.0) {
+            self.quickest = None;
+        }
         self.leader = Some(replica);
         self.heard = Some(now);
         self.asked = None;
+    }
+
+    /// The leader confirmed a piece after so long. Returns whether it is late.
+    pub fn confirmed(&mut self, took: Duration) -> bool {
+        let quickest = self.quickest.map_or(took, |quickest| quickest.min(took));
+        self.quickest = Some(quickest);
+        took > quickest + LATE_MAX
     }
 
     /// A replica says that it does not lead, and maybe who does.
@@ -70,4 +84,20 @@ impl Contact {
 fn replicas(shard: ShardId, catalog: &Catalog) -> impl Iterator<Item = ReplicaId> + '_ {
     let record = catalog.shard(shard);
     record.into_iter().flat_map(|record| record.all_replicas()).map(|replica| replica.id)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_leader_is_late_by_what_it_could_do_however_far_away_it_is() {
+        let (mut contact, ms) = (Contact::default(), Duration::from_millis);
+        contact.leads(ReplicaId(7), Moment::at(ms(1)));
+        assert!(!contact.confirmed(ms(100)) && !contact.confirmed(ms(105)) && contact.confirmed(ms(120)));
+        contact.leads(ReplicaId(7), Moment::at(ms(2)));
+        assert!(contact.confirmed(ms(120)), "the same leader");
+        contact.leads(ReplicaId(8), Moment::at(ms(3)));
+        assert!(!contact.confirmed(ms(120)), "another, on its own way");
+    }
 }
