@@ -9,7 +9,7 @@ use crate::control::config_file;
 use crate::proxy::{self, ProxyOptions};
 
 pub async fn run(args: ProxyArgs) -> anyhow::Result<()> {
-    let file = config_file::load(&args.config)?;
+    let file = config_file::load_any(&args.config)?;
     let mut options = ProxyOptions::new(args.config, file, args.listen);
     options.name = args.name.unwrap_or_else(|| format!("proxy-{}", std::process::id()));
     options.admin_listen = args.admin_listen;

@@ -2,6 +2,7 @@
 
 pub mod admin;
 pub mod config_file;
+pub mod follow;
 pub mod health;
 pub mod operator;
 pub mod reload;

@@ -117,12 +117,15 @@ impl<C: Fn() -> Option<Arc<Catalog>>> Reload<C> {
     fn take(&mut self, event: WatchEvent) {
         let file = &self.file;
         match event {
-            WatchEvent::Changed(config) => {
-                tracing::info!(version = config.version, "{file} changed");
-                self.told = None;
-                self.trouble.set(None);
-                self.pending = Some(*config);
-            }
+            WatchEvent::Changed(changed) => match changed.cluster(file) {
+                Ok(config) => {
+                    tracing::info!(version = config.version, "{file} changed");
+                    self.told = None;
+                    self.trouble.set(None);
+                    self.pending = Some(config);
+                }
+                Err(error) => return self.take(WatchEvent::Rejected(error)),
+            },
             WatchEvent::Rejected(error) => {
                 self.pending = None;
                 // It has no version that could become old.

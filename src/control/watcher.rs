@@ -20,7 +20,7 @@ use notify::{RecommendedWatcher, RecursiveMode, Watcher};
 use tokio::sync::mpsc;
 
 use super::config_file::{Sight, look};
-use crate::topology::{ConfigError, ShardsConfig};
+use crate::topology::{ConfigError, ShardsFile};
 
 /// How long the file must stay as it is before it counts.
 pub const QUIET: Duration = Duration::from_millis(100);
@@ -35,7 +35,7 @@ const EVENTS_MAX: usize = 16;
 #[derive(Clone, Debug)]
 pub enum WatchEvent {
     /// It has another content, and a valid one. Whether that is a newer version is for the catalog to say.
-    Changed(Box<ShardsConfig>),
+    Changed(Box<ShardsFile>),
     /// It has another content that is not valid, or it cannot be read.
     Rejected(ConfigError),
     /// It is not there any more.
@@ -118,7 +118,7 @@ impl Judge {
     }
 
     fn is_valid(&self, sight: &Sight) -> bool {
-        matches!(sight, Sight::Bytes(bytes) if ShardsConfig::parse_bytes(bytes, &self.file).is_ok())
+        matches!(sight, Sight::Bytes(bytes) if ShardsFile::parse_bytes(bytes, &self.file).is_ok())
     }
 
     fn settle(&mut self, sight: Sight) -> Vec<WatchEvent> {
@@ -134,7 +134,7 @@ impl Judge {
                     events.push(WatchEvent::Back);
                 }
                 if self.text.as_ref() != Some(bytes) {
-                    events.push(match ShardsConfig::parse_bytes(bytes, &self.file) {
+                    events.push(match ShardsFile::parse_bytes(bytes, &self.file) {
                         Ok(config) => WatchEvent::Changed(Box::new(config)),
                         Err(error) => WatchEvent::Rejected(error),
                     });
@@ -264,7 +264,7 @@ mod tests {
             Verdict::LookAgain => "look again".to_owned(),
             Verdict::Report(events) => {
                 let words = events.iter().map(|event| match event {
-                    WatchEvent::Changed(config) => format!("changed to {}", config.version),
+                    WatchEvent::Changed(file) => format!("changed to {}", file.version()),
                     WatchEvent::Rejected(error) => format!("rejected {error}"),
                     WatchEvent::Gone => "gone".to_owned(),
                     WatchEvent::Back => "back".to_owned(),

@@ -16,50 +16,96 @@ pub struct BadReply {
 
 /// Where the value that `bytes` starts with ends, or `None` when not all of it is there.
 pub fn reply_end(bytes: &[u8]) -> Result<Option<usize>, BadReply> {
-    // A line that holds a number; texts may be longer.
-    const LENGTH_LINE_BYTES_MAX: usize = 32;
-    let mut at = 0;
-    let mut missing = 1_u64;
-    while missing > 0 {
-        let Some(&kind) = bytes.get(at) else { return Ok(None) };
-        if !is_sized(kind) && !is_line(kind) {
-            return Err(BadReply { at });
-        }
-        let Some(line_end) = find_line_end(bytes, at)? else {
-            let overdue = is_sized(kind) && bytes.len() - at > LENGTH_LINE_BYTES_MAX;
-            return if overdue { Err(BadReply { at }) } else { Ok(None) };
-        };
-        let line = &bytes[at + 1..line_end];
-        let value_start = line_end + 2;
-        missing -= 1;
-        match kind {
-            b'$' | b'=' | b'!' => match length(line, at)? {
-                None => at = value_start,
-                Some(length) => {
-                    let end = usize::try_from(length).ok().and_then(|length| value_start.checked_add(length));
-                    let end = end.filter(|end| *end < usize::MAX - 2).ok_or(BadReply { at })?;
-                    match bytes.get(end..end + 2) {
-                        Some(b"\r\n") => at = end + 2,
-                        Some(_) => return Err(BadReply { at: end }),
-                        None => return Ok(None),
-                    }
-                }
-            },
-            kind if is_line(kind) => at = value_start,
-            _ => {
-                let entries = length(line, at)?.unwrap_or(0);
-                let values = match kind {
-                    b'%' => entries.checked_mul(2),
-                    // Attributes come before the value that they are of.
-                    b'|' => entries.checked_mul(2).and_then(|values| values.checked_add(1)),
-                    _ => Some(entries),
-                };
-                missing = values.and_then(|values| missing.checked_add(values)).ok_or(BadReply { at })?;
-                at = value_start;
-            }
-        }
+    ReplyScan::default().end(bytes)
+}
+
+/// How far a value was looked through of which not all has come: one that comes in many pieces is read once.
+#[derive(Clone, Copy, Debug)]
+pub struct ReplyScan {
+    /// The start of the first part that is not read yet.
+    at: usize,
+    /// Values that are to come from there on.
+    missing: u64,
+    /// Looking again is of no use before there are so many bytes.
+    wanted: usize,
+}
+
+impl Default for ReplyScan {
+    fn default() -> Self {
+        Self { at: 0, missing: 1, wanted: 1 }
     }
-    Ok(Some(at))
+}
+
+impl ReplyScan {
+    /// Where the value that `bytes` starts with ends, or `None` when not all of it is there. Until then `bytes` is to start
+    /// with the same value; afterwards the next one may be looked for.
+    #[inline]
+    pub fn end(&mut self, bytes: &[u8]) -> Result<Option<usize>, BadReply> {
+        if bytes.len() < self.wanted {
+            return Ok(None);
+        }
+        let end = self.go_on(bytes)?;
+        if end.is_some() {
+            *self = Self::default();
+        }
+        Ok(end)
+    }
+
+    /// How long the value is at least, as far as it is known.
+    pub const fn bytes_min(&self) -> usize {
+        self.wanted
+    }
+
+    fn cut(&mut self, wanted: usize) -> Result<Option<usize>, BadReply> {
+        self.wanted = wanted;
+        Ok(None)
+    }
+
+    fn go_on(&mut self, bytes: &[u8]) -> Result<Option<usize>, BadReply> {
+        // A line that holds a number; texts may be longer.
+        const LENGTH_LINE_BYTES_MAX: usize = 32;
+        while self.missing > 0 {
+            let at = self.at;
+            let Some(&kind) = bytes.get(at) else { return self.cut(at + 1) };
+            if !is_sized(kind) && !is_line(kind) {
+                return Err(BadReply { at });
+            }
+            let Some(line_end) = find_line_end(bytes, at)? else {
+                let overdue = is_sized(kind) && bytes.len() - at > LENGTH_LINE_BYTES_MAX;
+                return if overdue { Err(BadReply { at }) } else { self.cut(bytes.len() + 1) };
+            };
+            let line = &bytes[at + 1..line_end];
+            let value_start = line_end + 2;
+            match kind {
+                b'$' | b'=' | b'!' => match length(line, at)? {
+                    None => self.at = value_start,
+                    Some(length) => {
+                        let end = usize::try_from(length).ok().and_then(|length| value_start.checked_add(length));
+                        let end = end.filter(|end| *end < usize::MAX - 2).ok_or(BadReply { at })?;
+                        match bytes.get(end..end + 2) {
+                            Some(b"\r\n") => self.at = end + 2,
+                            Some(_) => return Err(BadReply { at: end }),
+                            None => return self.cut(end + 2),
+                        }
+                    }
+                },
+                kind if is_line(kind) => self.at = value_start,
+                _ => {
+                    let entries = length(line, at)?.unwrap_or(0);
+                    let values = match kind {
+                        b'%' => entries.checked_mul(2),
+                        // Attributes come before the value that they are of.
+                        b'|' => entries.checked_mul(2).and_then(|values| values.checked_add(1)),
+                        _ => Some(entries),
+                    };
+                    self.missing = values.and_then(|values| self.missing.checked_add(values)).ok_or(BadReply { at })?;
+                    self.at = value_start;
+                }
+            }
+            self.missing -= 1;
+        }
+        Ok(Some(self.at))
+    }
 }
 
 /// The elements of an array or a set that is all of `reply`; `None` for a null array. Replaces `spans`.
@@ -161,6 +207,22 @@ mod tests {
             assert_eq!(reply_end(bytes), Ok(Some(bytes.len())), "{reply:?}");
             assert_eq!(reply_end(&[bytes, b"+next\r\n"].concat()), Ok(Some(bytes.len())), "{reply:?}");
         }
+    }
+
+    #[test]
+    fn a_value_that_comes_in_pieces_ends_where_it_would() {
+        for reply in REPLIES {
+            let bytes = [reply.as_bytes(), b"+next\r\n"].concat();
+            for step in 1..reply.len() {
+                let mut scan = ReplyScan::default();
+                let ends: Vec<_> = (0..=bytes.len()).step_by(step).map(|cut| scan.end(&bytes[..cut])).collect();
+                let first = ends.iter().find(|end| **end != Ok(None)).unwrap_or(&Ok(None));
+                let come = (0..=bytes.len()).step_by(step).any(|cut| cut >= reply.len());
+                assert_eq!(*first, Ok(come.then_some(reply.len())), "{reply:?} in pieces of {step}");
+            }
+        }
+        let (mut scan, large) = (ReplyScan::default(), b"$1000000\r\nab");
+        assert_eq!((scan.end(large), scan.bytes_min()), (Ok(None), 1_000_012));
     }
 
     #[test]

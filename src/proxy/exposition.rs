@@ -59,7 +59,7 @@ impl Exposition {
     }
 
     fn gauges(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), Error> {
-        let gauges: [(&str, &str, u64); 10] = [
+        let gauges: [(&str, &str, u64); 11] = [
             ("connections", "Open client connections", self.sum(|w| &w.connections)),
             ("requests_in_flight", "Requests that are not answered yet", self.sum(|w| &w.in_flight)),
             ("requests_parked", "Requests that wait for a node", self.sum(|w| &w.waiting)),
@@ -73,8 +73,13 @@ impl Exposition {
             ("transaction_bytes", "Bytes that clients watch and queued", self.sum(|w| &w.transaction_bytes)),
             (
                 "catalog_revision",
-                "Revision of the catalog",
+                "Revision of the catalog; version of the file where shards are groups of Redis servers",
                 self.0.workers.iter().map(|w| w.revision.get()).max().unwrap_or(0),
+            ),
+            (
+                "config_refused",
+                "Whether the file of Redis shards is another one than what is followed",
+                u64::from(self.0.is_file_refused()),
             ),
             ("workers", "Threads that serve clients", self.0.workers.len() as u64),
             ("ready", "Whether every shard has a leader that can be reached", u64::from(self.0.is_ready())),
@@ -86,7 +91,7 @@ impl Exposition {
     }
 
     fn counters(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), Error> {
-        let counters: [(&str, &str, u64); 11] = [
+        let counters: [(&str, &str, u64); 13] = [
             ("connections_taken", "Client connections accepted", self.sum(|w| &w.connections_taken)),
             (
                 "connections_rejected",
@@ -107,6 +112,16 @@ impl Exposition {
                 "transactions_aborted",
                 "Transactions that did nothing: a watched key changed, or a request could not be queued",
                 self.sum(|w| &w.transactions_aborted),
+            ),
+            (
+                "leader_changes",
+                "Servers of groups of Redis servers found to lead that did not before",
+                self.sum(|w| &w.leader_changes),
+            ),
+            (
+                "repeated_requests",
+                "Requests sent to a Redis server again that surely were not carried out, or were reads",
+                self.sum(|w| &w.repeats),
             ),
             ("received_bytes", "Bytes from clients", self.sum(|w| &w.bytes_in)),
             ("sent_bytes", "Bytes to clients", self.sum(|w| &w.bytes_out)),

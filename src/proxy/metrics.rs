@@ -206,6 +206,10 @@ pub struct WorkerStats {
     pub revision: Figure,
     /// One when every shard has a leader that can be reached.
     pub ready: Figure,
+    /// How often a server of a group was found to lead that did not before.
+    pub leader_changes: Figure,
+    /// Requests sent to a server again because the connection before broke, or a replica did not answer.
+    pub repeats: Figure,
     retries: [Figure; REASONS],
     shards: Mutex<Vec<Arc<ShardStats>>>,
     nodes: Mutex<Vec<Arc<NodeStats>>>,

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use super::metrics::{Figure, WorkerStats};
+use crate::control::follow::Followed;
 use crate::frontend::Facts;
 use crate::net::{Clock, Moment};
 
@@ -20,6 +21,8 @@ pub struct Process {
     /// What the counters were when `CONFIG RESETSTAT` last set them back.
     baseline: Mutex<Totals>,
     rate: Mutex<Rate>,
+    /// What is followed where shards are groups of Redis servers.
+    followed: Mutex<Option<Followed>>,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -42,12 +45,24 @@ impl Process {
     /// A proxy that starts now.
     pub fn new(workers: Vec<Arc<WorkerStats>>, constant: Facts, clock: Clock) -> Self {
         let started = clock.now();
-        Self { workers, constant, clock, started, baseline: Mutex::default(), rate: Mutex::default() }
+        let (baseline, rate, followed) = Default::default();
+        Self { workers, constant, clock, started, baseline, rate, followed }
     }
 
     /// The clock.
     pub const fn clock(&self) -> &Clock {
         &self.clock
+    }
+
+    /// Tells what file of Redis shards is followed.
+    pub fn set_followed(&self, followed: Followed) {
+        *self.followed.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(followed);
+    }
+
+    /// Whether the file of Redis shards is another one than what is followed.
+    pub fn is_file_refused(&self) -> bool {
+        let followed = self.followed.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        followed.as_ref().is_some_and(|followed| followed.trouble.is_some())
     }
 
     /// The numbers now.
@@ -120,14 +135,38 @@ impl Process {
             let key = (stats.shard.to_string(), stats.node.to_string());
             *reads.entry(key).or_default() += stats.reads.get();
         }
-        let mut lines = vec![
-            ("catalog_revision".to_owned(), revision.to_string()),
+        let followed = self.followed.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
+        let mut lines = match &followed {
+            Some(followed) => lines_of(followed),
+            None => vec![("catalog_revision".to_owned(), revision.to_string())],
+        };
+        lines.extend([
             ("workers".to_owned(), self.workers.len().to_string()),
             ("stalled_clients".to_owned(), self.sum(|w| &w.stalled).to_string()),
-        ];
+        ]);
         lines.extend(reads.into_iter().map(|((shard, node), n)| (format!("reads_{shard}_{node}"), n.to_string())));
         lines
     }
+}
+
+/// What a proxy for Redis shards tells of its file.
+fn lines_of(followed: &Followed) -> Vec<(String, String)> {
+    let config = &followed.config;
+    let mut lines = vec![
+        ("shards_kind".to_owned(), "redis".to_owned()),
+        (
+            "shards_promise".to_owned(),
+            "replication_is_asynchronous:an_acknowledged_write_can_be_lost_at_failover".to_owned(),
+        ),
+        ("config_version".to_owned(), config.version.to_string()),
+    ];
+    lines.extend(config.slots().into_iter().map(|run| {
+        let name = &config.shards[run.shard].name;
+        (format!("slots_{name}"), format!("{}-{}", run.first, run.last))
+    }));
+    let told = [("config_remapped", &followed.remapped), ("config_refused", &followed.trouble)];
+    lines.extend(told.into_iter().filter_map(|(name, text)| Some((name.to_owned(), text.clone()?))));
+    lines
 }
 
 /// Resident memory now and at its peak; zero where the kernel does not say.

@@ -1,7 +1,9 @@
 //! A proxy as a whole: its port, its workers, the thread that watches the file and serves metrics, its end.
 
+use std::future::Future;
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -10,13 +12,16 @@ use arc_swap::ArcSwapOption;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::sync::{mpsc, oneshot};
 
+use super::core::{Core, Course};
 use super::engine::{Settings, Shared};
 use super::exposition::Shown;
 use super::limits::WorkerLimits;
 use super::metrics::WorkerStats;
 use super::process::Process;
 use super::worker::{self, Mail, WorkerOptions};
+use super::{engine, redis};
 use crate::control::admin;
+use crate::control::follow::Follow;
 use crate::control::health::HealthTimes;
 use crate::control::os_reason;
 use crate::control::reload::Reload;
@@ -24,7 +29,7 @@ use crate::frontend::{Desk, Facts, Parameters};
 use crate::net::{Clock, Entropy};
 use crate::protocol::frame::ReadLevel;
 use crate::protocol::request::Limits;
-use crate::topology::{Catalog, SessionId, ShardsConfig};
+use crate::topology::{Catalog, SessionId, ShardsFile};
 
 /// Connections that wait to be accepted.
 const BACKLOG: i32 = 4096;
@@ -41,7 +46,7 @@ pub struct ProxyOptions {
     /// The path of `shards.toml`.
     pub config: PathBuf,
     /// The file as it was read.
-    pub file: ShardsConfig,
+    pub file: ShardsFile,
     /// Where clients connect; port 0 takes a free one.
     pub listen: SocketAddr,
     /// Where metrics are served.
@@ -66,11 +71,11 @@ pub struct ProxyOptions {
 
 impl ProxyOptions {
     /// The defaults for a file: one worker per processor, reads at `session`.
-    pub fn new(config: PathBuf, file: ShardsConfig, listen: SocketAddr) -> Self {
+    pub fn new(config: PathBuf, file: impl Into<ShardsFile>, listen: SocketAddr) -> Self {
         Self {
             name: "proxy".to_owned(),
             config,
-            file,
+            file: file.into(),
             listen,
             admin_listen: None,
             workers: std::thread::available_parallelism().map_or(1, usize::from),
@@ -177,7 +182,8 @@ pub fn start(options: ProxyOptions) -> Result<Proxy, ProxyError> {
     let desk = Arc::new(Desk { parameters: parameters(&options, address, count), ..Desk::default() });
     let catalog = Arc::new(ArcSwapOption::empty());
     let (mail, inboxes): (Vec<_>, Vec<_>) = (0..count).map(|_| mpsc::unbounded_channel()).unzip();
-    let supervised = supervise(&options, admin, process.clone(), catalog.clone())?;
+    let reload = follower(&options, &process, &catalog, &mail)?;
+    let supervised = supervise(admin, process.clone(), reload)?;
     let mut workers = Vec::new();
     for (number, ((listener, inbox), stats)) in listeners.into_iter().zip(inboxes).zip(stats).enumerate() {
         let worker = WorkerOptions {
@@ -191,35 +197,69 @@ pub fn start(options: ProxyOptions) -> Result<Proxy, ProxyError> {
             peers: mail.clone(),
             reads: options.reads,
         };
-        workers.push(spawn_worker(worker)?);
+        workers.push(match options.file {
+            ShardsFile::Cluster(_) => spawn_worker::<engine::Engine>(worker),
+            ShardsFile::Redis(_) => spawn_worker::<redis::Engine>(worker),
+        }?);
     }
     let proxy = Proxy { address, admin_address, process, mail, workers, _supervised: supervised };
-    let nodes = options.file.nodes.iter().map(|n| (n.name.clone(), n.addr.to_string(), n.zone.clone()));
-    let nodes: Vec<_> = nodes.collect();
-    proxy.tell_all(|| Mail::Seeds(nodes.clone()));
+    if let ShardsFile::Cluster(config) = &options.file {
+        let nodes = config.nodes.iter().map(|n| (n.name.clone(), n.addr.to_string(), n.zone.clone()));
+        let nodes: Vec<_> = nodes.collect();
+        proxy.tell_all(|| Mail::Course(Course::Seeds(nodes.clone())));
+    }
     Ok(proxy)
 }
 
-fn spawn_worker(options: WorkerOptions) -> std::io::Result<JoinHandle<()>> {
+fn spawn_worker<C: Core>(options: WorkerOptions) -> std::io::Result<JoinHandle<()>> {
     let name = format!("pontoon-proxy-{}", options.number);
     std::thread::Builder::new().name(name).spawn(move || {
-        if let Err(error) = worker::run(options) {
+        if let Err(error) = worker::run::<C>(options) {
             tracing::error!(%error, "a worker cannot run");
         }
     })
 }
 
+/// What follows the file for as long as the proxy runs.
+type Follower = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// Edits of a cluster's file are proposed to its catalog; those of a file of Redis shards are told to the workers.
+fn follower(
+    options: &ProxyOptions,
+    process: &Arc<Process>,
+    catalog: &Arc<ArcSwapOption<Catalog>>,
+    workers: &[mpsc::UnboundedSender<Mail>],
+) -> Result<Follower, ProxyError> {
+    let file = options.config.display().to_string();
+    let unwatched = |error: std::io::Error| ProxyError::Watch { file, reason: os_reason(&error) };
+    match &options.file {
+        ShardsFile::Cluster(config) => {
+            let catalog = catalog.clone();
+            let reload = Reload::start(&options.config, config.clone(), &options.name, move || catalog.load_full());
+            Ok(Box::pin(reload.map_err(unwatched)?.run()))
+        }
+        ShardsFile::Redis(config) => {
+            let (process, workers) = (process.clone(), workers.to_vec());
+            let follow = Follow::start(&options.config, Arc::new(config.clone()), move |followed| {
+                process.set_followed(followed.clone());
+                // A worker that ended needs no file.
+                let course = |worker: &mpsc::UnboundedSender<Mail>| {
+                    drop(worker.send(Mail::Course(Course::Redis(followed.config.clone()))));
+                };
+                workers.iter().for_each(course);
+            });
+            Ok(Box::pin(follow.map_err(unwatched)?.run()))
+        }
+    }
+}
+
 /// One thread for what is neither hot nor urgent: the file and the metrics.
 fn supervise(
-    options: &ProxyOptions,
     admin: Option<TcpListener>,
     process: Arc<Process>,
-    catalog: Arc<ArcSwapOption<Catalog>>,
+    follower: Follower,
 ) -> Result<oneshot::Sender<()>, ProxyError> {
     let (end, ended) = oneshot::channel();
-    let reload = Reload::start(&options.config, options.file.clone(), &options.name, move || catalog.load_full());
-    let file = options.config.display().to_string();
-    let reload = reload.map_err(|error| ProxyError::Watch { file, reason: os_reason(&error) })?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let admin = {
         let _entered = runtime.enter();
@@ -230,7 +270,7 @@ fn supervise(
             if let Some(admin) = admin {
                 tokio::spawn(admin::serve(admin, Arc::new(Shown(process))));
             }
-            tokio::spawn(reload.run());
+            tokio::spawn(follower);
             // Ends with the proxy, whether it says so or is dropped.
             let _ = ended.await;
         });

@@ -35,6 +35,8 @@ pub enum KeyPlace {
     },
     /// The argument behind the last `STORE` among the options of SORT.
     SortStore,
+    /// The first half of the arguments behind `STREAMS`.
+    Streams,
     /// Named by patterns and values, which only the command itself can tell.
     Unknown,
 }
@@ -61,6 +63,10 @@ impl KeyPlace {
             Self::SortStore => {
                 let target = sort_target(args);
                 (target.unwrap_or(0), target.map_or(0, |target| target + 1), 1)
+            }
+            Self::Streams => {
+                let first = (1..count).find(|at| args.is(*at, "streams")).map_or(count, |at| at + 1);
+                (first, first + (count - first) / 2, 1)
             }
             Self::Unknown => (0, 0, 1),
         }

@@ -1,6 +1,7 @@
 //! From the name that a client wrote to its row in the table, without allocation: one multiplication, one comparison.
 
 use super::table::COMMANDS;
+use super::table::foreign::{FOREIGN, OF_MODULE};
 use super::{CommandId, CommandSpec};
 use crate::protocol::errors;
 use crate::protocol::reply::ReplyWriter;
@@ -61,8 +62,31 @@ pub fn lookup_full(name: &[u8]) -> Option<&'static CommandSpec> {
 }
 
 /// The command or subcommand that a request is for, if it has the right number of arguments.
+#[inline]
 pub fn resolve(args: Args<'_>) -> Result<&'static CommandSpec, CommandError> {
-    let mut spec = lookup(args.name()).ok_or(CommandError::UnknownCommand)?;
+    checked(lookup(args.name()).ok_or(CommandError::UnknownCommand)?, args)
+}
+
+/// As [`resolve`], of all commands that Redis servers know.
+#[inline]
+pub fn resolve_with_foreign(args: Args<'_>) -> Result<&'static CommandSpec, CommandError> {
+    match lookup(args.name()).or_else(|| lookup_foreign(args.name())) {
+        Some(spec) => checked(spec, args),
+        None => Err(CommandError::UnknownCommand),
+    }
+}
+
+#[cold]
+fn lookup_foreign(name: &[u8]) -> Option<&'static CommandSpec> {
+    if memchr::memchr(b'.', name).is_some_and(|dot| dot > 0) {
+        return Some(&OF_MODULE);
+    }
+    let name = name.to_ascii_lowercase();
+    FOREIGN.binary_search_by_key(&&name[..], |spec| spec.name.as_bytes()).ok().map(|at| &FOREIGN[at])
+}
+
+#[inline]
+fn checked(mut spec: &'static CommandSpec, args: Args<'_>) -> Result<&'static CommandSpec, CommandError> {
     if !spec.subcommands.is_empty() && args.len() > 1 {
         spec = spec.subcommand(args.get(1)).ok_or(CommandError::UnknownSubcommand)?;
     }

@@ -11,7 +11,7 @@ mod table;
 pub use blocking::blocking_timeout;
 pub use flags::{Category, Flag, KeyFlag};
 pub use keys::{KeyPlace, KeyPositions, KeySpec};
-pub use lookup::{CommandError, all, lookup, lookup_full, resolve};
+pub use lookup::{CommandError, all, lookup, lookup_full, resolve, resolve_with_foreign};
 
 use crate::protocol::request::Args;
 
@@ -48,6 +48,8 @@ pub enum CommandId {
     // Connection and server.
     Auth, Client, Cluster, Command, Config, Debug, Echo, Function, Hello, Info, LastSave, Latency, Lolwut, Memory, Ping, Quit,
     ReadOnly, ReadWrite, Reset, Role, Save, Select, Shutdown, SlowLog, Time, Wait,
+    // What only Redis servers know.
+    Foreign,
 }
 
 /// Who answers a command, and how it is put together.

@@ -20,10 +20,13 @@ use crate::proxy::process::Process;
 const COUNT_DEADLINE: std::time::Duration = std::time::Duration::from_millis(300);
 
 /// What is around one request.
-struct Asked<'a> {
-    process: &'a Process,
-    keys: u64,
-    clients: Vec<ClientView>,
+pub struct Asked<'a> {
+    /// The process.
+    pub process: &'a Process,
+    /// How many keys there are.
+    pub keys: u64,
+    /// All connections, where the request is about them.
+    pub clients: Vec<ClientView>,
 }
 
 impl Holder for Asked<'_> {
@@ -250,7 +253,7 @@ impl Engine {
 }
 
 /// Whether a request may hold a password, which is not for the slow log.
-fn is_secret(spec: &CommandSpec, args: Args<'_>) -> bool {
+pub fn is_secret(spec: &CommandSpec, args: Args<'_>) -> bool {
     let secrets = ["requirepass", "masterauth"];
     match spec.id {
         CommandId::Auth | CommandId::Hello => true,

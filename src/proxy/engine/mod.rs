@@ -24,6 +24,7 @@ mod line;
 mod link;
 mod names;
 mod nodes;
+pub use flight::FlightKey;
 pub use nodes::LinkError;
 mod recut;
 mod request;
@@ -53,10 +54,12 @@ use super::metrics::{NodeStats, ReadStats, ShardStats, WorkerStats};
 use super::outbox::KEPT_BYTES_MAX;
 use super::process::Process;
 use client::Client;
-use coin::Coin;
+pub(super) use coin::Coin;
+pub(super) use desk::{Asked, is_secret};
 use flight::Flights;
 use link::Link;
 use names::Names;
+pub(super) use scatter::{Cut, PartReply, Scatter, merge_replies};
 
 /// How many empty buffers are kept for the next client.
 const POOLED_BUFFERS_MAX: usize = 1024;

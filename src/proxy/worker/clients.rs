@@ -14,7 +14,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 
-use super::Worker;
+use super::{Core, Worker};
 use crate::frontend::Session;
 use crate::protocol::errors;
 use crate::protocol::reply::ReplyWriter;
@@ -36,7 +36,7 @@ pub struct ClientSocket {
 }
 
 /// Takes connections until it is aborted.
-pub async fn accept(worker: Rc<Worker>, listener: TcpListener) {
+pub async fn accept<C: Core>(worker: Rc<Worker<C>>, listener: TcpListener) {
     let mut exhausted = false;
     loop {
         match listener.accept().await {
@@ -58,7 +58,7 @@ pub async fn accept(worker: Rc<Worker>, listener: TcpListener) {
     }
 }
 
-impl Worker {
+impl<C: Core> Worker<C> {
     fn take_client(self: &Rc<Self>, stream: TcpStream, address: SocketAddr) {
         if let Err(error) = stream.set_nodelay(true) {
             return tracing::debug!(%error, "a connection broke while it was accepted");
@@ -155,13 +155,13 @@ impl Worker {
     }
 }
 
-struct ClientTask {
-    worker: Rc<Worker>,
+struct ClientTask<C> {
+    worker: Rc<Worker<C>>,
     key: u32,
     id: u64,
 }
 
-impl Future for ClientTask {
+impl<C: Core> Future for ClientTask<C> {
     type Output = ();
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {

@@ -10,7 +10,7 @@ use std::task::{Context, Poll};
 
 use tokio::net::TcpStream;
 
-use super::{Worker, moderation};
+use super::{Core, Worker, moderation};
 use crate::control::os_reason;
 use crate::control::routing::NodeIndex;
 use crate::proxy::engine::LinkError;
@@ -30,7 +30,7 @@ impl Blocked {
 }
 
 /// Flushes whenever something is due.
-pub async fn run(worker: Rc<Worker>) {
+pub async fn run<C: Core>(worker: Rc<Worker<C>>) {
     loop {
         let mut polled = false;
         poll_fn(|context| worker.poll_due(context, &mut polled)).await;
@@ -64,7 +64,7 @@ enum Sent {
     Broken(std::io::Error),
 }
 
-impl Worker {
+impl<C: Core> Worker<C> {
     fn poll_due(&self, context: &mut Context<'_>, polled: &mut bool) -> Poll<()> {
         // A second poll means that somebody woke this task: a blocked socket, if nothing else is due.
         if self.flush_due.get() || (*polled && !self.blocked.borrow().is_empty()) {

@@ -9,7 +9,7 @@ use tokio::io::{AsyncRead, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::task::AbortHandle;
 
-use super::Worker;
+use super::{Core, Worker};
 use crate::control::os_reason;
 use crate::control::routing::NodeIndex;
 use crate::proxy::engine::LinkError;
@@ -22,7 +22,7 @@ pub struct LinkSocket {
 }
 
 /// Begins to open a connection.
-pub fn connect(worker: &Rc<Worker>, node: NodeIndex, addr: String) {
+pub fn connect<C: Core>(worker: &Rc<Worker<C>>, node: NodeIndex, addr: String) {
     let task = tokio::task::spawn_local(link(worker.clone(), node, addr));
     let mut links = worker.links.borrow_mut();
     if links.len() <= node.at() {
@@ -34,7 +34,7 @@ pub fn connect(worker: &Rc<Worker>, node: NodeIndex, addr: String) {
 }
 
 /// Closes a connection, or stops opening it.
-pub fn disconnect(worker: &Worker, node: NodeIndex) {
+pub fn disconnect<C: Core>(worker: &Worker<C>, node: NodeIndex) {
     if let Some(link) = worker.links.borrow_mut().get_mut(node.at()) {
         let link = std::mem::take(link);
         if let Some(task) = link.task {
@@ -43,7 +43,7 @@ pub fn disconnect(worker: &Worker, node: NodeIndex) {
     }
 }
 
-async fn link(worker: Rc<Worker>, node: NodeIndex, addr: String) {
+async fn link<C: Core>(worker: Rc<Worker<C>>, node: NodeIndex, addr: String) {
     let opened = TcpStream::connect(&addr).await.and_then(|stream| stream.set_nodelay(true).map(|()| stream));
     let reason = match opened {
         Ok(stream) => {
@@ -61,7 +61,7 @@ async fn link(worker: Rc<Worker>, node: NodeIndex, addr: String) {
     worker.link_broke(node, &reason);
 }
 
-impl Worker {
+impl<C: Core> Worker<C> {
     fn poll_link(self: &Rc<Self>, node: NodeIndex, context: &mut Context<'_>) -> Poll<LinkError> {
         loop {
             let mut scratch = self.scratch.borrow_mut();

@@ -1,4 +1,4 @@
-//! One worker: a thread with its own listener, its own connections to every node, and an [`Engine`] that decides.
+//! One worker: a thread with its own listener, its own connections to every node, and an engine ([`Core`]) that decides.
 //!
 //! Shared nothing: tasks of one thread take turns on one [`Worker`], so nothing is locked and no request crosses a
 //! channel. A turn is: sockets that became readable are drained into the engine (`clients`, `links`), then one flush
@@ -20,13 +20,14 @@ use arc_swap::ArcSwapOption;
 use tokio::sync::{mpsc, watch};
 use tokio::task::{AbortHandle, LocalSet};
 
-use super::engine::{Engine, Order, Settings, Shared};
+use super::core::{Core, Course};
+use super::engine::{Order, Settings, Shared};
 use super::metrics::WorkerStats;
 use crate::frontend::ClientView;
 use crate::net::{Clock, Moment};
 use crate::protocol::frame::ReadLevel;
 use crate::protocol::identity::CancelHow;
-use crate::topology::{Catalog, NodeName};
+use crate::topology::Catalog;
 use clients::ClientSocket;
 use links::LinkSocket;
 use moderation::Moderation;
@@ -41,8 +42,8 @@ const TICK: Duration = Duration::from_millis(20);
 /// What a worker is told by the rest of its process.
 #[derive(Debug)]
 pub enum Mail {
-    /// Nodes to begin with.
-    Seeds(Vec<(NodeName, String, Option<String>)>),
+    /// Where to begin, or what to follow now.
+    Course(Course),
     /// Tell the worker with this number your connections, for its client (place and id).
     ListViews(usize, u32, u64),
     /// The connections of another worker, for a client (place and id).
@@ -83,8 +84,8 @@ pub struct WorkerOptions {
 }
 
 /// One worker.
-struct Worker {
-    engine: RefCell<Engine>,
+struct Worker<C> {
+    engine: RefCell<C>,
     clients: RefCell<Vec<Option<ClientSocket>>>,
     links: RefCell<Vec<LinkSocket>>,
     scratch: RefCell<Box<[u8]>>,
@@ -113,14 +114,14 @@ struct Worker {
 ///
 /// # Errors
 /// When the thread's runtime or listener cannot be set up.
-pub fn run(options: WorkerOptions) -> std::io::Result<()> {
+pub fn run<C: Core>(options: WorkerOptions) -> std::io::Result<()> {
     moderation::sharpen_timers();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let local = LocalSet::new();
-    local.block_on(&runtime, work(options))
+    local.block_on(&runtime, work::<C>(options))
 }
 
-async fn work(options: WorkerOptions) -> std::io::Result<()> {
+async fn work<C: Core>(options: WorkerOptions) -> std::io::Result<()> {
     let listener = tokio::net::TcpListener::from_std(options.listener)?;
     let now = options.clock.now();
     let (done, mut finished) = watch::channel(false);
@@ -128,7 +129,7 @@ async fn work(options: WorkerOptions) -> std::io::Result<()> {
     let connections_max = options.settings.limits.connections_max;
     let worker = Rc::new(Worker {
         stats: options.shared.stats.clone(),
-        engine: RefCell::new(Engine::new(options.settings, options.shared, now)),
+        engine: RefCell::new(C::make(options.settings, options.shared, now)),
         clients: RefCell::default(),
         links: RefCell::default(),
         scratch: RefCell::new(vec![0; READ_BYTES_MAX].into_boxed_slice()),
@@ -159,7 +160,7 @@ async fn work(options: WorkerOptions) -> std::io::Result<()> {
     Ok(())
 }
 
-async fn tick(worker: Rc<Worker>) {
+async fn tick<C: Core>(worker: Rc<Worker<C>>) {
     loop {
         let soon = worker.engine.borrow().is_waiting();
         tokio::time::sleep(if soon { TICK_SOON } else { TICK }).await;
@@ -170,10 +171,10 @@ async fn tick(worker: Rc<Worker>) {
     }
 }
 
-async fn read_mail(worker: Rc<Worker>, mut mail: mpsc::UnboundedReceiver<Mail>) {
+async fn read_mail<C: Core>(worker: Rc<Worker<C>>, mut mail: mpsc::UnboundedReceiver<Mail>) {
     while let Some(letter) = mail.recv().await {
         match letter {
-            Mail::Seeds(nodes) => worker.engine.borrow_mut().seed_nodes(nodes),
+            Mail::Course(course) => worker.engine.borrow_mut().set_course(course),
             Mail::ListViews(to, key, id) => {
                 let views = worker.engine.borrow().views();
                 // A worker that ended has no client that waits.
@@ -191,7 +192,7 @@ async fn read_mail(worker: Rc<Worker>, mut mail: mpsc::UnboundedReceiver<Mail>) 
     }
 }
 
-impl Worker {
+impl<C: Core> Worker<C> {
     /// Lets the flush run after all that is ready now.
     fn due(&self) {
         if !self.flush_due.replace(true)

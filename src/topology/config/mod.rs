@@ -75,6 +75,14 @@ impl ShardsFile {
         }
     }
 
+    /// The version.
+    pub const fn version(&self) -> u64 {
+        match self {
+            Self::Cluster(config) => config.version,
+            Self::Redis(config) => config.version,
+        }
+    }
+
     /// The file of a cluster of nodes.
     ///
     /// # Errors
@@ -90,6 +98,12 @@ impl ShardsFile {
                     .to_owned(),
             )),
         }
+    }
+}
+
+impl From<ShardsConfig> for ShardsFile {
+    fn from(config: ShardsConfig) -> Self {
+        Self::Cluster(config)
     }
 }
 

@@ -5,6 +5,7 @@
 
 mod blocking;
 mod connection;
+pub(super) mod foreign;
 mod hashes;
 mod keys;
 mod lists;
@@ -198,7 +199,7 @@ mod tests {
             let place = match keys.place {
                 KeyPlace::Run { first, last, step } => format!("{first}..{last}/{step}"),
                 KeyPlace::Counted { number } => format!("{number}#"),
-                KeyPlace::SortStore | KeyPlace::Unknown => "?".to_owned(),
+                KeyPlace::SortStore | KeyPlace::Streams | KeyPlace::Unknown => "?".to_owned(),
             };
             format!("{place}:{}", joined(keys.flags.names().collect(), ","))
         });

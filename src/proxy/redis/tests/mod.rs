@@ -1,0 +1,1 @@
+//! The engine among servers that do as the story says.
