@@ -40,7 +40,7 @@ impl Watched {
 
     async fn next(&mut self) -> String {
         match tokio::time::timeout(DEADLINE, self.watcher.next()).await.expect("an event").expect("a watcher") {
-            WatchEvent::Changed(config) => format!("version {}", config.version),
+            WatchEvent::Changed(config) => format!("version {}", config.version()),
             WatchEvent::Rejected(error) => format!("rejected at {:?}: {}", error.place.map(|p| p.line), error.rule),
             WatchEvent::Gone => "gone".to_owned(),
             WatchEvent::Back => "back".to_owned(),

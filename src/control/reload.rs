@@ -124,7 +124,7 @@ impl<C: Fn() -> Option<Arc<Catalog>>> Reload<C> {
                     self.trouble.set(None);
                     self.pending = Some(config);
                 }
-                Err(error) => return self.take(WatchEvent::Rejected(error)),
+                Err(error) => self.take(WatchEvent::Rejected(error)),
             },
             WatchEvent::Rejected(error) => {
                 self.pending = None;
