@@ -3,9 +3,9 @@
 use serde::Serialize;
 
 use super::args::CheckArgs;
-use super::{print, print_json};
+use super::{print, print_json, redis};
 use crate::control::config_file;
-use crate::topology::{ConfigError, NodeName, ShardsConfig};
+use crate::topology::{ConfigError, NodeName, ShardsConfig, ShardsFile};
 
 /// What `--json` prints of a valid file.
 #[derive(Serialize)]
@@ -30,15 +30,19 @@ struct Invalid<'a> {
 }
 
 pub fn run(args: &CheckArgs) -> anyhow::Result<()> {
-    let outcome = config_file::load(&args.file);
+    let outcome = config_file::load_any(&args.file);
     let file = args.file.display().to_string();
     if args.json {
         match &outcome {
-            Ok(config) => print_json(&valid(&file, config))?,
+            Ok(ShardsFile::Cluster(config)) => print_json(&valid(&file, config))?,
+            Ok(ShardsFile::Redis(config)) => print_json(&redis::valid(&file, config))?,
             Err(error) => print_json(&invalid(error))?,
         }
     } else if let Ok(config) = &outcome {
-        print(&summary(&file, config))?;
+        print(&match config {
+            ShardsFile::Cluster(config) => summary(&file, config),
+            ShardsFile::Redis(config) => redis::summary(&file, config),
+        })?;
     }
     outcome.map(|_| ()).map_err(Into::into)
 }

@@ -7,12 +7,19 @@ use anyhow::bail;
 use super::args::WhereArgs;
 use super::gather::gather;
 use super::report::KeyPlace;
-use super::{print, print_json};
+use super::{print, print_json, redis};
 use crate::control::config_file;
 use crate::control::operator::Operator;
+use crate::topology::ShardsFile;
 
 pub async fn run(args: &WhereArgs) -> anyhow::Result<()> {
-    let config = config_file::load(&args.config)?;
+    let config = match config_file::load_any(&args.config)? {
+        ShardsFile::Cluster(config) => config,
+        ShardsFile::Redis(config) => {
+            let bytes = args.key.as_bytes();
+            return redis::locate(&config, &String::from_utf8_lossy(bytes), bytes, args.json).await;
+        }
+    };
     let operator = Operator { name: "where".to_owned(), cluster: None };
     let gathered = gather(&operator, &config).await;
     let Some(catalog) = &gathered.catalog else {

@@ -22,6 +22,7 @@ mod outlook;
 mod plan;
 mod progress;
 mod proxy;
+mod redis;
 mod report;
 mod reshard;
 mod signals;

@@ -5,14 +5,24 @@ use anyhow::bail;
 use super::args::PlanArgs;
 use super::gather::{Gathered, gather};
 use super::outlook::Outlook;
-use super::{print, print_json};
+use super::{print, print_json, redis};
 use crate::control::config_file;
 use crate::control::operator::Operator;
 use crate::topology::plan::Plan;
-use crate::topology::{Catalog, ShardsConfig};
+use crate::topology::{Catalog, ShardsConfig, ShardsFile};
 
 pub async fn run(args: &PlanArgs) -> anyhow::Result<()> {
-    let file = config_file::load(&args.file)?;
+    let file = match config_file::load_any(&args.file)? {
+        ShardsFile::Cluster(config) => config,
+        ShardsFile::Redis(file) => {
+            let current = match args.config.as_ref().map(|path| config_file::load_any(path)).transpose()? {
+                Some(ShardsFile::Redis(current)) => Some(current),
+                Some(ShardsFile::Cluster(_)) => bail!("the file to compare with is one of a cluster of nodes"),
+                None => None,
+            };
+            return redis::plan(&file, current.as_ref(), args.json);
+        }
+    };
     let operator = Operator { name: "plan".to_owned(), cluster: None };
     let gathered = match &args.config {
         Some(path) => gather(&operator, &config_file::load(path)?).await,

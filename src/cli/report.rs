@@ -410,7 +410,7 @@ fn told<'a>(gathered: &'a Gathered, record: &'a ShardRecord) -> Vec<(&'a NodeNam
     record.all_replicas().filter_map(told).collect()
 }
 
-fn rows_aligned(rows: &[Vec<String>]) -> Vec<String> {
+pub fn rows_aligned(rows: &[Vec<String>]) -> Vec<String> {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
     let width = |column: usize| rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max();
     let widths: Vec<usize> = (0..columns).map(|column| width(column).unwrap_or(0)).collect();

@@ -1,0 +1,85 @@
+//! Transactions, keys that are watched, clients that wait.
+
+use super::*;
+use crate::protocol::identity::CancelHow;
+
+#[test]
+fn a_transaction_that_a_demoted_leader_refuses_waits_too() {
+    let (a, _) = keys();
+    let mut world = World::new();
+    let client = world.client();
+    world.fail_over("h:1", "h:2");
+    assert_eq!(world.asks(client, &format!("MULTI\nINCR {a}\nPING\nINCR {a}\nEXEC")), "+OK +QUEUED +QUEUED +QUEUED");
+    world.pass(300);
+    assert_eq!(world.heard(client), "*3 :1 +PONG :2");
+}
+
+#[test]
+fn what_is_watched_is_watched_on_a_connection_of_the_clients_own() {
+    let (a, b) = keys();
+    let mut world = World::new();
+    let (client, other) = (world.client(), world.client());
+    assert_eq!(world.asks(client, &format!("WATCH {a}\nGET {a}\nMULTI\nSET {a} 1\nEXEC")), "+OK $-1 +OK +QUEUED *1 +OK");
+    let sockets = world.sockets.len();
+    world.send(client, &format!("WATCH {a}"));
+    assert_eq!(world.asks(other, &format!("SET {a} 2")), "+OK");
+    assert_eq!(world.asks(client, &format!("MULTI\nSET {a} 3\nEXEC\nGET {a}")), "+OK +OK +QUEUED *-1 $1 2");
+    assert_eq!(world.asks(client, &format!("WATCH {a}\nUNWATCH\nMULTI\nGET {a}\nEXEC")), "+OK +OK +OK +QUEUED *1 $1 2");
+    assert_eq!(world.asks(client, &format!("WATCH {a}\nMULTI\nDISCARD\nGET {a}")), "+OK +OK +OK $1 2");
+    assert_eq!(world.sockets.len(), sockets, "the one that is idle is used again");
+    assert!(world.asks(client, &format!("WATCH {a} {b}")).starts_with("-CROSSSLOT"));
+    assert!(world.asks(client, "MULTI\nEXEC").ends_with("so that nobody guards its keys"));
+}
+
+#[test]
+fn nothing_is_carried_out_that_nobody_guards() {
+    let (a, _) = keys();
+    let mut world = World::new();
+    let client = world.client();
+    world.send(client, &format!("WATCH {a}"));
+    world.break_server("h:1");
+    world.pass(300);
+    world.send(client, &format!("MULTI\nSET {a} 1\nEXEC"));
+    let heard = world.heard(client);
+    assert!(heard.contains("-EXECABORT") && heard.ends_with("nobody guards its keys"), "{heard}");
+    assert!(world.done("h:1").iter().all(|line| !line.starts_with("SET")));
+    assert_eq!(world.asks(client, &format!("SET {a} 1")), "+OK");
+}
+
+#[test]
+fn a_client_that_waits_holds_up_nobody_and_may_go() {
+    let (a, _) = keys();
+    let mut world = World::new();
+    let (client, other) = (world.client(), world.client());
+    assert_eq!(world.asks(client, &format!("SET {a} 1\nBLPOP q{a} 0")), "+OK");
+    assert_eq!(world.asks(other, &format!("GET {a}")), "$1 1");
+    world.pass(20_000);
+    assert_eq!(world.heard(client), "", "no deadline ends it");
+    let node = world.sockets.iter().find(|(_, socket)| socket.blocked.is_some()).map(|(node, _)| *node).unwrap();
+    let id = world.sockets[&node].id;
+    world.engine.unblock(1, CancelHow::Unblocked);
+    world.turn();
+    assert_eq!(world.servers.values().flat_map(|server| server.unblocked.clone()).collect::<Vec<_>>(), [id]);
+    world.engine.node_data(NodeIndex(node), b"*2\r\n$1\r\nq\r\n$1\r\nv\r\n");
+    world.turn();
+    assert_eq!(world.heard(client), "*2 $1 q $1 v");
+    world.sockets.get_mut(&node).unwrap().blocked = None;
+    world.send(client, &format!("BLPOP q{a} 0"));
+    world.engine.client_ended(client);
+    world.turn();
+    assert!(world.closed.contains(&client) && !world.sockets.contains_key(&node), "its server is to notice");
+}
+
+#[test]
+fn a_wait_without_a_leader_can_be_ended() {
+    let (a, _) = keys();
+    let mut world = World::new();
+    let client = world.client();
+    world.server("h:1").dead = true;
+    world.break_server("h:1");
+    world.send(client, &format!("BLPOP {a} 0"));
+    world.engine.unblock(1, CancelHow::Timeout);
+    world.turn();
+    assert_eq!(world.heard(client), "*-1");
+    assert_eq!(world.engine.waiting, 0);
+}
