@@ -127,7 +127,11 @@ pub fn summary(file: &str, config: &RedisConfig) -> String {
 /// `pontoon status`.
 pub async fn status(config: &RedisConfig, json: bool) -> anyhow::Result<()> {
     let status = look(config).await;
-    if json { print_json(&status)? } else { print(&status.table())? }
+    if json {
+        print_json(&status)?
+    } else {
+        print(&status.table())?
+    }
     if status.shards.iter().all(|shard| shard.servers_seen.iter().all(|server| server.problem.is_some())) {
         bail!("no server answered");
     }
@@ -258,8 +262,7 @@ async fn look(config: &RedisConfig) -> Status {
 }
 
 async fn ask(shard: RedisShard, addr: HostPort) -> ServerStatus {
-    let mut status =
-        ServerStatus { addr: addr.to_string(), role: None, offset: None, problem: None, seen: None };
+    let mut status = ServerStatus { addr: addr.to_string(), role: None, offset: None, problem: None, seen: None };
     let mut requests: Vec<Vec<&str>> = Vec::new();
     if let Some(password) = &shard.password {
         let words = ["AUTH"].into_iter().chain(shard.username.as_deref()).chain([password.reveal()]);
@@ -271,7 +274,8 @@ async fn ask(shard: RedisShard, addr: HostPort) -> ServerStatus {
         Ok(reply) => match Role::parse(&reply) {
             Some(role) => {
                 let is_leader = matches!(role, Role::Leader { .. });
-                let following = if role == (Role::Replica { connected: true }) { "replica" } else { "replica, not connected" };
+                let following =
+                    if role == (Role::Replica { connected: true }) { "replica" } else { "replica, not connected" };
                 status.role = Some(if is_leader { "leader" } else { following });
                 status.offset = element(&reply, if is_leader { 1 } else { 4 });
                 status.seen = Some(role);

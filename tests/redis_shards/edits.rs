@@ -10,14 +10,19 @@ fn an_edit_that_re_maps_slots_needs_leave() {
     (0..20).for_each(|i| assert_eq!(client.ask(&format!("SET key:{i} 1")), "+OK"));
     let two: [&[&Server]; 2] = [&[&servers[0]], &[&servers[1]]];
     proxy.edit(&file(2, "", &two));
-    until("the edit is refused", || proxy.info().contains("config_refused:version 2 is refused: it would re-map 8192 slots"));
+    until("the edit is refused", || {
+        proxy.info().contains("config_refused:version 2 is refused: it would re-map 8192 slots")
+    });
     assert!(proxy.info().contains("config_version:1"));
     (20..40).for_each(|i| assert_eq!(client.ask(&format!("SET key:{i} 1")), "+OK"));
     assert_eq!(servers[1].client().ask("DBSIZE"), ":0");
     proxy.edit(&file(2, "remap = true", &two));
     until("the edit is followed", || proxy.info().contains("config_version:2"));
     let info = proxy.info();
-    assert!(info.contains("config_remapped:version 2: 8192 slots from r1 to r2") && !info.contains("config_refused"), "{info}");
+    assert!(
+        info.contains("config_remapped:version 2: 8192 slots from r1 to r2") && !info.contains("config_refused"),
+        "{info}"
+    );
     until("the other server has keys", || {
         (0..40).for_each(|i| assert_eq!(client.ask(&format!("SET key:{i} 2")), "+OK"));
         servers[1].client().ask("DBSIZE") != ":0"
@@ -42,7 +47,10 @@ fn servers_of_a_group_come_and_go_without_an_error() {
     (0..100).for_each(|i| assert_eq!(client.ask(&format!("SET k {i}")), "+OK"));
     for (text, reason) in [
         ("version = 4\n[[shard", "not TOML"),
-        ("version = 4\n[[node]]\nname = \"n\"\naddr = \"h:1\"\n[[shard]]\nname = \"a\"\nnodes = [\"n\"]\n", "no groups of Redis servers"),
+        (
+            "version = 4\n[[node]]\nname = \"n\"\naddr = \"h:1\"\n[[shard]]\nname = \"a\"\nnodes = [\"n\"]\n",
+            "no groups of Redis servers",
+        ),
         (&file(2, "", &[&[&two]]), "version 2 is older than version 3"),
     ] {
         proxy.edit(text);

@@ -77,7 +77,9 @@ fn a_sentinel_says_who_leads() {
     let mut leader = Server::start(&[]);
     let replica = leader.replica();
     let sentinel = leader.sentinel();
-    until("the sentinel knows the replica", || sentinel.client().ask("SENTINEL REPLICAS group").contains(&replica.addr()));
+    until("the sentinel knows the replica", || {
+        sentinel.client().ask("SENTINEL REPLICAS group").contains(&replica.addr())
+    });
     // The file has the leader alone: who comes after it, the sentinel says.
     let text = file(1, "", &[&[&leader]]);
     let text = format!("{text}sentinels = [\"{}\"]\nsentinel_master = \"group\"\n", sentinel.addr());
@@ -99,7 +101,8 @@ fn reads_of_level_any_go_to_replicas() {
     until("all replicas have it", || replicas.iter().all(|replica| replica.client().ask("GET k") == "$1 1"));
     let served = |server: &Server| {
         let stats = server.client().ask("INFO commandstats");
-        let calls = stats.split("cmdstat_get:calls=").nth(1).and_then(|rest| rest.split(',').next()?.parse::<u64>().ok());
+        let calls =
+            stats.split("cmdstat_get:calls=").nth(1).and_then(|rest| rest.split(',').next()?.parse::<u64>().ok());
         calls.unwrap_or(0)
     };
     until("both replicas are read", || {

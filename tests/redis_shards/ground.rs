@@ -50,9 +50,19 @@ impl Server {
     pub fn start_at(port: u16, options: &[&str]) -> Self {
         let home = tempfile::tempdir().unwrap();
         let mut command = Command::new("redis-server");
-        command.args(["--port", &port.to_string(), "--save", "", "--appendonly", "no", "--repl-diskless-sync-delay", "0"]);
+        command.args([
+            "--port",
+            &port.to_string(),
+            "--save",
+            "",
+            "--appendonly",
+            "no",
+            "--repl-diskless-sync-delay",
+            "0",
+        ]);
         command.arg("--dir").arg(home.path()).args(options).stdout(Stdio::null()).stderr(Stdio::null());
-        let process = Process(command.spawn().expect("this test needs `redis-server` (Debian: apt install redis-server)"));
+        let process =
+            Process(command.spawn().expect("this test needs `redis-server` (Debian: apt install redis-server)"));
         until("the server listens", || TcpStream::connect(("127.0.0.1", port)).is_ok());
         Self { port, process, _home: home }
     }

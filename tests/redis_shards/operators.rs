@@ -24,21 +24,31 @@ fn commands_know_such_files_or_say_why_not() {
     let allowed = path("allowed.toml", &file(2, "remap = true", &[&[&leader, &replica], &[&lonely]]));
 
     let check = told(&pontoon(&["check", &allowed]));
-    assert!(check.contains("valid, version 2: 2 shards of 3 Redis servers; slots: r1 0-8191, r2 8192-16383"), "{check}");
+    assert!(
+        check.contains("valid, version 2: 2 shards of 3 Redis servers; slots: r1 0-8191, r2 8192-16383"),
+        "{check}"
+    );
     assert!(check.contains("remap = true: this edit may give slots to other servers"), "{check}");
     let json: serde_json::Value = serde_json::from_slice(&pontoon(&["check", &now, "--json"]).stdout).unwrap();
     assert_eq!((&json["kind"], &json["shards"][0]["last_slot"]), (&"redis".into(), &16383.into()));
 
     let plan = told(&pontoon(&["plan", &later, "--config", &now]));
-    assert!(plan.starts_with("1 ") && plan.contains("would be refused: it would re-map 8192 slots from r1 to r2"), "{plan}");
+    assert!(
+        plan.starts_with("1 ") && plan.contains("would be refused: it would re-map 8192 slots from r1 to r2"),
+        "{plan}"
+    );
     let plan = told(&pontoon(&["plan", &allowed, "--config", &now]));
     assert!(plan.starts_with("0 ") && plan.contains("re-maps 8192 slots from r1 to r2"), "{plan}");
     assert!(told(&pontoon(&["plan", &now])).contains("nothing to compare it with"));
 
     let status = told(&pontoon(&["status", "--config", &later]));
     let leads = status.lines().find(|line| line.contains(&leader.addr())).unwrap();
-    assert!(leads.contains("leader") && status.contains("replica") && status.contains("replicate asynchronously"), "{status}");
-    let json: serde_json::Value = serde_json::from_slice(&pontoon(&["status", "--config", &now, "--json"]).stdout).unwrap();
+    assert!(
+        leads.contains("leader") && status.contains("replica") && status.contains("replicate asynchronously"),
+        "{status}"
+    );
+    let json: serde_json::Value =
+        serde_json::from_slice(&pontoon(&["status", "--config", &now, "--json"]).stdout).unwrap();
     assert_eq!(json["shards"][0]["leader"], leader.addr());
     let place = told(&pontoon(&["where", "k", "--config", &now]));
     assert!(place.contains(&format!("shard r1, led by {}", leader.addr())), "{place}");
@@ -51,7 +61,10 @@ fn commands_know_such_files_or_say_why_not() {
         &["reshard", "--config", &now, "remove-shard", "r1"],
     ] {
         let refused = told(&pontoon(arguments));
-        assert!(!refused.starts_with('0') && refused.contains("now.toml:5:8: the shards of this file are groups of Redis"), "{refused}");
+        assert!(
+            !refused.starts_with('0') && refused.contains("now.toml:5:8: the shards of this file are groups of Redis"),
+            "{refused}"
+        );
     }
     let mixed = path("mixed.toml", &(file(1, "", &[&[&leader]]) + "[[shard]]\nname = \"z\"\nnodes = [\"n\"]\n"));
     let refused = told(&pontoon(&["check", &mixed]));

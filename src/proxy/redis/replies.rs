@@ -219,6 +219,9 @@ impl Engine {
     /// A server answered a request.
     #[inline]
     fn take_answer(&mut self, key: FlightKey, link: usize, body: &[u8], large: Option<Bytes>) {
+        if self.clients[self.records[key].client as usize].refused > 0 && self.is_stale(key) {
+            return self.park_refused(key);
+        }
         let outcome = if is_error(body) { Outcome::Error } else { Outcome::Ok };
         self.count_answer(key, outcome);
         let record = &self.records[key];

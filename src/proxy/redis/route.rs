@@ -187,6 +187,17 @@ impl Engine {
         self.clients[client as usize].refused += 1;
     }
 
+    /// Whether this is a read that was answered before a write that its client sent ahead of it, and that was refused: it is
+    /// read again behind that.
+    pub(super) fn is_stale(&self, key: FlightKey) -> bool {
+        let record = &self.records[key];
+        let ahead = |other: &FlightKey| {
+            let other = &self.records[*other];
+            other.client == record.client && other.refused && other.sequence < record.sequence
+        };
+        !record.write && !record.any && !record.own && self.shards[record.shard].parked.iter().any(ahead)
+    }
+
     /// A request of a client was carried out after another one of it had been refused. That one is not asked for again: it would be
     /// carried out after what came later.
     pub(super) fn forsake_refused(&mut self, client: u32, shard: usize, sequence: u64) {

@@ -24,7 +24,8 @@ fn servers_that_go_answer_what_they_have() {
 #[test]
 fn a_shard_more_takes_its_slots_at_once() {
     let mut world = World::new();
-    let more = format!("{FILE}[[shard]]\nname = 'c'\nkind = 'redis'\nservers = ['h:7']\n").replace("version = 1", "version = 2");
+    let more = format!("{FILE}[[shard]]\nname = 'c'\nkind = 'redis'\nservers = ['h:7']\n")
+        .replace("version = 1", "version = 2");
     world.servers.insert("h:7".to_owned(), Server::default());
     world.engine.follow(&config(&more));
     world.pass(50);

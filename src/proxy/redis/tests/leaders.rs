@@ -131,7 +131,8 @@ fn what_was_refused_never_goes_after_a_later_request() {
     world.server("h:1").frozen = true;
     world.send(client, &format!("SET {a} 1\nSET {a} 2"));
     // It is demoted for the first of them, and leads again when the second comes.
-    let node = world.sockets.iter().find(|(_, s)| s.addr == "h:1" && !s.input.is_empty()).map(|(node, _)| *node).unwrap();
+    let node =
+        world.sockets.iter().find(|(_, s)| s.addr == "h:1" && !s.input.is_empty()).map(|(node, _)| *node).unwrap();
     let mut spans = Vec::new();
     let socket = world.sockets.get_mut(&node).unwrap();
     let end = parse_first(&socket.input, &mut spans).unwrap();
@@ -151,13 +152,17 @@ fn a_node_of_a_redis_cluster_is_named_as_what_it_is() {
     let client = world.client();
     world.server("h:1").cluster = true;
     let heard = world.asks(client, &format!("GET {a}"));
-    assert_eq!(heard, "-ERR server h:1 of shard a is a node of a Redis Cluster, which a file of Redis shards cannot name");
+    assert_eq!(
+        heard,
+        "-ERR server h:1 of shard a is a node of a Redis Cluster, which a file of Redis shards cannot name"
+    );
 }
 
 #[test]
 fn sentinels_decide_where_they_are_named() {
     let (a, _) = keys();
-    let file = FILE.replace("servers = ['h:1', 'h:2']", "servers = ['h:1', 'h:2']\nsentinels = ['h:9']\nsentinel_master = 'm'");
+    let file = FILE
+        .replace("servers = ['h:1', 'h:2']", "servers = ['h:1', 'h:2']\nsentinels = ['h:9']\nsentinel_master = 'm'");
     let mut world = World::with(&file, WorkerLimits::default());
     // Nobody is there who could be asked: what servers say counts.
     let client = world.client();

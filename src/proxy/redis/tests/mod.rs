@@ -90,7 +90,8 @@ fn config(text: &str) -> Arc<RedisConfig> {
 
 /// A key of the first group, and one of the second.
 fn keys() -> (String, String) {
-    let of = |wanted: bool| (0..).map(|i| format!("k{i}")).find(|k| (Slot::of_key(k.as_bytes()).number() < 8192) == wanted);
+    let of =
+        |wanted: bool| (0..).map(|i| format!("k{i}")).find(|k| (Slot::of_key(k.as_bytes()).number() < 8192) == wanted);
     (of(true).unwrap(), of(false).unwrap())
 }
 
@@ -230,7 +231,9 @@ impl World {
         while socket.blocked.is_none()
             && let Ok(end) = parse_first(&socket.input, &mut spans)
         {
-            let text = |span: &Span| String::from_utf8_lossy(&socket.input[span.start as usize..span.end as usize]).into_owned();
+            let text = |span: &Span| {
+                String::from_utf8_lossy(&socket.input[span.start as usize..span.end as usize]).into_owned()
+            };
             let words: Vec<String> = spans.iter().map(text).collect();
             socket.input.drain(..end);
             let reply = server.take(socket, words);
@@ -240,7 +243,8 @@ impl World {
 
     /// All connections to a server break.
     fn break_server(&mut self, addr: &str) {
-        let of: Vec<u32> = self.sockets.iter().filter(|(_, socket)| socket.addr == addr).map(|(node, _)| *node).collect();
+        let of: Vec<u32> =
+            self.sockets.iter().filter(|(_, socket)| socket.addr == addr).map(|(node, _)| *node).collect();
         of.into_iter().for_each(|node| self.break_socket(node));
         self.turn();
     }
@@ -253,7 +257,8 @@ impl World {
     /// A server carries out all that it has got, and goes on.
     fn thaw(&mut self, addr: &str) {
         self.server(addr).frozen = false;
-        let of: Vec<u32> = self.sockets.iter().filter(|(_, socket)| socket.addr == addr).map(|(node, _)| *node).collect();
+        let of: Vec<u32> =
+            self.sockets.iter().filter(|(_, socket)| socket.addr == addr).map(|(node, _)| *node).collect();
         of.into_iter().for_each(|node| self.answer(NodeIndex(node)));
         self.turn();
     }
@@ -289,7 +294,11 @@ impl World {
 
     /// What a client has read since it was last looked.
     fn heard(&mut self, client: u32) -> String {
-        String::from_utf8(self.outputs.remove(&client).unwrap_or_default()).unwrap().replace("\r\n", " ").trim().to_owned()
+        String::from_utf8(self.outputs.remove(&client).unwrap_or_default())
+            .unwrap()
+            .replace("\r\n", " ")
+            .trim()
+            .to_owned()
     }
 
     fn asks(&mut self, client: u32, lines: &str) -> String {
@@ -352,8 +361,12 @@ impl Server {
         let name = words[0].to_ascii_uppercase();
         let null = if socket.resp3 { "_\r\n" } else { "$-1\r\n" };
         let always = match name.as_str() {
-            "ROLE" if self.replica => Some("*5\r\n$5\r\nslave\r\n$1\r\nh\r\n:1\r\n$9\r\nconnected\r\n:7\r\n".to_owned()),
-            "ROLE" => Some(format!("*3\r\n$6\r\nmaster\r\n:7\r\n*{}\r\n{}", self.replicas, "*0\r\n".repeat(self.replicas))),
+            "ROLE" if self.replica => {
+                Some("*5\r\n$5\r\nslave\r\n$1\r\nh\r\n:1\r\n$9\r\nconnected\r\n:7\r\n".to_owned())
+            }
+            "ROLE" => {
+                Some(format!("*3\r\n$6\r\nmaster\r\n:7\r\n*{}\r\n{}", self.replicas, "*0\r\n".repeat(self.replicas)))
+            }
             "HELLO" => {
                 socket.resp3 = true;
                 Some("%1\r\n$5\r\nproto\r\n:3\r\n".to_owned())

@@ -19,7 +19,10 @@ fn what_is_watched_is_watched_on_a_connection_of_the_clients_own() {
     let (a, b) = keys();
     let mut world = World::new();
     let (client, other) = (world.client(), world.client());
-    assert_eq!(world.asks(client, &format!("WATCH {a}\nGET {a}\nMULTI\nSET {a} 1\nEXEC")), "+OK $-1 +OK +QUEUED *1 +OK");
+    assert_eq!(
+        world.asks(client, &format!("WATCH {a}\nGET {a}\nMULTI\nSET {a} 1\nEXEC")),
+        "+OK $-1 +OK +QUEUED *1 +OK"
+    );
     let sockets = world.sockets.len();
     world.send(client, &format!("WATCH {a}"));
     assert_eq!(world.asks(other, &format!("SET {a} 2")), "+OK");

@@ -76,7 +76,12 @@ fn commands_that_only_servers_know_go_to_the_shard_of_their_key() {
     let (a, b) = keys();
     let mut world = World::new();
     let client = world.client();
-    for line in [format!("EVAL return 1 {b} {a}"), format!("PFADD {a} x"), format!("JSON.SET {a} $ 1"), format!("XREAD STREAMS {a} 0")] {
+    for line in [
+        format!("EVAL return 1 {b} {a}"),
+        format!("PFADD {a} x"),
+        format!("JSON.SET {a} $ 1"),
+        format!("XREAD STREAMS {a} 0"),
+    ] {
         let heard = world.asks(client, &line);
         assert_eq!(heard, "-ERR unknown command", "{line}");
     }
