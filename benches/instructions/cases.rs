@@ -11,22 +11,31 @@ use pontoon::protocol::request::{Args, Limits, Parsed, RequestParser, parse_arra
 use pontoon::topology::{Catalog, ClusterId, Epoch, LogTime, ShardsConfig, Slot};
 
 use crate::Meter;
+use crate::proxy::turns;
 
 /// Of each case, so that what surrounds them does not count.
 pub const OPERATIONS: usize = 1_024;
 const KEYS: usize = 10_000;
+/// A value of 100 bytes as a reply.
+const VALUE_BYTES: usize = b"$100\r\n".len() + 100 + 2;
 
 /// Work that was prepared: `OPERATIONS` of them each time it is called.
 pub type Work = Box<dyn FnMut(&Meter)>;
 type Prepare = fn() -> Work;
 
-pub const CASES: [(&str, Prepare); 10] = [
+pub const CASES: [(&str, Prepare); 14] = [
     ("codec: parse GET", || parsed(get)),
     ("codec: parse SET of 100 bytes", || parsed(set)),
     ("codec: end of a reply of 100 bytes", reply_ends),
     ("codec: elements of a reply of 10", reply_elements),
     ("route: parse, resolve, slot and owner of GET", || routed(get)),
     ("route: parse, resolve, slots and owners of MGET of 10", || routed(multi_get)),
+    ("proxy over Redis: GET, 32 of one client", || turns(get, 1, 32, VALUE_BYTES)),
+    ("proxy over Redis: GET, one of each of 64 clients", || turns(get, 64, 1, VALUE_BYTES)),
+    ("proxy over Redis: SET, 32 of one client", || turns(set, 1, 32, b"+OK\r\n".len())),
+    ("proxy over Redis: MGET of 10, one of each of 64 clients", || {
+        turns(multi_get, 64, 1, b"*10\r\n".len() + 10 * VALUE_BYTES)
+    }),
     ("apply: decode and apply SET of 100 bytes", || applied(set)),
     ("apply: decode and apply INCR", || applied(increment)),
     ("apply: decode and apply HSET", || applied(hash_set)),

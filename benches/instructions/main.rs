@@ -14,6 +14,7 @@
 #![allow(clippy::disallowed_methods, reason = "a measurement starts processes and keeps a file")]
 
 mod cases;
+mod proxy;
 
 use std::collections::BTreeMap;
 use std::hint::black_box;
