@@ -115,6 +115,7 @@ impl Engine {
         }
         for at in 0..self.shards.len() {
             if !self.shards[at].listed {
+                self.shut(at);
                 let members =
                     [std::mem::take(&mut self.shards[at].servers), std::mem::take(&mut self.shards[at].sentinels)];
                 members.into_iter().flatten().for_each(|server| self.unlist(server));
@@ -551,6 +552,8 @@ impl Engine {
         link.draining = false;
         let left = link.leaving;
         let server = &mut self.servers[at];
+        let shard = &mut self.shards[server.shard];
+        shard.lanes.iter_mut().filter(|lane| **lane == key).for_each(|lane| *lane = NO_LINK);
         server.lanes.iter_mut().filter(|lane| **lane == key).for_each(|lane| *lane = NO_LINK);
         server.idle.iter_mut().for_each(|idle| idle.retain(|other| *other != key));
         if !left && !matches!(usage, Use::Own(_)) {

@@ -96,9 +96,8 @@ impl Engine {
         self.waiting += 1;
         self.waiting_bytes += cost;
         if let Some(leader) = self.shards[shard].leader {
+            // One that only lacks room goes on with a tick.
             self.want_lane(leader, resp3);
-            // A lane that is full has room again when it was flushed.
-            self.recheck |= self.shards[shard].lanes[usize::from(resp3)] != NO_LINK;
         }
     }
 
