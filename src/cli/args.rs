@@ -9,6 +9,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use super::reshard::args::ReshardArgs;
 use crate::frontend::parse_bytes;
 use crate::protocol::frame::ReadLevel;
+use crate::topology::balance::Weigh;
 use crate::topology::config::check_name;
 use crate::topology::{HostPort, NodeName};
 
@@ -54,6 +55,8 @@ pub enum Command {
     Reshard(ReshardArgs),
     /// Let leaders leave a node, for maintenance
     EvictLeaders(EvictArgs),
+    /// Spread leaders evenly over hosts, with the fewest transfers
+    Balance(BalanceArgs),
 }
 
 /// How to log.
@@ -287,6 +290,26 @@ pub struct EvictArgs {
     pub json: bool,
 }
 
+/// `pontoon balance`.
+#[derive(Clone, Debug, Args)]
+pub struct BalanceArgs {
+    /// The cluster's file
+    #[arg(long, env = "PONTOON_CONFIG", default_value = "shards.toml")]
+    pub config: PathBuf,
+    /// Only show where leaders are and which transfers would even them out
+    #[arg(long)]
+    pub dry_run: bool,
+    /// What counts, when that is not what the file says: leaders (how many) or writes (what is written to them)
+    #[arg(long, value_parser = weigh)]
+    pub weigh: Option<Weigh>,
+    /// How long one transfer may take, in milliseconds
+    #[arg(long, env = "PONTOON_TIMEOUT_MS", default_value_t = 30_000, value_parser = clap::value_parser!(u64).range(1..))]
+    pub timeout_ms: u64,
+    /// Print the result as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
 /// `pontoon check`.
 #[derive(Clone, Debug, Args)]
 pub struct CheckArgs {
@@ -358,6 +381,11 @@ pub fn node_name(text: &str) -> Result<NodeName, String> {
 /// The address of a node.
 pub fn host_port(text: &str) -> Result<HostPort, String> {
     text.parse().map_err(|error: crate::topology::address::InvalidAddress| error.to_string())
+}
+
+fn weigh(text: &str) -> Result<Weigh, String> {
+    let found = [Weigh::Leaders, Weigh::Writes].into_iter().find(|weigh| weigh.name() == text);
+    found.ok_or_else(|| "it is leaders or writes".to_owned())
 }
 
 fn read_level(text: &str) -> Result<ReadLevel, String> {

@@ -9,6 +9,7 @@
 //! `verify` has codes of its own.
 
 pub mod args;
+mod balance;
 mod check;
 mod dev;
 mod evict;
@@ -68,6 +69,7 @@ fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
         Command::Where(args) => block_on(locate::run(&args)),
         Command::Plan(args) => block_on(plan::run(&args)),
         Command::Reshard(args) => block_on(reshard::run(&args)),
+        Command::Balance(args) => block_on(balance::run(&args)),
         Command::EvictLeaders(args) => block_on(evict::run(&args)),
         Command::Verify(args) => return block_on(async { Ok(verify::run(&args).await) }),
     };

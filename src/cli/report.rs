@@ -8,6 +8,7 @@ use std::fmt::Write;
 
 use serde::Serialize;
 
+use super::balance::HostLeaders;
 use super::gather::Gathered;
 use super::membership::{MemberInTransit, StoppedReplica, is_lost};
 use super::progress::Progress;
@@ -42,6 +43,8 @@ pub struct StatusReport {
     pub progress: Progress,
     /// Files that are not what is accepted, and why that is.
     files: Vec<FileTrouble>,
+    /// How the leaders lie on the hosts.
+    balance: HostLeaders,
 }
 
 /// A file that is not what is accepted.
@@ -146,6 +149,7 @@ impl StatusReport {
             }),
             progress: catalog.map_or_else(Progress::default, |c| Progress::of(c, gathered)),
             files: files(gathered),
+            balance: catalog.map_or_else(HostLeaders::default, |c| HostLeaders::of(c, gathered)),
         }
     }
 
@@ -209,6 +213,11 @@ impl StatusReport {
             let mut rows = vec![head.map(str::to_owned).to_vec()];
             rows.extend(self.catalog.iter().chain(&self.shards).map(ShardStatus::row));
             rows_aligned(&rows).into_iter().for_each(&mut line);
+        }
+        let hosts = self.balance.lines();
+        if !hosts.is_empty() {
+            line(String::new());
+            hosts.into_iter().for_each(&mut line);
         }
         let mut remarks = self.remarks();
         if let Some(summary) = self.progress.summary() {
@@ -410,6 +419,7 @@ fn told<'a>(gathered: &'a Gathered, record: &'a ShardRecord) -> Vec<(&'a NodeNam
     record.all_replicas().filter_map(told).collect()
 }
 
+/// Columns of one width each.
 pub fn rows_aligned(rows: &[Vec<String>]) -> Vec<String> {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
     let width = |column: usize| rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max();
@@ -428,7 +438,7 @@ mod tests {
     use super::*;
     use crate::cli::gather::Answer;
     use crate::control::operator::Target;
-    use crate::protocol::control::{MoveDirection, MovesReport, StallReport};
+    use crate::protocol::control::{LeadersReport, MoveDirection, MovesReport, StallReport};
     use crate::topology::{CatalogCommand, Incarnation, LogIndex, ReplicaId, ShardsConfig};
 
     fn catalog() -> Catalog {
@@ -477,6 +487,7 @@ mod tests {
             clock_is_far: false,
             move_bytes_per_second: 0,
             file_trouble: None,
+            leaders: LeadersReport::default(),
         };
         Answer { target: Target { node: name, addr: format!("h{}:1", &node[1..]) }, report: Ok(report) }
     }
@@ -536,6 +547,11 @@ n3    h3:1     -     -                  no: connection refused
 SHARD    SLOTS  KEYS  BYTES  LEADER  TERM  VOTERS  REPLICAS (LAG)                          TYPES (KEYS, BYTES)
 catalog  0      0     0      none    0     ? of 3  n1 down, n2 down, n3 down
 a        16384  100   1000   n2      5     3 of 3  n1 leader (11), n2 leader (1), n3 down  string (100, 1000)
+
+HOST  ISLAND  LEADERS  SHARE  WRITES/S  NODES
+h1    1       0        0      0         n1
+h2    1       0        0      0         n2
+h3    1       0        0      0         n3 (does not answer)
 ";
         assert_eq!(table, expected);
     }

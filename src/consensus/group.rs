@@ -361,7 +361,7 @@ impl Group {
         }
         if !ready.entries().is_empty() {
             self.raw.mut_store().append(ready.entries());
-            effects.entries.extend(ready.take_entries().into_iter().map(of_entry));
+            effects.entries.extend(ready.take_entries().into_iter().map(LogEntry::of));
         }
         if let Some(hs) = ready.hs() {
             let hard_state = HardState { term: Term(hs.term), vote: ReplicaId(hs.vote), commit: LogIndex(hs.commit) };
@@ -463,12 +463,14 @@ impl Group {
     /// What this replica leads as, while nobody else can be elected but by the election time: it has not begun to give its
     /// leadership away, and no change of members is under way.
     pub fn reign(&self) -> Option<Reign> {
-        let steady = self.leads_surely()
-            && self.transferred_in != Some(self.term())
-            && !self.raw.raft.has_pending_conf()
-            && self.member_change_at.is_none()
-            && self.members().voters_outgoing.is_empty();
+        let steady = self.leads_surely() && self.transferred_in != Some(self.term()) && !self.changes_members();
         steady.then(|| Reign { term: self.term(), members_at: self.members_at })
+    }
+
+    /// Whether a change of members is under way, or half of one is done.
+    pub fn changes_members(&self) -> bool {
+        let is_joint = !self.members().voters_outgoing.is_empty();
+        is_joint || self.member_change_at.is_some() || self.raw.raft.has_pending_conf()
     }
 
     /// Whether a majority of the members knows durably, and this leader too, that they are the members: an entry that was proposed
@@ -684,11 +686,6 @@ fn to_entry(entry: LogEntry) -> Result<Entry, RestoreError> {
     let mut raw = Entry { term: entry.term.0, index: entry.index.0, data: entry.data, ..Entry::default() };
     raw.set_entry_type(kind);
     Ok(raw)
-}
-
-fn of_entry(entry: Entry) -> LogEntry {
-    let kind = entry.get_entry_type() as u8;
-    LogEntry { index: LogIndex(entry.index), term: Term(entry.term), kind, data: entry.data }
 }
 
 /// A committed change of members was encoded by a leader of this group; an empty one is what Raft makes of a second

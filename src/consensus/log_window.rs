@@ -25,6 +25,14 @@ pub struct LogEntry {
     pub data: Bytes,
 }
 
+impl LogEntry {
+    /// An entry of the library's.
+    pub(super) fn of(entry: Entry) -> Self {
+        let kind = entry.get_entry_type() as u8;
+        Self { index: LogIndex(entry.index), term: Term(entry.term), kind, data: entry.data }
+    }
+}
+
 /// The storage that raft-rs reads.
 #[derive(Debug)]
 pub(super) struct LogWindow {

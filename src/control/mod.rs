@@ -4,6 +4,7 @@ pub mod admin;
 pub mod config_file;
 pub mod follow;
 pub mod health;
+pub mod leaders;
 pub mod operator;
 pub mod reload;
 pub mod routing;

@@ -27,6 +27,12 @@ pub fn handle(node: &mut Node, key: usize, payload: &[u8]) -> Result<(), FrameEr
             keeps_leases: node.home.keeps_leases(),
         }),
         Ok(ControlRequest::Status) => ControlReply::Status(report(node)),
+        Ok(ControlRequest::Leaders) => ControlReply::Leaders(node.engine.leaders_report()),
+        Ok(ControlRequest::GiveLeadership { shard, to, term, reason }) => {
+            let given = node.engine.give_leadership(shard, to, term, &reason);
+            node.wake.notify_one();
+            given.map_or_else(ControlReply::Error, |()| ControlReply::Done)
+        }
         Ok(ControlRequest::Catalog) => ControlReply::Catalog(node.engine.catalog().map(|c| Box::new((**c).clone()))),
         Ok(ControlRequest::Init { catalog }) => match init(node, *catalog) {
             Ok(()) => ControlReply::Initialized,
@@ -67,7 +73,7 @@ pub fn handle(node: &mut Node, key: usize, payload: &[u8]) -> Result<(), FrameEr
                 put(node, key, id, &json);
                 return Ok(());
             }
-            Digests::Not(reply) => reply,
+            Digests::Not(reply) => *reply,
         },
         Ok(ControlRequest::SlotKeys { shard, id: mark, slot, from }) => {
             let ticket = node.connections.ticket(key, id, 0, 0, shard);
@@ -100,22 +106,22 @@ enum Digests {
     /// The answer, as JSON.
     Here(Arc<[u8]>),
     /// Why not.
-    Not(ControlReply),
+    Not(Box<ControlReply>),
 }
 
 fn digests(node: &Node, shard: ShardId, mark: MarkId, index: LogIndex) -> Digests {
     let Some(replica) = node.engine.replica(shard) else {
-        return Digests::Not(ControlReply::Error("it has no replica of the shard".to_owned()));
+        return Digests::Not(Box::new(ControlReply::Error("it has no replica of the shard".to_owned())));
     };
     if let Some(reason) = &replica.failed {
-        return Digests::Not(ControlReply::Error(format!("the replica stopped: {reason}")));
+        return Digests::Not(Box::new(ControlReply::Error(format!("the replica stopped: {reason}"))));
     }
     let applied = replica.applied();
-    Digests::Not(ControlReply::Digests(match node.marks.digests(shard, mark) {
+    Digests::Not(Box::new(ControlReply::Digests(match node.marks.digests(shard, mark) {
         Some(Some(json)) => return Digests::Here(json),
         None if applied >= index => MarkDigests::Passed,
         Some(None) | None => MarkDigests::Pending { applied },
-    }))
+    })))
 }
 
 const fn is_report(command: &CatalogCommand) -> bool {
@@ -189,5 +195,6 @@ fn report(node: &Node) -> NodeReport {
         clock_is_far: node.engine.clocks().is_far(),
         move_bytes_per_second: node.engine.move_options().bytes_per_second,
         file_trouble: node.file_trouble.reason(catalog.map_or(0, |c| c.version)),
+        leaders: node.engine.leaders_report(),
     }
 }

@@ -41,6 +41,7 @@ use crate::storage::WriteBatch;
 use crate::topology::{Catalog, CatalogCommand, LogTime, NodeName, ReplicaId, Revision, ShardId};
 
 pub use clocks::Clocks;
+pub use leaders::{HandOver, HandOvers};
 use peers::Hurry;
 pub use peers::PeerOutbox;
 

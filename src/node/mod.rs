@@ -36,6 +36,7 @@ mod members;
 pub mod memory;
 pub mod moves;
 mod peer_link;
+mod pulse;
 mod reads;
 mod registration;
 mod removal;

@@ -22,12 +22,13 @@ use bytes::Bytes;
 use super::answers::{Answers, Ticket};
 use super::audit;
 use super::blocked::Blocked;
-use super::engine::TICK;
+use super::engine::{HandOvers, TICK};
 use super::leader_time::LeaderTime;
 use super::lease::Lease;
 use super::machine::{Machine, Outcome};
 use super::marks::Marked;
 use super::memory::{InFlight, Memory};
+use super::pulse::Pulse;
 use super::reads::{Reads, WaitingRead};
 use crate::consensus::{Committed, Group, ProposeError, SnapshotPoint};
 use crate::keyspace::{Entry, NEWS_AHEAD_MS};
@@ -174,6 +175,10 @@ pub struct Replica {
     pub(super) blocked: Blocked,
     /// Slots on their way from here and to here.
     pub moving: moving::Moving,
+    /// How much is written, and who could take over.
+    pub pulse: Pulse,
+    /// How often this leader gave its leadership away, and why.
+    pub handed_over: HandOvers,
 }
 
 impl Replica {
@@ -218,6 +223,8 @@ impl Replica {
             tick_proposed: false,
             blocked: Blocked::default(),
             moving: moving::Moving::default(),
+            pulse: Pulse::default(),
+            handed_over: HandOvers::default(),
         }
     }
 

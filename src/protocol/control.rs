@@ -95,6 +95,20 @@ pub enum ControlRequest {
         /// Whether they are to leave.
         evicted: bool,
     },
+    /// Who leads on your node, and who could take over? Answered with [`ControlReply::Leaders`].
+    Leaders,
+    /// Give the leadership of a shard to another of its voters, unless something else is going on with it. Answered with
+    /// [`ControlReply::Done`] when that has begun.
+    GiveLeadership {
+        /// The shard.
+        shard: ShardId,
+        /// The voter.
+        to: ReplicaId,
+        /// The term in which the node leads: what was planned for another one is not done.
+        term: Term,
+        /// Why, for the log.
+        reason: String,
+    },
     /// Take to the catalog what the leaders on a node have to say of their shards: owners, members, retired shards; nothing else.
     /// Answered with [`ControlReply::Decided`], which is about the last of them.
     Report {
@@ -160,6 +174,8 @@ pub enum ControlReply {
     Identity(Welcome),
     /// The node's replicas.
     Status(NodeReport),
+    /// Who leads there.
+    Leaders(LeadersReport),
     /// The node's copy of the catalog; none before it has one.
     Catalog(Option<Box<Catalog>>),
     /// The cluster exists from here on.
@@ -212,6 +228,36 @@ pub struct NodeReport {
     /// Why its `shards.toml` is not what is accepted, if it is not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub file_trouble: Option<String>,
+    /// What it leads, and who could take over.
+    #[serde(default)]
+    pub leaders: LeadersReport,
+}
+
+/// What a node leads, and what there is to know before a leader is asked to give way.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeadersReport {
+    /// Whether its clock is so far off that it is to lead nothing.
+    pub clock_is_far: bool,
+    /// What it leads, but for the catalog.
+    pub leading: Vec<LeaderReport>,
+}
+
+/// A leader.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeaderReport {
+    /// Its shard.
+    pub shard: ShardId,
+    /// The member of the group.
+    pub replica: ReplicaId,
+    /// The term that it leads in.
+    pub term: Term,
+    /// The voters that live and are in step; none: it does not know yet, as it has just been elected.
+    pub heirs: Option<Vec<ReplicaId>>,
+    /// Why it is to stay, if it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held: Option<String>,
+    /// Entries per second, of late.
+    pub writes_per_second: u64,
 }
 
 /// What a slot holds.

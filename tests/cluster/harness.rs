@@ -132,10 +132,14 @@ impl Drop for Cluster {
 impl Cluster {
     /// `nodes` nodes, and for each shard the numbers of its nodes; one proxy. Ready to serve.
     pub fn start(nodes: usize, shards: &[&[usize]], node_args: &[&str]) -> Self {
+        Self::start_with(nodes, &config_text(1, &free_ports(nodes), shards), node_args)
+    }
+
+    /// The same, of the nodes and shards of this file.
+    pub fn start_with(nodes: usize, text: &str, node_args: &[&str]) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let text = config_text(1, &free_ports(nodes), shards);
-        std::fs::write(dir.path().join("shards.toml"), &text).unwrap();
-        std::fs::write(dir.path().join("operators.toml"), &text).unwrap();
+        std::fs::write(dir.path().join("shards.toml"), text).unwrap();
+        std::fs::write(dir.path().join("operators.toml"), text).unwrap();
         let node_args = node_args.iter().map(|a| (*a).to_owned()).collect();
         let mut cluster = Self { dir, nodes: BTreeMap::new(), proxies: Vec::new(), node_args, verified: false };
         (1..=nodes).for_each(|number| cluster.start_node(&format!("n{number}")));

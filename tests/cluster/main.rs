@@ -5,6 +5,7 @@
 mod harness;
 mod transactions;
 
+mod balance;
 mod blocking;
 mod commands;
 mod dev;

@@ -164,5 +164,6 @@ fn report(name: &NodeName, catalog: Option<&Catalog>) -> NodeReport {
         clock_is_far: false,
         move_bytes_per_second: 0,
         file_trouble: None,
+        leaders: Default::default(),
     }
 }

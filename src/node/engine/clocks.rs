@@ -12,7 +12,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::Engine;
+use super::{Engine, HandOver};
 use crate::net::Moment;
 use crate::node::replica::Replica;
 use crate::protocol::frame::{Kind, put_message};
@@ -146,6 +146,7 @@ impl Engine {
 fn hand_over(replica: &mut Replica, is_right: impl Fn(&ReplicaId) -> bool) {
     let able: Vec<ReplicaId> = replica.group.members().voters.iter().copied().filter(is_right).collect();
     if let Some(to) = replica.group.hand_over(&able) {
+        replica.count_hand_over(HandOver::Clock);
         tracing::warn!(shard = %replica.shard, replica = %to, "gets the leadership, as this node's clock is far off");
     }
 }

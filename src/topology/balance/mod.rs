@@ -204,6 +204,29 @@ impl Placement {
         }
         placement
     }
+
+    /// Why a transfer is made, in words.
+    pub fn reason(&self, situation: &Situation, transfer: Transfer) -> String {
+        let name = |number: usize| situation.candidates[number].host.as_str();
+        let (from, to) = (name(transfer.from), name(transfer.to));
+        let hosts = || self.islands.iter().flat_map(|island| &island.hosts);
+        let Some(giver) = hosts().find(|host| host.host == from) else { return "leaders are spread evenly".to_owned() };
+        if giver.leaders > giver.share {
+            let (leaders, share) = (giver.leaders, giver.share);
+            return format!("host {from} leads {leaders} shards, and its share is {share}; host {to} has room");
+        }
+        match hosts().find(|host| host.leaders > host.share && host.host != from) {
+            Some(crowded) => {
+                format!("host {from} makes room for a leader of host {}, which leads too much", crowded.host)
+            }
+            None => format!("more is written to the leaders of host {from} than to those of host {to}"),
+        }
+    }
+
+    /// How many leaders hosts have beyond their shares.
+    pub fn excess(&self) -> u64 {
+        self.islands.iter().map(|island| island.excess).sum()
+    }
 }
 
 /// The hosts by name, and which candidate is where.
