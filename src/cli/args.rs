@@ -302,6 +302,15 @@ pub struct BalanceArgs {
     /// What counts, when that is not what the file says: leaders (how many) or writes (what is written to them)
     #[arg(long, value_parser = weigh)]
     pub weigh: Option<Weigh>,
+    /// Spread the masters of a Redis Cluster instead: any of its instances
+    #[arg(long, value_name = "HOST:PORT", value_parser = host_port, conflicts_with = "weigh")]
+    pub redis_cluster: Option<HostPort>,
+    /// Who logs in at the instances of a Redis Cluster, when that is not its default user
+    #[arg(long, env = "PONTOON_REDIS_USERNAME")]
+    pub username: Option<String>,
+    /// The password for that
+    #[arg(long, env = "PONTOON_REDIS_PASSWORD", hide_env_values = true)]
+    pub password: Option<String>,
     /// How long one transfer may take, in milliseconds
     #[arg(long, env = "PONTOON_TIMEOUT_MS", default_value_t = 30_000, value_parser = clap::value_parser!(u64).range(1..))]
     pub timeout_ms: u64,

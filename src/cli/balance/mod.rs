@@ -3,6 +3,7 @@
 //! After each transfer the nodes are asked anew, and what is left is planned anew: what an optimal plan leaves to do is
 //! optimal too, so nothing is done twice, whoever else acts meanwhile.
 
+mod redis_cluster;
 mod view;
 
 use std::collections::BTreeMap;
@@ -35,6 +36,9 @@ const NODE_PATIENCE: Duration = Duration::from_secs(1);
 const REFUSALS_MAX: u32 = 5;
 
 pub async fn run(args: &BalanceArgs) -> anyhow::Result<()> {
+    if let Some(seed) = &args.redis_cluster {
+        return redis_cluster::run(args, seed).await;
+    }
     let config = config_file::load(&args.config)?;
     let operator = Operator { name: "balance".to_owned(), cluster: None };
     let gathered = gather(&operator, &config).await;
