@@ -14,7 +14,8 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::{MetricType, counter::Counter};
 use prometheus_client::registry::Registry;
 
-use super::engine::Engine;
+use super::balance::BalanceFigures;
+use super::engine::{Engine, HandOvers};
 use super::log_thread::{SYNC_BUCKETS, SyncTimes};
 use crate::control::admin::Exposed;
 use crate::keyspace::{Holdings, Keyspace};
@@ -29,6 +30,8 @@ type Labels = Vec<(&'static str, String)>;
 pub struct Figures {
     /// The log's thread counts here.
     pub sync_times: SyncTimes,
+    /// What comes of spreading leaders, where this node does it.
+    pub balance: BalanceFigures,
     published: ArcSwap<Published>,
 }
 
@@ -50,6 +53,7 @@ struct PublishedReplica {
     readable: bool,
     has_leader: bool,
     orphan: bool,
+    handed_over: HandOvers,
     gauges: Vec<(&'static str, &'static str, u64)>,
     counters: Vec<(&'static str, &'static str, u64)>,
     held: Holdings,
@@ -72,6 +76,7 @@ impl Figures {
                 held: usage.by_type,
                 has_leader: status.leader.is_some(),
                 orphan: status.orphan,
+                handed_over: replica.handed_over.clone(),
                 gauges: vec![
                     ("term", "Raft term", status.term.0),
                     ("committed_index", "Highest log index known to be committed", status.committed.0),
@@ -157,9 +162,17 @@ impl Exposed for Figures {
         gauge(registry, "clock_off_milliseconds", off, published.clock_off_ms);
         let far = "Whether that is so far that the node leads no shard";
         gauge(registry, "clock_is_far_off", far, u64::from(published.clock_is_far));
+        for (name, help, value) in self.balance.gauges() {
+            gauge(registry, name, help, value);
+        }
         let mut gauges = Vec::new();
         let mut counters = Vec::new();
+        let given = ("leaderships_given", "Leaderships that a leader here gave away", 0);
         for replica in &published.replicas {
+            counters.extend(replica.handed_over.iter().map(|(why, count)| {
+                let labels: Labels = vec![("shard", replica.shard.clone()), ("reason", why.name().to_owned())];
+                ((given.0, given.1, *count), labels)
+            }));
             let labels: Labels = vec![("shard", replica.shard.clone())];
             let flags = [
                 ("leads", "Whether the replica leads its shard", u64::from(replica.leads)),
@@ -289,6 +302,7 @@ mod tests {
             readable: true,
             has_leader: true,
             orphan: false,
+            handed_over: HandOvers::default(),
             gauges: vec![("term", "", 1)],
             counters: vec![("reads", "", 1)],
             held,

@@ -18,6 +18,7 @@ mod admission;
 pub mod answers;
 mod audit;
 mod background;
+pub mod balance;
 mod blocked;
 mod cluster;
 pub mod connections;

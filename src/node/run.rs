@@ -12,6 +12,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::{LocalSet, spawn_local};
 
+use super::balance;
 use super::cluster;
 use super::connections::Connections;
 use super::engine::{Engine, EngineOptions};
@@ -181,6 +182,7 @@ async fn run(
     spawn_local(forget_leases(Rc::clone(&shared)));
     spawn_local(cluster::follow(Rc::clone(&shared)));
     spawn_local(reports::report(Rc::clone(&shared)));
+    spawn_local(balance::spread(Rc::clone(&shared)));
     spawn_local(cluster::hear(Rc::clone(&shared), options.config.clone()));
     if let Some(path) = options.config_path {
         let (name, node) = (format!("node {}", options.name), Rc::clone(&shared));
