@@ -587,7 +587,6 @@ nodes = ['n1', 'n2', 'n3']
             applied: LogIndex(applied),
             committed: LogIndex(applied),
             log_time: LogTime(0),
-            ownership: Revision(0),
         };
         NodeStatus { sequence: 0, revision: Revision(1), replicas: vec![replica] }
     }

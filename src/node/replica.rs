@@ -38,7 +38,7 @@ use crate::protocol::control::ControlReply;
 use crate::protocol::frame::{ReadLevel, RefusalReason, ReplicaStatus, RequestHead, Role};
 use crate::protocol::request::Span;
 use crate::protocol::verification::{MarkId, MarkPlace, Verdict};
-use crate::topology::{Catalog, CatalogCommand, LogIndex, LogTime, ReplicaId, Revision, ShardId, Slot, Term};
+use crate::topology::{Catalog, CatalogCommand, LogIndex, LogTime, ReplicaId, ShardId, Slot, Term};
 
 pub use moving::{Letter, Moving};
 pub use reading::{MAX_STALENESS, ReadOptions};
@@ -604,7 +604,6 @@ impl Replica {
             applied: self.applied(),
             committed: self.group.committed(),
             log_time: self.told_time(now, wall),
-            ownership: Revision(0),
         }
     }
 

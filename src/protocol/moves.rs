@@ -377,7 +377,50 @@ mod tests {
         assert!(MoveMessage::decode(&bytes).is_err());
     }
 
+    fn any_slots() -> impl Strategy<Value = Vec<SlotEpoch>> {
+        prop::collection::btree_map(0_u16..16384, any::<u64>(), 1..=MOVE_SLOTS_MAX).prop_map(|slots| {
+            let item = |(slot, epoch)| Some(SlotEpoch { slot: Slot::new(slot)?, epoch: Epoch(epoch) });
+            slots.into_iter().filter_map(item).collect()
+        })
+    }
+
+    fn any_state() -> impl Strategy<Value = ImportState> {
+        prop_oneof![
+            Just(ImportState::Taken),
+            Just(ImportState::Refused),
+            Just(ImportState::Unknown),
+            (any::<u64>(), prop::collection::vec(any::<u8>(), 0..300))
+                .prop_map(|(next, cursor)| ImportState::Importing { next, cursor }),
+        ]
+    }
+
     proptest! {
+        #[test]
+        fn every_message_reads_back_what_it_wrote(
+            numbers in any::<[u64; 7]>(),
+            slots in any_slots(),
+            state in any_state(),
+            parts in any::<[Vec<u8>; 2]>(),
+            flag in any::<bool>(),
+            kind in 0..7,
+        ) {
+            let [to, from, replica, source, number, sequence, last] = numbers;
+            let [short, body] = &parts;
+            let body = match kind {
+                0 => MoveBody::Ask { slots },
+                1 => MoveBody::Start { slots },
+                2 => MoveBody::Refuse { slots },
+                3 => MoveBody::Piece { urgent: flag, sequence, cursor: short, body },
+                4 => MoveBody::Finish { sequence, log_time: LogTime(last), seals: short, body },
+                5 => MoveBody::State { leads: flag, state },
+                _ => MoveBody::NotLeader { leader: Some(ReplicaId(last)).filter(|leader| leader.0 != 0) },
+            };
+            let id = MoveId { source: ShardId(source), number };
+            let message = MoveMessage { to: ShardId(to), from: ShardId(from), replica: ReplicaId(replica), id, body };
+            let bytes = encoded(&message);
+            prop_assert_eq!(MoveMessage::decode(&bytes), Ok(message));
+        }
+
         #[test]
         fn whatever_comes_is_a_message_that_reads_back_or_an_error(
             example in 0_usize..13,

@@ -56,16 +56,17 @@ impl Plan {
         self.wanted.iter().copied().filter(|wanted| state.owns(wanted.slot).is_some())
     }
 
-    /// The next batch. `is_busy`: slots that are under way; `under_way`: batches for each target.
+    /// The next batch. `is_busy`: slots that are under way; `is_free`: shards that may get more; `under_way`: batches for each.
     pub fn next_batch<S: State>(
         &self,
         state: &S,
         is_busy: impl Fn(Slot) -> bool,
+        is_free: impl Fn(&ShardId) -> bool,
         under_way: &BTreeMap<ShardId, usize>,
     ) -> Option<(ShardId, Vec<Slot>)> {
         let may_go = |wanted: &&Wanted| state.owns(wanted.slot) == Some(wanted.epoch) && !is_busy(wanted.slot);
         let mut firsts: BTreeMap<ShardId, Wanted> = BTreeMap::new();
-        for wanted in self.wanted.iter().filter(may_go) {
+        for wanted in self.wanted.iter().filter(|wanted| is_free(&wanted.to)).filter(may_go) {
             firsts.entry(wanted.to).or_insert(*wanted);
         }
         let load = |to: &ShardId| under_way.get(to).copied().unwrap_or(0);

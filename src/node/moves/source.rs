@@ -51,6 +51,8 @@ pub struct Source<R> {
     moved: Moved,
     /// Whether something changed since no batch was found to begin with.
     may_start: bool,
+    /// The shards that did not go on when that was looked at.
+    stuck_before: BTreeMap<ShardId, usize>,
 }
 
 impl<R: Default> Default for Source<R> {
@@ -90,6 +92,7 @@ impl<R: Default> Source<R> {
             idle_since: Moment::default(),
             moved: Moved::default(),
             may_start: true,
+            stuck_before: BTreeMap::new(),
         }
     }
 
@@ -108,17 +111,22 @@ impl<R: Default> Source<R> {
         self.may_start |= self.plan.follow(around.me.0, around.catalog);
         self.follow_state(around);
         let mut bytes = TURN_BYTES_MAX;
-        let mut frozen = self.attempts.values().filter(|attempt| attempt.is_frozen()).count();
+        let stuck = self.stuck(around);
+        let counts = |attempt: &Attempt<R>| attempt.is_frozen() && !stuck.contains_key(&attempt.to());
+        let mut frozen = self.attempts.values().filter(|attempt| counts(attempt)).count();
         let mut order: Vec<u64> = self.attempts.keys().copied().collect();
         // What requests wait for goes first.
         order.sort_by_key(|number| (!self.attempts[number].is_frozen(), *number));
         for number in order {
             let Some(attempt) = self.attempts.get_mut(&number) else { continue };
             let contact = self.contacts.entry(attempt.to()).or_default();
-            let may_freeze = frozen < FROZEN_MAX;
-            frozen += usize::from(attempt.work(around, contact, may_freeze, &mut bytes, deeds));
+            // Requests wait for no more than one shard's worth of what does not go on.
+            let (is_stuck, frozen_there) = stuck.get(&attempt.to()).map_or((false, 0), |frozen| (true, *frozen));
+            let may_freeze = frozen < FROZEN_MAX && frozen_there < FROZEN_MAX;
+            let freezes = attempt.work(around, contact, may_freeze, &mut bytes, deeds);
+            frozen += usize::from(freezes && !is_stuck);
         }
-        self.start(around, deeds);
+        self.start(around, &stuck, deeds);
     }
 
     /// Takes what a replica of another shard says.
@@ -206,8 +214,31 @@ impl<R: Default> Source<R> {
         self.starting.retain(|(_, _, at)| around.now.since(*at) < LOG_AGAIN);
     }
 
-    fn start<S: State<Reader = R>>(&mut self, around: &Around<'_, S>, deeds: &mut Vec<Deed>) {
-        while self.may_start && self.attempts.len() + self.starting.len() < self.options.parallel {
+    /// The shards that do not go on with what they are given, and how many frozen batches each has: those take no places of
+    /// others, and get no more.
+    fn stuck<S: State<Reader = R>>(&self, around: &Around<'_, S>) -> BTreeMap<ShardId, usize> {
+        let stuck = self.attempts.values().filter(|attempt| attempt.stands_still(around.bucket, around.now));
+        let mut frozen: BTreeMap<ShardId, usize> = stuck.map(|attempt| (attempt.to(), 0)).collect();
+        for attempt in self.attempts.values().filter(|attempt| attempt.is_frozen()) {
+            frozen.entry(attempt.to()).and_modify(|count| *count += 1);
+        }
+        frozen
+    }
+
+    fn start<S: State<Reader = R>>(
+        &mut self,
+        around: &Around<'_, S>,
+        stuck: &BTreeMap<ShardId, usize>,
+        deeds: &mut Vec<Deed>,
+    ) {
+        if *stuck != self.stuck_before {
+            (self.stuck_before, self.may_start) = (stuck.clone(), true);
+        }
+        let is_free = |to: &ShardId| !stuck.contains_key(to);
+        let going = self.attempts.values().filter(|attempt| is_free(&attempt.to())).count();
+        while self.may_start
+            && going + self.starting.iter().filter(|(to, ..)| is_free(to)).count() < self.options.parallel
+        {
             let mut under_way: BTreeMap<ShardId, usize> = BTreeMap::new();
             let targets = self.attempts.values().map(Attempt::to).chain(self.starting.iter().map(|s| s.0));
             targets.for_each(|to| *under_way.entry(to).or_default() += 1);
@@ -215,7 +246,7 @@ impl<R: Default> Source<R> {
                 self.attempts.values().any(|attempt| attempt.has(slot))
                     || self.starting.iter().any(|(_, slots, _)| slots.contains(&slot))
             };
-            let Some((to, slots)) = self.plan.next_batch(around.state, is_busy, &under_way) else {
+            let Some((to, slots)) = self.plan.next_batch(around.state, is_busy, is_free, &under_way) else {
                 self.may_start = false;
                 return;
             };

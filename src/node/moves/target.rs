@@ -3,11 +3,11 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use super::progress::Tally;
+use super::progress::{Stall, Tally};
 use super::source::unnamed;
 use super::{Deed, State, Step, encoded};
 use crate::net::Moment;
-use crate::protocol::control::{MoveDirection, MovesReport};
+use crate::protocol::control::{MoveDirection, MovesReport, StallReport};
 use crate::protocol::moves::{ImportState, MoveBody, MoveMessage};
 use crate::topology::{Catalog, MoveId, ReplicaId, ShardId, Slot, SlotEpoch};
 
@@ -281,10 +281,27 @@ impl Target {
                 eta_ms: tally.eta(slots_left, around.now).map(|eta| eta.as_millis() as u64),
                 copying: around.state.imports().iter().filter(|(id, _)| id.source == *source).count() as u32,
                 frozen: 0,
-                stall: None,
+                stall: self.stall(*source, around.now),
             }
         };
         running.map(of_source).collect()
+    }
+
+    /// Why nothing comes of a shard from which slots are coming, and since when.
+    fn stall(&self, source: ShardId, now: Moment) -> Option<StallReport> {
+        let moves = || self.incoming.values().filter(|incoming| incoming.source.0 == source);
+        let proposed = moves().filter_map(|incoming| incoming.proposed.front().map(|(_, _, at)| *at)).min();
+        let begun = moves().filter_map(|incoming| incoming.decided[0].filter(|_| incoming.told.is_none())).min();
+        let heard = moves().map(|incoming| incoming.heard).max();
+        let mut stall = Stall::default();
+        let uncommitted = proposed.into_iter().chain(begun).min().filter(|at| now.since(*at) >= LOST_AFTER / 2);
+        let reason = match (uncommitted, heard) {
+            (Some(since), _) => Some(("this shard does not commit what it is sent: it has no majority", since)),
+            (None, Some(heard)) => Some(("nothing comes from the other shard", heard)),
+            (None, None) => None,
+        };
+        stall.note(reason, now);
+        stall.report(now)
     }
 
     /// Tells a source what is known of its move, if that is news or was asked for.

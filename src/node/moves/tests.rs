@@ -1,6 +1,7 @@
 //! Slots move between two shards on three nodes while leaders change, messages are lost and the catalog changes its mind.
 
 mod nodes;
+mod stuck;
 
 use std::collections::BTreeSet;
 
@@ -190,6 +191,38 @@ fn r13_a_frozen_slot_comes_back_when_the_target_has_refused_it_and_requests_are_
     let answer = &nodes.told.answers[&write];
     assert_eq!(answer, &Answer::Elsewhere(Some(here)));
     nodes.check(A, &keys);
+}
+
+#[test]
+fn an_old_answer_that_knows_nothing_of_it_does_not_end_a_frozen_move() {
+    let mut nodes = Nodes::led();
+    let keys = nodes.fill(10);
+    let slots = slots_of(&keys);
+    nodes.want(slots.clone(), B);
+    let leader = until_frozen(&mut nodes, keys[0].1);
+    let export = nodes.keyspace(A, leader).exports().next().unwrap();
+    let target = nodes.leader(B).unwrap();
+    let message = crate::protocol::moves::MoveMessage {
+        to: A,
+        from: B,
+        replica: nodes.replica(B, target).id,
+        id: export.id(A),
+        body: crate::protocol::moves::MoveBody::State {
+            leads: true,
+            state: crate::protocol::moves::ImportState::Unknown,
+        },
+    };
+    let mut bytes = Vec::new();
+    message.encode(&mut bytes);
+    nodes.lost = 0;
+    for _ in 0..2 {
+        let (now, wall) = nodes.now();
+        nodes.engines[leader].peer_move(&bytes, now, wall, &mut nodes.told);
+    }
+    nodes.until_served(B, &slots);
+    nodes.check(B, &keys);
+    let epoch = nodes.keyspace(B, nodes.leader(B).unwrap()).owns(keys[0].1);
+    assert_eq!(epoch, Some(Epoch(2)), "the first attempt is the one that succeeded");
 }
 
 #[test]

@@ -82,11 +82,9 @@ pub struct ReplicaStatus {
     pub committed: LogIndex,
     /// Its log time.
     pub log_time: LogTime,
-    /// The revision of its slot ownership: raised by each change of a slot's owner.
-    pub ownership: Revision,
 }
 
-const REPLICA_STATUS_BYTES: usize = 8 * 8 + 2;
+const REPLICA_STATUS_BYTES: usize = 7 * 8 + 2;
 
 /// All replicas of a node.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -110,8 +108,7 @@ impl NodeStatus {
             out.extend_from_slice(&self.revision.0.to_le_bytes());
             for r in self.replicas.iter().take(Self::REPLICAS_MAX) {
                 let leader = r.leader.map_or(0, ReplicaId::get);
-                let numbers =
-                    [r.shard.0, r.replica.0, r.term.0, leader, r.applied.0, r.committed.0, r.log_time.0, r.ownership.0];
+                let numbers = [r.shard.0, r.replica.0, r.term.0, leader, r.applied.0, r.committed.0, r.log_time.0];
                 numbers.iter().for_each(|n| out.extend_from_slice(&n.to_le_bytes()));
                 let flags = [r.readable, r.fresh, r.orphan, r.leases];
                 let flags = (0..).zip(flags).map(|(bit, set)| u8::from(set) << bit).sum();
@@ -139,17 +136,16 @@ impl NodeStatus {
                 applied: LogIndex(u64_at(r, 32)),
                 committed: LogIndex(u64_at(r, 40)),
                 log_time: LogTime(u64_at(r, 48)),
-                ownership: Revision(u64_at(r, 56)),
-                role: match r[64] {
+                role: match r[56] {
                     0 => Role::Follower,
                     1 => Role::Leader,
                     2 => Role::Learner,
                     _ => return Err(malformed),
                 },
-                readable: r[65] & 1 != 0,
-                fresh: r[65] & 2 != 0,
-                orphan: r[65] & 4 != 0,
-                leases: r[65] & 8 != 0,
+                readable: r[57] & 1 != 0,
+                fresh: r[57] & 2 != 0,
+                orphan: r[57] & 4 != 0,
+                leases: r[57] & 8 != 0,
             })
         });
         let replicas = replicas.collect::<Result<_, _>>()?;
@@ -179,7 +175,6 @@ mod tests {
                 applied: LogIndex(4),
                 committed: LogIndex(5),
                 log_time: LogTime(6),
-                ownership: Revision(7),
             }],
         };
         let mut out = Vec::new();

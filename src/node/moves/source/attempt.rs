@@ -8,7 +8,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use super::super::pace::Rounds;
+use super::super::pace::{Bucket, Rounds};
 use super::super::{After, Cut, Deed, End, ExportView, PIECE_BYTES, SlotUsage, State, Step, encoded};
 use super::contact::Contact;
 use super::{Around, LOG_AGAIN, usage_of};
@@ -24,6 +24,8 @@ const FREEZE_BYTES_MAX: u64 = 64 * 1024;
 const FREEZE_ANSWER_MAX: Duration = Duration::from_millis(100);
 /// How long after a question it is asked again.
 const ASK_AGAIN: Duration = Duration::from_millis(150);
+/// How long the target must say that it has never heard of a frozen attempt until that is believed: two questions' time.
+const DOUBT_MIN: Duration = Duration::from_millis(250);
 /// How long nothing may be confirmed before the target is asked what it has.
 const CONFIRM_MAX: Duration = Duration::from_millis(300);
 /// Pieces without data that are read in one go.
@@ -49,6 +51,10 @@ pub struct Attempt<R> {
     finish_read: bool,
     /// The target's leader has never heard of it.
     unknown: bool,
+    /// Since when that is said of one that is frozen: it may be an old answer, so it is asked again before anything is ended.
+    doubted: Option<Moment>,
+    /// Whether it could be frozen, but others are.
+    waits_for_turn: bool,
     fate: Option<Fate>,
     /// When the target was last asked, and whether it has answered since.
     asked: Option<Moment>,
@@ -96,6 +102,8 @@ impl<R: Default> Attempt<R> {
             round_read: None,
             finish_read: false,
             unknown: false,
+            doubted: None,
+            waits_for_turn: false,
             fate: None,
             asked: None,
             answered: false,
@@ -163,7 +171,7 @@ impl<R: Default> Attempt<R> {
     /// Takes the export as it is now.
     pub fn follow(&mut self, view: ExportView, now: Moment) {
         if view != self.view {
-            (self.view, self.moved) = (view, now);
+            (self.view, self.moved, self.waits_for_turn) = (view, now, false);
         }
     }
 
@@ -194,6 +202,9 @@ impl<R: Default> Attempt<R> {
         if self.reader.is_none() {
             self.ask(around, contact, deeds);
             return false;
+        }
+        if self.doubted.is_some() {
+            self.ask(around, contact, deeds);
         }
         self.find_what_was_lost(around, contact, deeds);
         self.read(around, contact, bytes, deeds);
@@ -298,6 +309,9 @@ impl<R: Default> Attempt<R> {
             ImportState::Taken => self.settle(Fate::Taken, around.now),
             ImportState::Refused => self.settle(Fate::Refused, around.now),
             ImportState::Unknown if leads && self.fate.is_none() => {
+                if self.view.frozen && !self.is_doubted_enough(around.now) {
+                    return;
+                }
                 // One who leads has applied all that was decided before.
                 (self.reader, self.unknown) = (None, true);
                 self.forget_unconfirmed();
@@ -308,13 +322,19 @@ impl<R: Default> Attempt<R> {
             }
             ImportState::Unknown => {}
             ImportState::Importing { next, cursor } => {
-                self.unknown = false;
+                (self.unknown, self.doubted) = (false, None);
                 self.hear_importing(*next, cursor, around, contact);
                 if std::mem::take(&mut self.resend) {
                     self.send_again(around, contact, deeds);
                 }
             }
         }
+    }
+
+    /// Whether it was said for long enough that the target has never heard of the attempt: messages may be late, so an answer may be
+    /// from before the import began. One that is frozen is asked about again; what is said then is no older than the question.
+    fn is_doubted_enough(&mut self, now: Moment) -> bool {
+        now.since(*self.doubted.get_or_insert(now)) >= DOUBT_MIN
     }
 
     fn settle(&mut self, fate: Fate, now: Moment) {
@@ -482,10 +502,19 @@ impl<R: Default> Attempt<R> {
             self.ask(around, contact, deeds);
             return false;
         }
+        self.waits_for_turn = !may_freeze;
         if may_freeze {
             self.log(Step::Freeze { number, round }, around.now, deeds);
         }
         may_freeze
+    }
+
+    /// Whether it is its target that holds it up: then it does not take the place of one to another shard.
+    pub fn stands_still(&self, bucket: &Bucket, now: Moment) -> bool {
+        now.since(self.moved) > STANDSTILL
+            && !self.waits_for_turn
+            && !self.rounds.slows()
+            && (self.view.frozen || bucket.has(now))
     }
 
     /// Why it does not go on, and since when, for people.
@@ -498,6 +527,8 @@ impl<R: Default> Attempt<R> {
         let has_leader = contact.is_some_and(Contact::has_leader);
         let reason = if self.logged.as_ref().is_some_and(|(_, at)| *at >= self.moved) {
             "this shard does not commit the next step: it has no majority"
+        } else if self.waits_for_turn {
+            "it is copied, and waits until requests wait for fewer others"
         } else if self.slows() {
             "writes outrun the copy; they are slowed until it has caught up"
         } else if !was_heard {

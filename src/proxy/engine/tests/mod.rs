@@ -233,7 +233,6 @@ impl World {
                 applied: LogIndex(applied),
                 committed: LogIndex(applied),
                 log_time: LogTime(1 + self.now.since(Moment::default()).as_millis() as u64),
-                ownership: Revision(1),
             }
         });
         NodeStatus { sequence: 0, revision: Revision(1), replicas: replicas.collect() }
