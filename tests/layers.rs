@@ -17,7 +17,7 @@ const LAYERS: &[&[&str]] = &[
     &["keyspace"],
     &["protocol"],
     &["topology"],
-    &["planted"],
+    &["planted", "failpoints"],
 ];
 const FORBIDDEN_NAMES: [&str; 11] =
     ["common", "util", "utils", "helper", "helpers", "manager", "managers", "service", "services", "misc", "types"];

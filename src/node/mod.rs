@@ -38,6 +38,7 @@ pub mod memory;
 pub mod moves;
 mod peer_link;
 mod pulse;
+mod points;
 mod reads;
 mod registration;
 mod removal;

@@ -29,6 +29,7 @@ use super::machine::{Machine, Outcome};
 use super::marks::Marked;
 use super::memory::{InFlight, Memory};
 use super::pulse::Pulse;
+use super::points;
 use super::reads::{Reads, WaitingRead};
 use crate::consensus::{Committed, Group, ProposeError, SnapshotPoint};
 use crate::keyspace::{Entry, NEWS_AHEAD_MS};
@@ -391,6 +392,7 @@ impl Replica {
                     Ok(done) => outcome = done,
                     Err(error) => self.fail(format!("index {}: {error}", entry.index)),
                 }
+                points::applied(self, &entry.data, outcome);
                 if let Some(before) = audited {
                     before.tell(&self.machine, (self.shard, self.id), entry.index);
                 }

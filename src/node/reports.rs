@@ -9,6 +9,7 @@ use std::time::Duration;
 use super::replica::Replica;
 use super::server::Shared;
 use crate::control::operator::{Operator, Target};
+use crate::failpoints::{Point, reached};
 use crate::protocol::control::ControlRequest;
 use crate::topology::{Catalog, CatalogCommand, ReplicaId};
 
@@ -47,6 +48,9 @@ pub fn due(replica: &Replica, catalog: &Catalog) -> Vec<CatalogCommand> {
     let owned = replica.unreported_slots(catalog);
     let owners = (!owned.is_empty()).then_some(CatalogCommand::RecordOwners { shard: replica.shard, owned });
     let retired = replica.may_retire(catalog).then_some(CatalogCommand::RetireShard { shard: replica.shard });
+    if retired.is_some() {
+        reached(Point::RetireReported);
+    }
     members(replica, catalog).into_iter().chain(owners).chain(retired).collect()
 }
 

@@ -57,6 +57,19 @@ impl Draft {
         text
     }
 
+    /// The shards get these weights, in order.
+    #[cfg(feature = "failpoints")]
+    pub fn weigh(&mut self, weights: &[u64]) {
+        self.shards.iter_mut().zip(weights).for_each(|(shard, weight)| shard.weight = *weight);
+    }
+
+    /// Without a shard.
+    #[cfg(feature = "failpoints")]
+    pub fn remove(&mut self, name: &str) {
+        self.shards.retain(|shard| shard.name != name);
+        self.shards.iter_mut().for_each(|shard| shard.weight = shard.weight.max(1));
+    }
+
     fn change(&mut self, random: &mut Random, nodes: usize, what: Edit) {
         let some = |random: &mut Random| some_nodes(random, nodes);
         let at = random.below(self.shards.len());
@@ -100,8 +113,20 @@ fn some_nodes(random: &mut Random, nodes: usize) -> Vec<usize> {
 impl World {
     /// The operator edits the file.
     pub fn edit(&mut self, what: Edit) {
+        self.draft.change(&mut self.random, self.members.len(), what);
+        self.hand_in();
+    }
+
+    /// The operator changes just this.
+    #[cfg(feature = "failpoints")]
+    pub fn propose(&mut self, change: impl FnOnce(&mut Draft)) {
+        change(&mut self.draft);
+        self.draft.version += 1;
+        self.hand_in();
+    }
+
+    fn hand_in(&mut self) {
         let nodes = self.members.len();
-        self.draft.change(&mut self.random, nodes, what);
         let (text, origin) = (self.draft.text(nodes), "simulation".to_owned());
         self.tell(|| format!("edited: {text}"));
         let outcome = self.decide(&CatalogCommand::ProposeConfig { text, origin });

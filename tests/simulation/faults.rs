@@ -24,6 +24,10 @@ pub enum Fault {
     TightMemory {
         node: usize,
     },
+    /// To be ended, after what it sent has arrived.
+    Falls {
+        node: usize,
+    },
     ProxyDown {
         proxy: usize,
     },
@@ -42,6 +46,7 @@ enum Kind {
     PowerCut,
     Kill,
     PowerCutOfAll,
+    VoterBetween,
     Pause,
     Partition,
     Minority,
@@ -68,10 +73,11 @@ enum Kind {
 }
 
 /// Every kind, its name, and how often it comes in a mixture.
-const KINDS: [(Kind, &str, usize); 26] = [
+const KINDS: [(Kind, &str, usize); 27] = [
     (Kind::PowerCut, "power cut", 3),
     (Kind::Kill, "kill", 2),
     (Kind::PowerCutOfAll, "power cut of all", 1),
+    (Kind::VoterBetween, "voter between candidates", 2),
     (Kind::Pause, "pause", 3),
     (Kind::Partition, "partition", 3),
     (Kind::Minority, "minority with clients", 4),
@@ -144,6 +150,7 @@ pub fn strike(world: &mut World, clients: &mut Clients, plan: &Plan) {
         Kind::PowerCut => down(world, node, true),
         Kind::Kill => down(world, node, false),
         Kind::PowerCutOfAll => (0..world.members.len()).for_each(|node| down(world, node, true)),
+        Kind::VoterBetween => world.stand_between(),
         Kind::Pause => pause(world, node),
         Kind::Partition => part(world, node),
         Kind::Minority => cut_off(world),
@@ -187,6 +194,7 @@ pub fn undo(world: &mut World, fault: Fault) {
     match fault {
         Fault::Down { node } if world.members[node].running.is_none() => world.start(node),
         Fault::Down { .. } => {}
+        Fault::Falls { node } => world.lose_power_shortly(node),
         Fault::Paused { node } => world.resume(node),
         Fault::SlowDisk { node } => world.members[node].sync_extra_us = 0,
         Fault::FullDisk { node } => world.members[node].disk.limit_bytes(None),
@@ -206,6 +214,7 @@ pub fn undo(world: &mut World, fault: Fault) {
 
 /// Repairs everything.
 pub fn heal(world: &mut World) {
+    world.voter = None;
     world.join_all();
     undo(world, Fault::BadWeather);
     for node in 0..world.members.len() {

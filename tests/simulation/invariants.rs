@@ -47,7 +47,7 @@ impl Invariants {
     pub fn observe(&mut self, node: usize, now_us: u64, replica: &Replica) -> u64 {
         assert!(replica.failed.is_none(), "node {node} at {now_us} us: replica stopped: {:?}", replica.failed);
         let (shard, term) = (replica.shard, replica.group.term());
-        if replica.group.leads_surely() {
+        if replica.group.leads() {
             let leader = *self.leaders.entry((shard, term)).or_insert(node);
             assert_eq!(leader, node, "at {now_us} us: two leaders of shard {shard} in term {term}");
         }

@@ -13,6 +13,8 @@ mod clients;
 mod clock;
 mod edits;
 mod faults;
+#[cfg(feature = "failpoints")]
+mod handoff;
 mod history;
 mod invariants;
 mod member;
@@ -22,6 +24,7 @@ mod random;
 mod replies;
 mod setting;
 mod streams;
+mod voter;
 mod workload;
 mod world;
 
@@ -87,7 +90,12 @@ fn run(seed: u64, seconds: u64) -> Report {
     while world.now_us < seconds * 1_000_000 {
         step(&mut world, &mut clients, Some((&plan, &setting)));
     }
-    faults::heal(&mut world);
+    judge(&mut world, &mut clients)
+}
+
+/// Heals all, lets it come to rest, and judges.
+fn judge(world: &mut World, clients: &mut Clients) -> Report {
+    faults::heal(world);
     let healed_us = world.now_us;
     clients.want_all(healed_us);
     while !clients.still_wanted().is_empty() {
@@ -95,24 +103,24 @@ fn run(seed: u64, seconds: u64) -> Report {
         assert!(
             world.now_us < healed_us + HEALED_WITHIN_US,
             "no write to {wanted:?} succeeds though all is healed: {:#?}",
-            standing(&world)
+            standing(world)
         );
-        step(&mut world, &mut clients, None);
+        step(world, clients, None);
     }
     clients.stopped = true;
-    while !(clients.idle() && world.unsettled().is_empty() && agreed(&world)) {
+    while !(clients.idle() && world.unsettled().is_empty() && agreed(world)) {
         assert!(
             world.now_us < healed_us + HEALED_WITHIN_US + AGREE_WITHIN_US,
             "the replicas do not come together, or a client waits for ever: {:#?}, {:#?}",
-            standing(&world),
+            standing(world),
             world.unsettled()
         );
-        step(&mut world, &mut clients, None);
+        step(world, clients, None);
     }
-    compare_states(&world);
-    let finals: Vec<Reply> = clients.keys.all.iter().map(|key| look(&world, key)).collect();
+    compare_states(world);
+    let finals: Vec<Reply> = clients.keys.all.iter().map(|key| look(world, key)).collect();
     history::check(&clients.operations, &clients.keys.all, (world.now_us + 1, &finals), world.clocks_true_until_us);
-    report(&world, &clients)
+    report(world, clients)
 }
 
 fn step(world: &mut World, clients: &mut Clients, wrong: Option<(&Plan, &Setting)>) {

@@ -345,6 +345,11 @@ impl World {
         let (now, wall) = self.node_now(node);
         let Some(running) = self.members[node].running.as_mut() else { return };
         running.engine.turn(now, wall, &mut running.connections);
+        #[cfg(feature = "failpoints")]
+        if !self.pass_points(node, false) {
+            return;
+        }
+        let running = self.members[node].running.as_mut().expect("it had its turn");
         if let Some(batch) = running.engine.take_batch() {
             running.batch = Some(batch);
             let extra = self.members[node].sync_extra_us;
@@ -358,6 +363,10 @@ impl World {
         }
         self.carry_out_frames(node);
         self.flush_connections(node);
+        #[cfg(feature = "failpoints")]
+        if !self.pass_points(node, true) {
+            return;
+        }
         let running = self.members[node].running.as_ref().expect("just seen");
         let mut noted = 0;
         if self.tells {
@@ -473,6 +482,7 @@ impl World {
         }
         link.last_arrival_us = arrival;
         let epoch = link.epoch;
+        self.note_vote(from, to, &payload);
         self.send_to(to, arrival - now_us, Happening::Message { from, epoch, payload });
     }
 

@@ -57,6 +57,25 @@ impl Setting {
     }
 }
 
+#[cfg(feature = "failpoints")]
+impl Setting {
+    /// Two shards on three nodes each, led from different ones, and some clients: for runs that are about one thing.
+    pub fn of_two_shards(nodes: usize) -> Self {
+        let shards: Vec<Vec<usize>> = (0..2).map(|shard| (0..3).map(|i| (shard + i) % nodes).collect()).collect();
+        Self {
+            catalog: catalog(nodes, &shards),
+            shards,
+            nodes,
+            proxies: 2,
+            clients: 5,
+            limits: Limits { leases_per_mille: 0, snapshot_entries: 60, window_bytes: 4_000 },
+            deadline_us: 3_000_000,
+            think_max_us: 15_000,
+            transfer_every_us: None,
+        }
+    }
+}
+
 /// Shards on neighbouring nodes, which own no more slots than the workload needs.
 fn catalog(nodes: usize, shards: &[Vec<usize>]) -> Arc<Catalog> {
     let config = ShardsConfig::parse(&Draft::new(shards).text(nodes), "shards.toml").expect("a valid file");

@@ -14,6 +14,7 @@ use super::proxy::{Proxy, ProxyHappening};
 use super::random::{Random, mixed};
 use super::setting::{Limits, Setting};
 use super::streams::{Host, Parcel, Stream, StreamId};
+use super::voter::Voter;
 
 /// What happens at a time.
 #[allow(clippy::large_enum_variant, reason = "nearly all are of the large kind")]
@@ -89,6 +90,8 @@ pub struct World {
     pub next_stream: StreamId,
     /// Directions in which nothing comes through.
     pub blocks: BTreeMap<(Host, Host), Block>,
+    /// Who loses its power when it votes.
+    pub voter: Option<Voter>,
     /// How many partitions there were.
     pub partitions: u64,
     pub weather: Weather,
@@ -104,6 +107,9 @@ pub struct World {
     pub tells: bool,
     /// What was told of each replica last.
     pub told: BTreeMap<(usize, ShardId), String>,
+    /// What is to go wrong at which point of a handoff.
+    #[cfg(feature = "failpoints")]
+    pub trap: Option<super::handoff::Trap>,
     queue: BTreeMap<(u64, u64), Due>,
     scheduled: u64,
 }
@@ -127,6 +133,7 @@ impl World {
             streams: BTreeMap::new(),
             next_stream: 0,
             blocks: BTreeMap::new(),
+            voter: None,
             partitions: 0,
             weather: FAIR,
             invariants: Invariants::default(),
@@ -136,6 +143,8 @@ impl World {
             transfers: 0,
             tells: std::env::var_os("PONTOON_TELL").is_some(),
             told: BTreeMap::new(),
+            #[cfg(feature = "failpoints")]
+            trap: None,
             queue: BTreeMap::new(),
             scheduled: 0,
         }

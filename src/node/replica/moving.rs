@@ -17,6 +17,7 @@ use crate::node::moves::{
     After, Bucket, Cut, Deed, End, ExportView, Held, HeldRequest, MoveOptions, Moved, SlotUsage, Source, SourceAround,
     State, Step, Target, TargetAround,
 };
+use crate::node::points;
 use crate::protocol::control::MovesReport;
 use crate::protocol::frame::RefusalReason;
 use crate::protocol::moves::{ImportState, MoveMessage};
@@ -227,6 +228,7 @@ impl Replica {
             let leader = self.group.leader();
             moving.target.hear(message, &TargetAround { me, leads, leader, state: &state, now }, &mut deeds);
         } else if leads {
+            points::heard(message);
             moving.source.hear(message, &SourceAround { me, state: &state, catalog, now, bucket }, &mut deeds);
         }
         self.carry_out_deeds(deeds, turn)
@@ -321,6 +323,7 @@ impl Replica {
     fn carry_out_deeds(&mut self, mut deeds: Vec<Deed>, turn: &mut Turn<'_>) -> Vec<Letter> {
         let mut letters = Vec::new();
         for deed in deeds.drain(..) {
+            points::decided(&deed);
             match deed {
                 Deed::Send { to, message } => letters.push((to, message)),
                 Deed::Log(step) => self.log_wanted(step, turn),

@@ -19,7 +19,7 @@ use crate::topology::{MoveId, ReplicaId, ShardId, Slot, SlotEpoch, Whereabouts};
 /// Bytes of one attempt that may be on their way.
 const WINDOW_BYTES: usize = 256 << 10;
 /// What may have changed so that the rest is sent while requests wait.
-const FREEZE_BYTES_MAX: u64 = 64 * 1024;
+const FREEZE_BYTES_MAX: u64 = if cfg!(feature = "failpoints") { 16 } else { 64 * 1024 };
 /// How soon the target must have answered lately before requests are made to wait for it.
 const FREEZE_ANSWER_MAX: Duration = Duration::from_millis(100);
 /// How long after a question it is asked again.
