@@ -13,7 +13,8 @@ use serde_json::Value;
 use super::ground::{self, Host, missing};
 
 /// How long a healed cluster may take for what it promises to do by itself.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+/// Over a thin link the states of some shards take most of it.
+pub const PATIENCE: Duration = Duration::from_secs(150);
 /// Nodes that have a replica of each shard at first.
 pub const REPLICAS: usize = 3;
 pub const PROXIES: usize = 2;
@@ -22,12 +23,16 @@ const SHARDS: [&str; 2] = ["a", "b"];
 const LOG_LEVEL: &str = "warn,pontoon=info,pontoon::audit=debug";
 /// A log's first segment, a second one, and some snapshots.
 const MEMORY_DISK_BYTES: usize = 160 << 20;
-const PROGRAM: &str = env!("CARGO_BIN_EXE_pontoon");
 const FAKETIME: &[&str] = &[
     "/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1",
     "/usr/lib/aarch64-linux-gnu/faketime/libfaketime.so.1",
     "/usr/lib64/faketime/libfaketime.so.1",
 ];
+
+/// What runs: `PONTOON_PROGRAM`, or what was built with the test.
+fn program() -> String {
+    std::env::var("PONTOON_PROGRAM").unwrap_or_else(|_| env!("CARGO_BIN_EXE_pontoon").to_owned())
+}
 
 /// Waits until `look` finds something.
 pub fn until<T>(what: &str, look: impl FnMut() -> Result<T, String>) -> Result<T, String> {
@@ -204,7 +209,7 @@ impl Cluster {
     /// A node that does not start says why.
     pub fn try_start_node(&self, node: usize) -> Result<Process, String> {
         let Member { name, host, .. } = &self.nodes[node];
-        let mut command = host.command(PROGRAM);
+        let mut command = host.command(&program());
         command.arg("node").arg("--config").arg(self.file()).args(["--log-level", LOG_LEVEL]);
         command.args(["--name", name, "--snapshot-entries", "400", "--data"]).arg(self.data(node));
         command.args(["--max-staleness-ms", &self.settings.staleness_max.as_millis().to_string()]);
@@ -219,7 +224,7 @@ impl Cluster {
 
     pub fn start_proxy(&mut self, proxy: usize) -> Result<(), String> {
         let Member { name, host, .. } = &self.proxies[proxy];
-        let mut command = host.command(PROGRAM);
+        let mut command = host.command(&program());
         command.arg("proxy").arg("--config").arg(self.file());
         command.args(["--name", name, "--workers", "1", "--listen"]).arg(self.proxy_address(proxy));
         let process = Process::start(command, &self.dir.join(format!("{name}.log")))?;
@@ -269,7 +274,7 @@ impl Cluster {
 
     /// Runs an operator's command.
     pub fn run(&self, args: &[&str]) -> Output {
-        Command::new(PROGRAM).args(args).arg("--config").arg(self.file()).output().unwrap()
+        Command::new(program()).args(args).arg("--config").arg(self.file()).output().unwrap()
     }
 
     /// `pontoon status --json`.
