@@ -19,7 +19,7 @@ use crate::net::Moment;
 use crate::planted::{self, Bug};
 use crate::protocol::control::ControlReply;
 use crate::protocol::frame::{Kind, Refusal, RefusalReason, ReplyHead, put_message, put_numbered};
-use crate::topology::{Catalog, LogIndex, NodeName, ReplicaId, ShardId, Whereabouts};
+use crate::topology::{Catalog, LogIndex, NodeName, ReplicaId, Revision, ShardId, Whereabouts};
 
 /// Unsent bytes above which a connection is not read any more.
 const OUTLET_BYTES_MAX: usize = 64 << 20;
@@ -159,6 +159,8 @@ pub struct Connection<S = Rc<TcpStream>> {
     pub dialect: Dialect,
     /// Whether it is to be closed once everything is written.
     pub closing: bool,
+    /// The revision of the catalog that was sent over it.
+    pub told: Revision,
     dirty: bool,
 }
 
@@ -169,11 +171,13 @@ pub struct Connections<S = Rc<TcpStream>> {
     dirty: Vec<usize>,
     /// For redirects.
     pub catalog: Option<Arc<Catalog>>,
+    /// The catalog that was sent last, as bytes.
+    encoded: Option<(Revision, Arc<[u8]>)>,
 }
 
 impl<S> Default for Connections<S> {
     fn default() -> Self {
-        Self { slab: Slab::new(), generation: 0, dirty: Vec::new(), catalog: None }
+        Self { slab: Slab::new(), generation: 0, dirty: Vec::new(), catalog: None, encoded: None }
     }
 }
 
@@ -183,7 +187,15 @@ impl<S> Connections<S> {
         self.generation = self.generation.wrapping_add(1);
         let generation = self.generation;
         let outlet = Outlet::new(stream);
-        self.slab.insert(Connection { generation, outlet, dialect, closing: false, dirty: false })
+        self.slab.insert(Connection { generation, outlet, dialect, closing: false, told: Revision(0), dirty: false })
+    }
+
+    /// A catalog as it is sent, with its revision: made once for all who want it.
+    pub fn encoded(&mut self, catalog: &Catalog) -> (Revision, Arc<[u8]>) {
+        match &self.encoded {
+            Some((revision, json)) if *revision == catalog.revision => (*revision, Arc::clone(json)),
+            _ => self.encoded.insert((catalog.revision, catalog.encode().into())).clone(),
+        }
     }
 
     /// Forgets a connection.

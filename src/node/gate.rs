@@ -131,14 +131,17 @@ pub fn take_heartbeat<S>(
     wall: LogTime,
 ) {
     let status = engine.status(heartbeat.sequence, now, wall);
-    let newer = engine.catalog().filter(|c| c.revision > heartbeat.revision).cloned();
+    let told = connections.get(key).map_or(heartbeat.revision, |connection| connection.told.max(heartbeat.revision));
+    let newer = engine.catalog().filter(|c| c.revision > told).map(|catalog| connections.encoded(catalog));
     let Some(connection) = connections.get_dirty(key) else { return };
     if let Dialect::Proxy(refused) = &mut connection.dialect {
         refused.hear(now);
         refused.age(now);
     }
-    if let Some(catalog) = newer {
-        put_numbered(&mut connection.outlet.out, Kind::Catalog, catalog.revision.0, &catalog.encode());
+    if let Some((revision, json)) = newer {
+        // It may be long, and under way for long: once is enough.
+        connection.told = revision;
+        put_numbered(&mut connection.outlet.out, Kind::Catalog, revision.0, &json);
     }
     status.put(&mut connection.outlet.out);
 }

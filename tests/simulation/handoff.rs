@@ -262,8 +262,10 @@ fn at_point(point: Point, story: Story) -> u64 {
 #[test]
 fn handoff_survives_every_blow_at_every_point() {
     let only = std::env::var("PONTOON_POINT").ok();
-    let points: Vec<_> =
-        POINTS.into_iter().filter(|(point, _)| only.as_ref().is_none_or(|only| *only == format!("{point:?}"))).collect();
+    let points: Vec<_> = POINTS
+        .into_iter()
+        .filter(|(point, _)| only.as_ref().is_none_or(|only| *only == format!("{point:?}")))
+        .collect();
     assert!(!points.is_empty(), "no such point");
     let next = std::sync::atomic::AtomicUsize::new(0);
     let work = || {

@@ -53,7 +53,9 @@ impl World {
 
     /// Looks at a frame that leaves a node for another.
     pub fn note_vote(&mut self, from: usize, to: usize, frame: &[u8]) {
-        let Some(voter) = self.voter.as_mut().filter(|voter| voter.node == from && voter.votes_left > 0) else { return };
+        let Some(voter) = self.voter.as_mut().filter(|voter| voter.node == from && voter.votes_left > 0) else {
+            return;
+        };
         let Ok(Some(frame)) = split_frame(frame) else { return };
         let is_vote = frame.kind == Kind::Raft && gives_vote(frame.payload, voter.shard);
         let Some(side) = voter.sides.iter().find(|side| is_vote && side.contains(&to)).cloned() else { return };
@@ -79,5 +81,7 @@ impl World {
 fn gives_vote(payload: &[u8], of: ShardId) -> bool {
     let Some((shard, bytes)) = payload.split_first_chunk::<8>() else { return false };
     let Ok(message) = decode_message(Bytes::copy_from_slice(bytes)) else { return false };
-    u64::from_le_bytes(*shard) == of.0 && format!("{:?}", message.msg_type) == "MsgRequestVoteResponse" && !message.reject
+    u64::from_le_bytes(*shard) == of.0
+        && format!("{:?}", message.msg_type) == "MsgRequestVoteResponse"
+        && !message.reject
 }

@@ -61,7 +61,10 @@ impl Engine {
                 continue;
             }
             let homes = &self.homes;
-            let welcome = |id: &ReplicaId| homes.get(id).is_some_and(|node| !is_evicted(node));
+            // One that is to leave its group would give the leadership back.
+            let record = catalog.and_then(|catalog| catalog.shard(replica.shard));
+            let stays = |id: &ReplicaId| record.is_none_or(|record| record.replicas.iter().any(|r| r.id == *id));
+            let welcome = |id: &ReplicaId| stays(id) && homes.get(id).is_some_and(|node| !is_evicted(node));
             let able: Vec<ReplicaId> = replica.group.members().voters.iter().copied().filter(welcome).collect();
             if let Some(to) = replica.group.hand_over(&able) {
                 replica.count_hand_over(HandOver::Eviction);

@@ -6,7 +6,7 @@ mod stuck;
 use std::collections::BTreeSet;
 
 use crate::protocol::frame::RefusalReason;
-use crate::topology::{Epoch, Slot, Whereabouts};
+use crate::topology::{Epoch, NodeName, Slot, Whereabouts};
 use nodes::{A, Answer, B, NODES, Nodes};
 
 fn slots_of(keys: &[(String, Slot)]) -> Vec<Slot> {
@@ -291,6 +291,20 @@ fn writers_that_outrun_the_copy_wait_and_it_ends() {
         }
     }
     panic!("it never ends");
+}
+
+#[test]
+fn leaders_that_are_to_leave_a_node_stay_where_their_shard_has_no_other() {
+    let mut nodes = Nodes::led();
+    let last = nodes.replica(A, 2).id;
+    nodes.catalog.nodes.get_mut(&NodeName::new("n3")).unwrap().evicted = true;
+    let record = nodes.catalog.shards.iter_mut().find(|shard| shard.id == A).unwrap();
+    let (wanted, leaving) = record.replicas.drain(..).partition(|replica| replica.id == last);
+    (record.replicas, record.leaving) = (wanted, leaving);
+    nodes.spread();
+    nodes.ticks(200);
+    assert_eq!(nodes.leader(A), Some(2));
+    assert_eq!(nodes.replica(A, 2).group.members().voters, [last]);
 }
 
 #[test]

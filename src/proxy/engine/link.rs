@@ -6,6 +6,7 @@
 use bytes::Bytes;
 
 use crate::control::health::Health;
+use crate::net::Moment;
 use crate::protocol::frame::{
     FLAG_MORE, FrameError, HEADER_BYTES, Kind, PIECE_BYTES_MAX, RawFrame, RequestHead, put_message,
 };
@@ -36,6 +37,8 @@ pub struct Link {
     pub dirty: bool,
     /// The revision of the catalog that was sent over it.
     pub offered: Revision,
+    /// The revision that the node has, and since when.
+    pub stands_at: Option<(Revision, Moment)>,
     /// Whether it is closed as soon as what the node has is answered: the catalog knows another address, or none.
     pub leaving: bool,
     /// Whether a refused handshake was logged since the last success.
@@ -53,6 +56,7 @@ impl Link {
             outbox: Outbox::default(),
             dirty: false,
             offered: Revision(0),
+            stands_at: None,
             leaving: false,
             complained: false,
             input: Vec::new(),
@@ -66,6 +70,7 @@ impl Link {
         self.leaving = false;
         self.outbox.clear();
         self.offered = Revision(0);
+        self.stands_at = None;
         self.input = Vec::new();
         self.cut = None;
     }

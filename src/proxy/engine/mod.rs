@@ -23,6 +23,7 @@ mod flight;
 mod line;
 mod link;
 mod names;
+mod news;
 mod nodes;
 pub use flight::FlightKey;
 pub use nodes::LinkError;
@@ -135,6 +136,7 @@ pub struct Engine {
     coin: Coin,
     routing: RoutingTable,
     catalog: Option<(Arc<Catalog>, Vec<u8>)>,
+    news: news::News,
     links: Vec<Link>,
     node_stats: Vec<Arc<NodeStats>>,
     shard_stats: Vec<Arc<ShardStats>>,
@@ -199,6 +201,7 @@ impl Engine {
             wall_then: LogTime(0),
             wall_read: now,
             catalog: None,
+            news: news::News::default(),
             links: Vec::new(),
             node_stats: Vec::new(),
             shard_stats: Vec::new(),

@@ -13,8 +13,8 @@ use crate::control::health::Due;
 use crate::control::routing::{NodeChange, NodeIndex, Standing};
 use crate::protocol::control::{Hello, PeerRole, Welcome};
 use crate::protocol::frame::{
-    FrameError, Heartbeat, Kind, NodeStatus, PREAMBLE, RawFrame, Refusal, ReplyHead, put_message, put_numbered,
-    split_frame, split_numbered,
+    FrameError, Heartbeat, Kind, NodeStatus, PREAMBLE, RawFrame, Refusal, ReplyHead, put_message, split_frame,
+    split_numbered,
 };
 use crate::proxy::metrics::ShardStats;
 use crate::proxy::outbox::{COPY_BYTES_MAX, Outbox};
@@ -282,14 +282,7 @@ impl Engine {
         if let Some(round_trip) = link.health.round_trip() {
             self.node_stats[node.at()].round_trip_us.set(round_trip.as_micros() as u64);
         }
-        if let Some((catalog, json)) = &self.catalog
-            && status.revision < catalog.revision
-            && link.offered < catalog.revision
-        {
-            link.offered = catalog.revision;
-            link.outbox.put_with(|out| put_numbered(out, Kind::Catalog, catalog.revision.0, json));
-            self.mark_node(node);
-        }
+        self.compare_revisions(node, status);
         self.recheck |= self.routing.merge_status(node, status);
     }
 
@@ -334,7 +327,7 @@ impl Engine {
             Due::GiveUp => self.give_up_link(node, &LinkError::Silent),
             Due::Heartbeat(sequence) => {
                 let mut frame = Vec::with_capacity(32);
-                Heartbeat { sequence, revision: self.routing.revision() }.put(&mut frame);
+                Heartbeat { sequence, revision: self.revision_to_tell(node) }.put(&mut frame);
                 self.links[node.at()].outbox.put_urgent(&frame);
                 self.mark_node(node);
             }
@@ -351,7 +344,7 @@ impl Engine {
         self.links[node.at()].health.overdue(self.now) < Duration::from_millis((bytes / WORK_BYTES_PER_MS) as u64)
     }
 
-    fn mark_node(&mut self, node: NodeIndex) {
+    pub(super) fn mark_node(&mut self, node: NodeIndex) {
         let link = &mut self.links[node.at()];
         if !link.dirty {
             link.dirty = true;
