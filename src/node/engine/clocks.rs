@@ -137,7 +137,11 @@ impl Engine {
             return;
         }
         for replica in self.replicas.values_mut().filter(|replica| replica.shard != ShardId::CATALOG) {
-            let is_right = |id: &ReplicaId| self.homes.get(id).is_some_and(|n| self.clocks.is_right(n, limit));
+            let catalog = self.catalog.as_deref();
+            let shard = replica.shard;
+            let stays = |id: &ReplicaId| super::leaders::stays(catalog, shard, *id);
+            let is_right =
+                |id: &ReplicaId| stays(id) && self.homes.get(id).is_some_and(|n| self.clocks.is_right(n, limit));
             hand_over(replica, is_right);
         }
     }

@@ -61,9 +61,7 @@ impl Engine {
                 continue;
             }
             let homes = &self.homes;
-            // One that is to leave its group would give the leadership back.
-            let record = catalog.and_then(|catalog| catalog.shard(replica.shard));
-            let stays = |id: &ReplicaId| record.is_none_or(|record| record.replicas.iter().any(|r| r.id == *id));
+            let stays = |id: &ReplicaId| stays(catalog, replica.shard, *id);
             let welcome = |id: &ReplicaId| stays(id) && homes.get(id).is_some_and(|node| !is_evicted(node));
             let able: Vec<ReplicaId> = replica.group.members().voters.iter().copied().filter(welcome).collect();
             if let Some(to) = replica.group.hand_over(&able) {
@@ -117,6 +115,12 @@ impl Engine {
         self.mark(shard);
         Ok(())
     }
+}
+
+/// Whether a replica is not about to leave its group: one that is would give the leadership back, without end.
+pub(super) fn stays(catalog: Option<&Catalog>, shard: ShardId, id: ReplicaId) -> bool {
+    let record = catalog.and_then(|catalog| catalog.shard(shard));
+    record.is_none_or(|record| record.replicas.iter().any(|replica| replica.id == id))
 }
 
 impl Replica {

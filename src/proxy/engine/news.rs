@@ -13,8 +13,8 @@ use crate::net::Moment;
 use crate::protocol::frame::{Kind, NodeStatus, put_numbered};
 use crate::topology::Revision;
 
-/// Between two catalogs: of slots that moved meanwhile, refusals tell.
-const ASK_AGAIN: Duration = Duration::from_secs(1);
+/// Between two catalogs, at least: of slots that moved meanwhile refusals tell, of new shards nobody else.
+const ASK_AGAIN: Duration = Duration::from_millis(200);
 /// How long a node may stand at an older revision before it is given the newer; and how much longer by chance, so that not all give it.
 const STANDS_STILL: Duration = Duration::from_secs(2);
 const CHANCE_MS: u64 = 4_000;
