@@ -3,9 +3,9 @@
 //! - **Calm.** Nothing is ordered before who leads what, and who may, has been the same for [`CALM`]: elections, evictions, nodes
 //!   that come back and those who hand over what they lead for reasons of their own are over by then. Only what was ordered here
 //!   may change meanwhile. A node that comes and goes never lets it become calm, and nothing flaps.
-//! - **Pace.** At most [`UNDER_WAY_MAX`] transfers at a time, and the plan is made anew for the next ones.
+//! - **Pace.** At most `UNDER_WAY_MAX` transfers at a time, and the plan is made anew for the next ones.
 //! - **Who does not take it** is left alone for a while, for twice as long with each time.
-//! - Where leaders are weighed by writes, the wish must last for [`WISHED`]: rates go up and down.
+//! - Where leaders are weighed by writes, the wish must last for `WISHED`: rates go up and down.
 //!
 //! Nothing is remembered that matters: whoever leads the catalog's group next looks and waits for calm itself.
 
