@@ -24,6 +24,9 @@ use view::{ClusterView, Told, parse_nodes, parse_replication};
 /// Between two looks at how a failover goes on.
 const LOOK_INTERVAL: Duration = Duration::from_millis(100);
 
+/// After that a replica has given a failover up that did not come about.
+const ASK_AGAIN: Duration = Duration::from_secs(6);
+
 /// Spreads masters.
 pub async fn run(args: &BalanceArgs, seed: &HostPort) -> anyhow::Result<()> {
     let login = Login { username: args.username.clone(), password: args.password.clone() };
@@ -124,8 +127,17 @@ impl Failovers {
         let mut line = Line::open(&plan.situation.candidates[transfer.to].name, &self.login).await?;
         line.ask(&["CLUSTER", "FAILOVER"]).await?;
         let began = self.clock.now();
+        let mut asked = began;
         loop {
             tokio::time::sleep(LOOK_INTERVAL).await;
+            if self.clock.now().since(asked) >= ASK_AGAIN {
+                // Voters that had a vote to give just now refuse the next one, and the replica gives up. One that is master says so.
+                asked = self.clock.now();
+                let again = Line::open(&plan.situation.candidates[transfer.to].name, &self.login).await;
+                if let Ok(mut line) = again {
+                    let _ = line.ask(&["CLUSTER", "FAILOVER"]).await;
+                }
+            }
             let missing = match self.view().await {
                 Ok(view) => view.missing(old, new),
                 Err(error) => Some(error),

@@ -203,8 +203,11 @@ impl ClusterView {
         if follower.leads() || follower.master.as_deref() != Some(new) {
             return Some(format!("{}, which was the master, does not follow {}", name(old), name(new)));
         }
-        let sees_otherwise =
-            self.told.iter().find(|(_, told)| !told.nodes.iter().any(|node| node.id == new && node.leads()));
+        let knows = |told: &Told| {
+            let leads = |id: &str| told.nodes.iter().any(|node| node.id == id && node.leads());
+            leads(new) && !leads(old)
+        };
+        let sees_otherwise = self.told.iter().find(|(_, told)| !knows(told));
         if let Some((other, _)) = sees_otherwise {
             return Some(format!("{} has not heard of it", name(other)));
         }
