@@ -17,6 +17,7 @@ mod memory;
 mod once;
 mod reads;
 mod rebuild;
+mod redis_cluster;
 mod reshard;
 mod values;
 mod verify;
