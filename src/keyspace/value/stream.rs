@@ -66,14 +66,17 @@ impl Value {
     /// # Errors
     /// There is no such form.
     pub fn without_items(form: u8) -> Result<Self, &'static str> {
-        Ok(match form & 0xf0 {
+        let mut value = match form & 0xf0 {
             0 => Self::String(Text::raw(Vec::new())),
             FORM_LIST => List::default().into_value(),
             FORM_SET => Set::default().into_value(),
             FORM_HASH => Hash::default().into_value(),
             FORM_SORTED_SET => SortedSet::default().into_value(),
             _ => return Err("a value of unknown form"),
-        })
+        };
+        // As the replicas have it that came here without a restart.
+        value.take_form(form)?;
+        Ok(value)
     }
 
     /// Takes the encoding that a form of its type names; a string has the one that it was made with.

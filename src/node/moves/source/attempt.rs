@@ -85,6 +85,8 @@ struct Sent {
     cursor: Vec<u8>,
     message: Vec<u8>,
     at: Moment,
+    /// Whether it was sent again: then nobody knows which of them was confirmed.
+    again: bool,
 }
 
 impl<R: Default> Attempt<R> {
@@ -371,7 +373,7 @@ impl<R: Default> Attempt<R> {
         (self.next, self.moved) = (next, around.now);
         let took = around.now.since(last.at);
         self.answer_took = Some(took);
-        if contact.confirmed(took) {
+        if !last.again && contact.confirmed(took, around.now) {
             around.bucket.give_way();
         }
         if last.cursor != cursor {
@@ -411,7 +413,7 @@ impl<R: Default> Attempt<R> {
     ) {
         let Some(to) = contact.leader(self.view.to, around.catalog) else { return };
         for sent in &mut self.unconfirmed {
-            sent.at = around.now;
+            (sent.at, sent.again) = (around.now, true);
             deeds.push(Deed::Send { to, message: sent.message.clone() });
         }
     }
@@ -471,7 +473,7 @@ impl<R: Default> Attempt<R> {
         self.sent_bytes += message.len() as u64;
         self.unconfirmed_bytes += message.len();
         deeds.push(Deed::Send { to, message: message.clone() });
-        self.unconfirmed.push_back(Sent { sequence: self.sequence, cursor, message, at: now });
+        self.unconfirmed.push_back(Sent { sequence: self.sequence, cursor, message, at: now, again: false });
         self.sequence += 1;
     }
 

@@ -10,6 +10,18 @@ const SILENCE_MAX: Duration = Duration::from_millis(500);
 /// A leader that confirms a piece so much later than it could has more to do than it can: its clients wait too.
 const LATE_MAX: Duration = Duration::from_millis(12);
 
+/// Ways change: what was quick longer ago than twice this says nothing of now.
+const WAY: Duration = Duration::from_secs(60);
+
+/// The least time that a leader took to confirm a piece of late: what the way to it and its log cost.
+#[derive(Clone, Copy, Debug)]
+struct Quickest {
+    /// Since the moment, and in the time before.
+    now: Duration,
+    before: Duration,
+    since: Moment,
+}
+
 /// What is known of another shard's leader.
 #[derive(Debug, Default)]
 pub struct Contact {
@@ -17,8 +29,7 @@ pub struct Contact {
     heard: Option<Moment>,
     /// When the leader was asked what it has not answered.
     asked: Option<Moment>,
-    /// The least time that the leader took to confirm a piece: what the way to it and its log cost.
-    quickest: Option<Duration>,
+    quickest: Option<Quickest>,
 }
 
 impl Contact {
@@ -32,11 +43,16 @@ impl Contact {
         self.asked = None;
     }
 
-    /// The leader confirmed a piece after so long. Returns whether it is late.
-    pub fn confirmed(&mut self, took: Duration) -> bool {
-        let quickest = self.quickest.map_or(took, |quickest| quickest.min(took));
+    /// The leader confirmed a piece, which was sent once, after so long. Returns whether it is late.
+    pub fn confirmed(&mut self, took: Duration, now: Moment) -> bool {
+        let known = self.quickest.unwrap_or(Quickest { now: took, before: took, since: now });
+        let quickest = if now.since(known.since) > WAY {
+            Quickest { now: took, before: known.now, since: now }
+        } else {
+            Quickest { now: known.now.min(took), ..known }
+        };
         self.quickest = Some(quickest);
-        took > quickest + LATE_MAX
+        took > quickest.now.min(quickest.before) + LATE_MAX
     }
 
     /// A replica says that it does not lead, and maybe who does.
@@ -94,10 +110,13 @@ mod tests {
     fn a_leader_is_late_by_what_it_could_do_however_far_away_it_is() {
         let (mut contact, ms) = (Contact::default(), Duration::from_millis);
         contact.leads(ReplicaId(7), Moment::at(ms(1)));
-        assert!(!contact.confirmed(ms(100)) && !contact.confirmed(ms(105)) && contact.confirmed(ms(120)));
-        contact.leads(ReplicaId(7), Moment::at(ms(2)));
-        assert!(contact.confirmed(ms(120)), "the same leader");
-        contact.leads(ReplicaId(8), Moment::at(ms(3)));
-        assert!(!contact.confirmed(ms(120)), "another, on its own way");
+        let is_late = |contact: &mut Contact, took, at| contact.confirmed(ms(took), Moment::at(ms(at)));
+        assert!(!is_late(&mut contact, 100, 1) && !is_late(&mut contact, 105, 2) && is_late(&mut contact, 120, 3));
+        contact.leads(ReplicaId(7), Moment::at(ms(4)));
+        assert!(is_late(&mut contact, 120, 5), "the same leader");
+        assert!(is_late(&mut contact, 120, 61_000), "the way may have become longer, which is not sure yet");
+        assert!(!is_late(&mut contact, 120, 122_000), "it has");
+        contact.leads(ReplicaId(8), Moment::at(ms(122_001)));
+        assert!(!is_late(&mut contact, 150, 122_002), "another, on its own way");
     }
 }
