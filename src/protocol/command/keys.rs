@@ -65,12 +65,17 @@ impl KeyPlace {
                 (target.unwrap_or(0), target.map_or(0, |target| target + 1), 1)
             }
             Self::Streams => {
-                let first = (1..count).find(|at| args.is(*at, "streams")).map_or(count, |at| at + 1);
+                let first = (stream_options(args)..count).find(|at| args.is(*at, "streams")).map_or(count, |at| at + 1);
                 (first, first + (count - first) / 2, 1)
             }
             Self::Unknown => (0, 0, 1),
         }
     }
+}
+
+/// Where the options of a read of streams begin: a group and a consumer may have the name of an option.
+pub fn stream_options(args: Args<'_>) -> usize {
+    if args.len() > 1 && args.is(1, "group") { 4 } else { 1 }
 }
 
 /// The position of the key that SORT stores to.

@@ -10,7 +10,7 @@ mod table;
 
 pub use blocking::blocking_timeout;
 pub use flags::{Category, Flag, KeyFlag};
-pub use keys::{KeyPlace, KeyPositions, KeySpec};
+pub use keys::{KeyPlace, KeyPositions, KeySpec, stream_options};
 pub use lookup::{CommandError, all, lookup, lookup_full, resolve, resolve_with_foreign};
 
 use crate::protocol::request::Args;

@@ -47,6 +47,8 @@ pub struct Shard {
     pub sentinels: Vec<usize>,
     /// Who leads.
     pub leader: Option<usize>,
+    /// Who led last, also while nobody does.
+    pub last_leader: Option<usize>,
     /// Where requests for the leader go, by version of the protocol; [`NO_LINK`] while they wait.
     pub lanes: [usize; 2],
     /// Servers whose replicas may be read now.
@@ -164,6 +166,7 @@ impl Engine {
             servers: Vec::new(),
             sentinels: Vec::new(),
             leader: None,
+            last_leader: None,
             lanes: [NO_LINK; 2],
             replicas: Vec::new(),
             parked: Vec::new(),
@@ -440,6 +443,12 @@ impl Engine {
             self.close_own_links(before);
             self.shards[at].leader = leader;
         }
+        // One that was only doubted keeps the clients that wait there, until another leads.
+        if let Some(leader) = leader
+            && let Some(last) = self.shards[at].last_leader.replace(leader).filter(|last| *last != leader)
+        {
+            self.close_own_links(Some(last));
+        }
         self.shards[at].replicas = self.readable(at);
         let Some(leader) = leader else { return };
         self.close_silent(at);
@@ -547,16 +556,18 @@ impl Engine {
 
     fn lose_link(&mut self, key: usize, reason: &LinkError) {
         let link = &mut self.links[key];
-        let (at, usage, was) = (link.server, link.usage, link.stage);
+        let (at, was) = (link.server, link.stage);
         link.stage = Stage::Closed;
         link.draining = false;
         let left = link.leaving;
         let server = &mut self.servers[at];
         let shard = &mut self.shards[server.shard];
+        // The one on which the server is asked for its role: it speaks for the server. The other is opened when it is needed.
+        let (is_first, other) = (server.lanes[0] == key, server.lanes[1]);
         shard.lanes.iter_mut().filter(|lane| **lane == key).for_each(|lane| *lane = NO_LINK);
         server.lanes.iter_mut().filter(|lane| **lane == key).for_each(|lane| *lane = NO_LINK);
         server.idle.iter_mut().for_each(|idle| idle.retain(|other| *other != key));
-        if !left && !matches!(usage, Use::Own(_)) {
+        if !left && is_first {
             server.stats.failures.add(1);
             server.stats.up.set(0);
             server.silent = false;
@@ -580,6 +591,9 @@ impl Engine {
         }
         self.recheck = true;
         self.settle_lost(key);
+        if is_first && other != NO_LINK {
+            self.give_up_link(other, reason);
+        }
     }
 
     /// The shard of this slot.

@@ -13,7 +13,7 @@ use super::client::Client;
 use super::record::{Job, State};
 use crate::control::routing::ShardIndex;
 use crate::frontend::{Session, needs_views, transaction};
-use crate::protocol::command::{CommandId, CommandSpec, Group, Merge, Route, resolve_with_foreign};
+use crate::protocol::command::{CommandId, CommandSpec, Group, Merge, Route, resolve_with_foreign, stream_options};
 use crate::protocol::errors;
 use crate::protocol::frame::ReadLevel;
 use crate::protocol::reply::ReplyWriter;
@@ -57,12 +57,18 @@ impl Engine {
         if client.closing {
             return;
         }
+        if client.blocked {
+            // Taken as soon as what it waits for is answered.
+            client.input.extend_from_slice(bytes);
+            client.input_wanted = 0;
+            return self.stall(key);
+        }
         if client.input.is_empty() {
-            let taken = if client.blocked { 0 } else { self.take_requests(key, bytes, None) };
+            let taken = self.take_requests(key, bytes, None);
             return self.keep_input(key, &bytes[taken..]);
         }
         client.input.extend_from_slice(bytes);
-        if !client.blocked && client.input.len() >= client.input_wanted {
+        if client.input.len() >= client.input_wanted {
             self.take_input(key);
         }
     }
@@ -652,9 +658,9 @@ impl Engine {
     }
 }
 
-/// Reads of streams say among their options whether they wait.
+/// Reads of streams say among their options whether they wait; what they name after `GROUP` may be any word.
 fn is_blocking_read(spec: &CommandSpec, args: Args<'_>) -> bool {
     spec.id == CommandId::Foreign
         && spec.name.starts_with("xread")
-        && (1..args.len()).take_while(|at| !args.is(*at, "streams")).any(|at| args.is(at, "block"))
+        && (stream_options(args)..args.len()).take_while(|at| !args.is(*at, "streams")).any(|at| args.is(at, "block"))
 }

@@ -13,15 +13,25 @@ pub enum Refusal {
     Cluster,
 }
 
+const READ_ONLY: &[u8] = b"READONLY You can't write against a read only";
+/// Redis, Valkey and others say their names before it.
+const LOADING: &[u8] = b"is loading the dataset in memory";
+const LEADER_DOWN: &[u8] = b"MASTERDOWN Link with MASTER is down";
+
+fn find(text: &[u8], part: &[u8]) -> bool {
+    memchr::memmem::find(text, part).is_some()
+}
+
 impl Refusal {
     /// What this error reply says, if it is one of a server that cannot answer.
     pub fn of(reply: &[u8]) -> Option<Self> {
         let text = reply.strip_prefix(b"-")?;
         let code = text.split(|byte| matches!(byte, b' ' | b'\r')).next()?;
+        // A script that did something may end with an error of the same code: the servers' own words count.
         match code {
-            b"READONLY" => Some(Self::NotLeader),
-            b"LOADING" => Some(Self::Loading),
-            b"MASTERDOWN" => Some(Self::LeaderDown),
+            b"READONLY" => text.starts_with(READ_ONLY).then_some(Self::NotLeader),
+            b"LOADING" => find(text, LOADING).then_some(Self::Loading),
+            b"MASTERDOWN" => text.starts_with(LEADER_DOWN).then_some(Self::LeaderDown),
             b"MOVED" | b"ASK" | b"CLUSTERDOWN" => Some(Self::Cluster),
             _ => None,
         }
@@ -40,6 +50,9 @@ mod tests {
             ("-MASTERDOWN Link with MASTER is down\r\n", Some(Refusal::LeaderDown)),
             ("-MOVED 1 127.0.0.1:1\r\n", Some(Refusal::Cluster)),
             ("-CLUSTERDOWN Hash slot not served\r\n", Some(Refusal::Cluster)),
+            ("-READONLY maintenance, says a script\r\n", None),
+            ("-LOADING Valkey is loading the dataset in memory\r\n", Some(Refusal::Loading)),
+            ("-LOADING dock is full\r\n", None),
             ("-ERR READONLY\r\n", None),
             ("-READONLYX\r\n", None),
             ("-WRONGTYPE no\r\n", None),

@@ -35,7 +35,9 @@ impl Engine {
         if link.input.len() >= link.scan.bytes_min() {
             let input = std::mem::take(&mut link.input);
             self.take_kept(key, input);
-        } else if link.input.len() > self.settings.limits.reply_bytes_max {
+        }
+        let kept = self.links.get(key).map_or(0, |link| link.input.len());
+        if kept > self.settings.limits.reply_bytes_max {
             self.give_up_link(key, &LinkError::Socket("a reply is too long".to_owned()));
         }
     }
@@ -59,6 +61,12 @@ impl Engine {
         // Large replies go on as they are: their bytes are shared, not copied.
         let input = Bytes::from(input);
         match self.take_replies(key, &input, Some(&input)) {
+            // Nobody else has the bytes, so they are not copied.
+            Ok(0) => {
+                if let Some(link) = self.links.get_mut(key) {
+                    link.input = Vec::from(input);
+                }
+            }
             Ok(taken) => {
                 let rest = input.slice(taken..);
                 drop(input);
@@ -185,7 +193,7 @@ impl Engine {
             let error = self.cluster_node_error(server);
             return self.take_answer(key, link, error.as_bytes(), None);
         }
-        if any && refusal != Refusal::NotLeader {
+        if any && refusal != Refusal::NotLeader && self.shards[shard].leader != Some(server) {
             return self.repeat(key, server);
         }
         // What is watched is known to the server alone, and it leads no more.

@@ -86,3 +86,22 @@ fn a_wait_without_a_leader_can_be_ended() {
     assert_eq!(world.heard(client), "*-1");
     assert_eq!(world.engine.waiting, 0);
 }
+
+#[test]
+fn what_comes_while_a_client_waits_is_taken_when_it_waits_no_more() {
+    let (a, _) = keys();
+    let mut world = World::new();
+    let client = world.client();
+    world.send(client, &format!("BLPOP q{a} 0"));
+    assert!(world.engine.wants_input(client), "its end is to be noticed");
+    world.send(client, "PING");
+    world.send(client, "PING 2");
+    assert_eq!(world.heard(client), "");
+    let node = world.sockets.iter().find(|(_, socket)| socket.blocked.is_some()).map(|(node, _)| *node).unwrap();
+    world.sockets.get_mut(&node).unwrap().blocked = None;
+    world.engine.node_data(NodeIndex(node), b"*2\r\n$1\r\nq\r\n$1\r\nv\r\n");
+    world.turn();
+    world.turn();
+    assert_eq!(world.heard(client), "*2 $1 q $1 v +PONG $1 2");
+    assert_eq!(world.asks(client, "PING"), "+PONG");
+}
