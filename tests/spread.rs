@@ -30,7 +30,8 @@ use pontoon::proxy::metrics::WorkerStats;
 use pontoon::proxy::outbox::SLICES_MAX;
 use pontoon::proxy::process::Process;
 use pontoon::topology::{
-    Catalog, ClusterId, Incarnation, LogTime, NodeName, ReplicaId, Revision, SessionId, ShardId, ShardsConfig, SlotRange,
+    Catalog, ClusterId, Incarnation, LogTime, NodeName, ReplicaId, Revision, SessionId, ShardId, ShardsConfig,
+    SlotRange,
 };
 
 const NODES: usize = 30;
@@ -292,15 +293,18 @@ fn new_node(node: usize, catalog: &Arc<Catalog>) -> Node {
             group.campaign();
         }
         let mut keyspace = Keyspace::new(1);
-        shard.birth_slots.iter().flat_map(SlotRange::slots).for_each(|slot| keyspace.own(slot, shard.birth_slots[0].epoch));
+        shard
+            .birth_slots
+            .iter()
+            .flat_map(SlotRange::slots)
+            .for_each(|slot| keyspace.own(slot, shard.birth_slots[0].epoch));
         engine.add_replica(Replica::new(shard.id, record.id, group, Machine::Data(keyspace.into()), 0));
     }
     let peers: Vec<NodeName> = engine.peer_names().cloned().collect();
     peers.iter().for_each(|peer| engine.peer_connected(peer));
     let mut connections = Connections::default();
     let hello = Hello { role: PeerRole::Proxy, cluster: None, name: "p".to_owned(), incarnation: None, to: None };
-    let mut keys: Vec<usize> =
-        (0..PROXIES).map(|proxy| connections.insert(proxy, gate::dialect(&hello))).collect();
+    let mut keys: Vec<usize> = (0..PROXIES).map(|proxy| connections.insert(proxy, gate::dialect(&hello))).collect();
     keys.extend((0..NODES).map(|other| connections.insert(PROXIES + other, Dialect::Control)));
     Node { engine, connections, keys }
 }

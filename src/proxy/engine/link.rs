@@ -37,7 +37,7 @@ pub struct Link {
     pub dirty: bool,
     /// The revision of the catalog that was sent over it.
     pub offered: Revision,
-    /// The revision that the node has, and since when.
+    /// The older revision that the node has, and since when.
     pub stands_at: Option<(Revision, Moment)>,
     /// Whether it is closed as soon as what the node has is answered: the catalog knows another address, or none.
     pub leaving: bool,

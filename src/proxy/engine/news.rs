@@ -49,6 +49,10 @@ impl Engine {
         }
         let patience = STANDS_STILL + Duration::from_millis(self.settings.seed % CHANCE_MS);
         let (now, link) = (self.now, &mut self.links[node.at()]);
+        if status.revision == self.routing.revision() {
+            link.stands_at = None;
+            return;
+        }
         if link.stands_at.is_none_or(|(revision, _)| revision != status.revision) {
             link.stands_at = Some((status.revision, now));
         }
