@@ -171,6 +171,10 @@ impl SegmentLog {
     /// The groups whose entries keep the oldest segment that is needed from being freed; none while at most so many
     /// segments are needed. A durable snapshot of each and a compaction up to it free the segment when the next one is made.
     pub fn pinned_by(&self, needed_max: u64) -> Vec<u64> {
+        // Asked after each batch: no look at all groups while there cannot be more.
+        if self.lengths.len() as u64 <= needed_max {
+            return Vec::new();
+        }
         match self.ledger.oldest_needed() {
             Some((generation, groups)) if generation + needed_max <= self.active.generation() => groups,
             _ => Vec::new(),
