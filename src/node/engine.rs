@@ -460,7 +460,7 @@ impl Engine {
             return Err("the replica has no use for it");
         }
         // Two of the same index would be written to one file.
-        if replica.receiving || replica.snapshotting {
+        if replica.receiving || self.snapshots.is_writing(shard) {
             return Err("the replica is writing another state");
         }
         replica.receiving = true;

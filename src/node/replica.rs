@@ -128,8 +128,6 @@ pub struct Replica {
     pub applied_entries: u64,
     /// The size of the last snapshot on disk.
     pub snapshot_bytes: u64,
-    /// Whether a snapshot is being written.
-    pub snapshotting: bool,
     /// Snapshots written since the start.
     pub snapshots_written: u64,
     /// Snapshots for which there was no space, since the start.
@@ -198,7 +196,6 @@ impl Replica {
             applied_bytes: 0,
             applied_entries: 0,
             snapshot_bytes,
-            snapshotting: false,
             snapshots_written: 0,
             snapshots_failed: 0,
             counts: Counts::default(),

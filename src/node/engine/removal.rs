@@ -22,7 +22,7 @@ impl Engine {
     /// Lets go of a shard's replica, unless one of its states is on its way to the disk; returns whether it is gone.
     pub fn remove_replica(&mut self, shard: ShardId, now: Moment, wall: LogTime, answers: &mut dyn Answers) -> bool {
         let Some(replica) = self.replicas.get(&shard) else { return true };
-        if replica.snapshotting || replica.receiving {
+        if self.snapshots.is_writing(shard) || replica.receiving {
             return false;
         }
         let mut replica = self.replicas.remove(&shard).expect("just seen");

@@ -25,6 +25,11 @@ pub(super) struct Snapshots {
 }
 
 impl Snapshots {
+    /// Whether the state of this shard is on its way to the disk.
+    pub(super) fn is_writing(&self, shard: ShardId) -> bool {
+        self.writing == Some(shard)
+    }
+
     /// The replica is gone.
     pub(super) fn forget(&mut self, shard: ShardId) {
         self.due.retain(|due| *due != shard);
@@ -35,7 +40,7 @@ impl Snapshots {
 impl Engine {
     /// Writes the state of a shard as a snapshot when its turn comes, if it is not due already.
     pub fn snapshot(&mut self, shard: ShardId) {
-        let waits = self.snapshots.writing == Some(shard) || self.snapshots.due.contains(&shard);
+        let waits = self.snapshots.is_writing(shard) || self.snapshots.due.contains(&shard);
         if waits || self.snapshots.pauses.get(&shard).is_some_and(|until| self.ticks < *until) {
             return;
         }
@@ -46,7 +51,6 @@ impl Engine {
     /// A snapshot of a shard is durable: its log need not go back further.
     pub fn snapshot_written(&mut self, shard: ShardId, point: &SnapshotPoint, bytes: u64) {
         if let Some(replica) = self.replicas.get_mut(&shard) {
-            replica.snapshotting = false;
             replica.snapshots_written += 1;
             replica.snapshot_bytes = bytes;
             self.batch.compact(shard.0, point.index.0, point.term.0);
@@ -58,7 +62,6 @@ impl Engine {
     /// Writing a snapshot failed for want of space; it may be tried again after a while.
     pub fn snapshot_failed(&mut self, shard: ShardId) {
         if let Some(replica) = self.replicas.get_mut(&shard) {
-            replica.snapshotting = false;
             replica.snapshots_failed += 1;
             self.snapshots.pauses.insert(shard, self.ticks + PAUSE_TICKS);
         }
@@ -76,7 +79,6 @@ impl Engine {
                 continue;
             }
             let Some(state) = replica.machine.freeze() else { continue };
-            replica.snapshotting = true;
             (replica.applied_bytes, replica.applied_entries) = (0, 0);
             let point = replica.point();
             self.snapshots.pauses.remove(&shard);
