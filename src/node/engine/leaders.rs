@@ -96,7 +96,7 @@ impl Engine {
         let Some(replica) = self.replicas.get_mut(&shard) else {
             return Err("it has no replica of the shard".to_owned());
         };
-        if !replica.group.leads() || !replica.group.leads_surely() || replica.group.term() != term {
+        if !replica.group.leads_surely() || replica.group.term() != term {
             return Err(format!("it does not lead the shard in term {term}"));
         }
         if let Some(reason) = replica.holds_leader(catalog.as_deref()) {
