@@ -102,6 +102,21 @@ fn sorts(command: &[Vec<u8>]) -> bool {
     [&b"sort"[..], b"sort_ro"].iter().any(|name| command[0].eq_ignore_ascii_case(name))
 }
 
+/// Whether a SORT replies with the texts that it compared, by `strcoll`.
+fn shows_what_it_sorts(command: &[Vec<u8>]) -> bool {
+    let has = |word: &str| command.iter().any(|arg| arg.eq_ignore_ascii_case(word.as_bytes()));
+    has("alpha") && !has("by") && !has("get") && !has("store")
+}
+
+/// The elements of an array as `strcoll` sees them: a text ends at its first zero byte, so what differs only behind it has no order.
+fn texts(reply: &[u8]) -> Vec<Vec<u8>> {
+    let text = |element: Vec<u8>| {
+        let begin = element.iter().position(|&byte| byte == b'\n').map_or(0, |at| at + 1);
+        element[begin..].split(|&byte| byte == 0).next().unwrap_or_default().to_vec()
+    };
+    elements(reply).into_iter().map(text).collect()
+}
+
 /// How replies of ours are compared with those of one server.
 pub struct Comparison {
     /// Redis 7.0, which Debian has; ours are the replies of 7.2.
@@ -135,8 +150,8 @@ impl Comparison {
         if is_error(ours) || is_error(theirs) {
             return false;
         }
-        // Redis compares by `strcoll`, for which a text ends at its first zero byte: what differs only behind has no order there.
-        if sorts(command) && ours.contains(&0) && sorted(ours) == sorted(theirs) {
+        let same_texts = || sorted(ours) == sorted(theirs) && texts(ours) == texts(theirs);
+        if sorts(command) && shows_what_it_sorts(command) && same_texts() {
             return true;
         }
         match rule(command) {
