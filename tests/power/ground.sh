@@ -32,28 +32,28 @@ if [ ! -e kernel.done ]; then
 fi
 
 version=$(ls kernel/lib/modules)
-rm -rf root
-mkdir -p root/{bin,proc,sys,dev,data,lib64,etc} "root/lib/modules/$version"
-cp "$(command -v busybox)" root/bin/busybox
-ln -s busybox root/bin/sh
-install -m 755 "$here/init.sh" root/init
+rm -rf guest
+mkdir -p guest/{bin,proc,sys,dev,data,lib64,etc} "guest/lib/modules/$version"
+cp "$(command -v busybox)" guest/bin/busybox
+ln -s busybox guest/bin/sh
+install -m 755 "$here/init.sh" guest/init
 (
   cd "kernel/lib/modules/$version"
   for module in $modules; do
     # A line of modules.dep: the module, then all that it needs.
     for file in $(grep -E "(^|/)$module\.ko[^ ]*:" modules.dep | tr -d :); do
-      cp --parents "$file" "$dir/root/lib/modules/$version"
+      cp --parents "$file" "$dir/guest/lib/modules/$version"
     done
   done
 )
-busybox depmod -b root "$version"
+busybox depmod -b guest "$version"
 
-cp "$pontoon" root/bin/pontoon
-strip root/bin/pontoon 2>/dev/null || true
+cp "$pontoon" guest/bin/pontoon
+strip guest/bin/pontoon 2>/dev/null || true
 ldd "$pontoon" | grep -o '/[^ ]*' | while read -r library; do
-  mkdir -p "root$(dirname "$library")"
-  cp -L "$library" "root$library"
+  mkdir -p "guest$(dirname "$library")"
+  cp -L "$library" "guest$library"
 done
-cc -shared -fPIC -O1 -o root/lib/lie.so "$here/lie.c"
-(cd root && find . | busybox cpio -o -H newc 2>/dev/null) >initramfs.new
+cc -shared -fPIC -O1 -o guest/lib/lie.so "$here/lie.c"
+(cd guest && find . | busybox cpio -o -H newc 2>/dev/null) >initramfs.new
 mv initramfs.new initramfs
