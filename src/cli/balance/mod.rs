@@ -57,13 +57,18 @@ pub async fn run(args: &BalanceArgs) -> anyhow::Result<()> {
         view.transfers.clear();
         hands.carry_out((leaders, placement), &mut view.transfers, args.json).await?
     };
+    conclude(args, &view, failed, "leaders")
+}
+
+/// Says what came of it. `what` was spread, unless it stopped for a reason.
+fn conclude(args: &BalanceArgs, view: &BalanceView, stopped: Option<String>, what: &str) -> anyhow::Result<()> {
     if args.json {
-        print_json(&view)?;
+        print_json(view)?;
     }
-    match failed {
+    match stopped {
         Some(reason) => bail!("stopped: {reason}"),
         None if args.dry_run || args.json || view.transfers.is_empty() => Ok(()),
-        None => print(&format!("{} done: leaders are spread", view.transfers.len())),
+        None => print(&format!("{} done: {what} are spread", view.transfers.len())),
     }
 }
 

@@ -9,12 +9,12 @@ mod view;
 
 use std::time::Duration;
 
-use anyhow::bail;
 use tokio::task::JoinSet;
 
+use super::conclude;
 use super::view::{BalanceView, Outcome, TransferView};
 use crate::cli::args::BalanceArgs;
-use crate::cli::{print, print_json};
+use crate::cli::print;
 use crate::net::Clock;
 use crate::topology::HostPort;
 use crate::topology::balance::{Placement, Situation, Transfer, Weigh};
@@ -43,14 +43,7 @@ pub async fn run(args: &BalanceArgs, seed: &HostPort) -> anyhow::Result<()> {
         shown.transfers.clear();
         failover.carry_out(plan, &mut shown.transfers, args.json).await?
     };
-    if args.json {
-        print_json(&shown)?;
-    }
-    match stopped {
-        Some(reason) => bail!("stopped: {reason}"),
-        None if args.dry_run || args.json || shown.transfers.is_empty() => Ok(()),
-        None => print(&format!("{} done: masters are spread", shown.transfers.len())),
-    }
+    conclude(args, &shown, stopped, "masters")
 }
 
 /// A look, and what follows from it.
