@@ -249,6 +249,12 @@ impl FrozenMoves {
         Some(())
     }
 
+    /// What changed of a slot that is copied: since the round began, or before it.
+    fn changes(&self, number: u64, slot: Slot, is_sent: bool) -> Option<&Changes> {
+        let held = self.moves.exports.get(&number)?.slots.get(&slot)?;
+        Some(if is_sent { &held.sent } else { &held.changed })
+    }
+
     fn fill_keys(
         &mut self,
         number: u64,
@@ -257,8 +263,7 @@ impl FrozenMoves {
         after: Option<Box<[u8]>>,
         out: &mut Vec<u8>,
     ) -> Option<()> {
-        let held = self.moves.exports.get(&number)?.slots.get(&slot)?;
-        let changes = if is_sent { &held.sent } else { &held.changed };
+        let changes = self.changes(number, slot, is_sent)?;
         let keys: Vec<&Key> = changes.after(after.as_deref()).take(KEYS_PER_ITEM).map(|change| &change.key).collect();
         let last = keys.last()?;
         out.extend_from_slice(&[5, u8::from(is_sent)]);
@@ -276,8 +281,7 @@ impl FrozenMoves {
         after: Option<Box<[u8]>>,
         out: &mut Vec<u8>,
     ) -> Option<()> {
-        let held = self.moves.exports.get(&number)?.slots.get(&slot)?;
-        let changes = if is_sent { &held.sent } else { &held.changed };
+        let changes = self.changes(number, slot, is_sent)?;
         let has_base = |change: &&Change| change.base.is_some();
         let change = changes.after(after.as_deref()).find(has_base)?;
         let base = change.base.as_ref()?;
