@@ -112,7 +112,8 @@ fn shows_what_it_sorts(command: &[Vec<u8>]) -> bool {
 fn texts(reply: &[u8]) -> Vec<Vec<u8>> {
     let text = |element: Vec<u8>| {
         let begin = element.iter().position(|&byte| byte == b'\n').map_or(0, |at| at + 1);
-        element[begin..].split(|&byte| byte == 0).next().unwrap_or_default().to_vec()
+        let text = element[begin..].strip_suffix(b"\r\n").unwrap_or_default();
+        text.split(|&byte| byte == 0).next().unwrap_or_default().to_vec()
     };
     elements(reply).into_iter().map(text).collect()
 }
