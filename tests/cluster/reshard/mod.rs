@@ -1,5 +1,6 @@
 //! `shards.toml` is edited under load, and the cluster follows: slots move, shards come and go, and no client notices.
 
+mod large;
 mod load;
 
 use std::fmt::Write as _;
@@ -207,59 +208,11 @@ fn nodes_die_every_few_seconds_while_slots_move() {
 }
 
 #[test]
-fn a_large_value_and_a_large_set_move_in_pieces() {
-    // Writes to a collection wait while all of it is sent a last time, which takes a build without optimization ten times as long.
-    const MEMBERS: u64 = if cfg!(debug_assertions) { 50_000 } else { 1_000_000 };
-    let cluster = Cluster::start(3, &[ALL], &[]);
-    let mut shape = Shape::of(&cluster, &[("a", 1)]);
-    let mut c = cluster.connect();
-    let value: Vec<u8> = (0..64 << 20).map(|i: u32| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
-    cmd("SET").arg("large").arg(&value).query::<()>(&mut c).unwrap();
-    for chunk in (0..MEMBERS).collect::<Vec<_>>().chunks(5_000) {
-        cmd("SADD").arg("members").arg(chunk).query::<()>(&mut c).unwrap();
-    }
-    let slots_of = |shard: &str| cluster.shard(shard)["slots"].as_u64().unwrap_or(0);
-    under_load_of(&["large", "members"], &cluster.proxies[0].address, || {
-        for shards in [&[("b", 1)][..], &[("a", 1), ("b", 1)], &[("c", 1)]] {
-            put(&cluster.config(), &shape.next(shards));
-            balanced(&settle(&cluster, shape.version), shards);
-        }
-    });
-    assert_eq!(slots_of("c"), 16384);
-    let mut c = cluster.connect();
-    let found: Vec<u8> = cmd("GET").arg("large").query(&mut c).unwrap();
-    assert!(found == value, "the value is another one");
-    assert_eq!(cmd("SCARD").arg("members").query::<u64>(&mut c).unwrap(), MEMBERS);
-    for chunk in (0..MEMBERS).collect::<Vec<_>>().chunks(50_000) {
-        let there: Vec<u8> = cmd("SMISMEMBER").arg("members").arg(chunk).query(&mut c).unwrap();
-        assert!(there.iter().all(|there| *there == 1));
-    }
+fn a_large_value_and_a_large_set_move_in_pieces_while_they_are_written() {
+    let mut cluster = Cluster::start(3, &[ALL], &["--snapshot-entries", "20000"]);
+    let shape = Shape::of(&cluster, &[("a", 1)]);
+    large::story(&mut cluster, shape);
     cluster.end();
-}
-
-/// Works on both keys while `faults` happen, and leaves them as they were.
-fn under_load_of(keys: &[&str; 2], address: &str, faults: impl FnOnce()) {
-    let stop = std::sync::atomic::AtomicBool::new(false);
-    let load = |stop: &std::sync::atomic::AtomicBool| {
-        let mut c = connect(address);
-        for n in 0_u64.. {
-            if stop.load(std::sync::atomic::Ordering::Relaxed) {
-                return;
-            }
-            // A value of the largest size takes no more.
-            assert!(cmd("APPEND").arg(keys[0]).arg("x").query::<u64>(&mut c).is_err(), "there is a limit");
-            let member = format!("new:{n}");
-            assert_eq!(cmd("SADD").arg(keys[1]).arg(&member).query::<u64>(&mut c).unwrap(), 1);
-            assert_eq!(cmd("SREM").arg(keys[1]).arg(&member).query::<u64>(&mut c).unwrap(), 1);
-        }
-    };
-    std::thread::scope(|scope| {
-        let client = scope.spawn(|| load(&stop));
-        let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(faults));
-        stop.store(true, std::sync::atomic::Ordering::Relaxed);
-        client.join().unwrap();
-        done.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-    });
 }
 
 #[test]
