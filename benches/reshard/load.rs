@@ -5,6 +5,7 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -205,14 +206,26 @@ pub async fn wrong_keys(route: &Route, versions: &[u32]) -> usize {
     wrong
 }
 
-/// All clients, until told to stop. `rate`: requests a second of all together; none: as many as get answers.
-pub async fn drive(
-    route: &Route,
-    rate: Option<f64>,
-    began: Instant,
-    stop: &AtomicBool,
-    versions: &mut [u32],
-) -> Outcome {
+/// What clients do.
+#[derive(Clone)]
+pub struct Aim {
+    /// Requests a second of all together; none: as many as get answers.
+    pub rate: Option<f64>,
+    /// The keys that are asked for.
+    pub numbers: Arc<[usize]>,
+    /// Whether half of the requests are reads.
+    pub reads: bool,
+}
+
+impl Aim {
+    /// Reads and writes of all keys.
+    pub fn at_all(rate: Option<f64>) -> Self {
+        Self { rate, numbers: (0..KEYS).collect(), reads: true }
+    }
+}
+
+/// All clients, until told to stop.
+pub async fn drive(route: &Route, aim: &Aim, began: Instant, stop: &AtomicBool, versions: &mut [u32]) -> Outcome {
     let (outcome, shared) = (Rc::new(RefCell::new(Outcome::default())), Rc::new(RefCell::new(versions.to_vec())));
     let over = Rc::new(std::cell::Cell::new(false));
     let clients: Vec<_> = (0..CLIENTS)
@@ -220,7 +233,8 @@ pub async fn drive(
             let client = Client {
                 number,
                 route: route.clone(),
-                pause: rate.map(|rate| Duration::from_secs_f64(CLIENTS as f64 / rate)),
+                aim: aim.clone(),
+                pause: aim.rate.map(|rate| Duration::from_secs_f64(CLIENTS as f64 / rate)),
                 versions: Rc::clone(&shared),
                 outcome: Rc::clone(&outcome),
                 over: Rc::clone(&over),
@@ -243,6 +257,7 @@ pub async fn drive(
 struct Client {
     number: usize,
     route: Route,
+    aim: Aim,
     pause: Option<Duration>,
     versions: Rc<RefCell<Vec<u32>>>,
     outcome: Rc<RefCell<Outcome>>,
@@ -266,8 +281,9 @@ impl Client {
             random ^= random << 13;
             random ^= random >> 7;
             random ^= random << 17;
-            let own = (random >> 8) as usize % (KEYS / CLIENTS) * CLIENTS + self.number;
-            if random & 1 == 0 {
+            let numbers = &self.aim.numbers;
+            let own = numbers[(random >> 8) as usize % (numbers.len() / CLIENTS) * CLIENTS + self.number];
+            if random & 1 == 0 || !self.aim.reads {
                 self.write(&mut connections, own).await
             } else {
                 self.read(&mut connections, own).await

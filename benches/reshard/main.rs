@@ -6,6 +6,8 @@
 //! VALKEY_SERVER=/path/to/valkey-server  PONTOON=target/release/pontoon  REPLICAS=3  RATE=0.33
 //! ```
 //!
+//! `-- storm` is another story, of Pontoon alone: see [`storm`].
+//!
 //! Needs redis-server and redis-cli (Debian's). Peers keep nothing on disk and have one replica of each key; Pontoon has three,
 //! each of which syncs. Everything runs on this machine, clients included, so compare within one run only.
 
@@ -15,13 +17,14 @@ mod load;
 mod report;
 #[path = "../rig/mod.rs"]
 mod rig;
+mod storm;
 mod systems;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use load::{KEYS, Outcome, Route, drive, fill, run, wrong_keys};
+use load::{Aim, KEYS, Outcome, Route, drive, fill, run, wrong_keys};
 use report::Report;
 use systems::System;
 
@@ -32,6 +35,9 @@ const AFTER: Duration = Duration::from_secs(4);
 fn main() {
     let chosen: Vec<String> = std::env::args().skip(1).filter(|arg| !arg.starts_with('-')).collect();
     let part: f64 = std::env::var("RATE").ok().and_then(|rate| rate.parse().ok()).unwrap_or(1.0 / 3.0);
+    if chosen.iter().any(|chosen| chosen == "storm") {
+        return storm::weather(part);
+    }
     let mut reports = Vec::new();
     for name in ["pontoon", "redis", "valkey"] {
         if chosen.is_empty() || chosen.iter().any(|chosen| chosen == name) {
@@ -49,11 +55,11 @@ fn main() {
 }
 
 /// Runs clients on a thread of their own while `meanwhile` happens.
-fn under_load(system: &System, rate: Option<f64>, versions: &mut Vec<u32>, meanwhile: impl FnOnce(Instant)) -> Outcome {
+fn under_load(spec: Spec, aim: Aim, versions: &mut Vec<u32>, meanwhile: impl FnOnce(Instant)) -> Outcome {
     let (began, stop) = (Instant::now(), Arc::new(AtomicBool::new(false)));
-    let (spec, told, mut known) = (system.slots(), Arc::clone(&stop), std::mem::take(versions));
+    let (told, mut known) = (Arc::clone(&stop), std::mem::take(versions));
     let clients = std::thread::spawn(move || {
-        let outcome = run(async { drive(&spec.route(), rate, began, &told, &mut known).await });
+        let outcome = run(async { drive(&spec.route(), &aim, began, &told, &mut known).await });
         (outcome, known)
     });
     meanwhile(began);
@@ -68,11 +74,11 @@ fn measure(system: &System, part: f64) -> Report {
     println!("{name}: {KEYS} keys are written");
     run(async { fill(&system.slots().route()).await });
     let mut versions = vec![0_u32; KEYS];
-    let full = under_load(system, None, &mut versions, |_| std::thread::sleep(CAPACITY_TIME));
+    let full = under_load(system.slots(), Aim::at_all(None), &mut versions, |_| std::thread::sleep(CAPACITY_TIME));
     let capacity = full.samples.len() as f64 / CAPACITY_TIME.as_secs_f64();
     println!("{name}: {capacity:.0} requests/s at most; now {:.0}", capacity * part);
     let (mut from, mut to, mut moved) = (Duration::ZERO, Duration::ZERO, 0);
-    let outcome = under_load(system, Some(capacity * part), &mut versions, |began| {
+    let outcome = under_load(system.slots(), Aim::at_all(Some(capacity * part)), &mut versions, |began| {
         std::thread::sleep(BEFORE);
         from = began.elapsed();
         moved = system.reshard();

@@ -1,5 +1,6 @@
 //! The systems that are measured: started on ports of this machine with three shards, and told to make them four.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::Spec;
@@ -143,19 +144,29 @@ fn size(port: u16) -> u64 {
 }
 
 fn reshard_pontoon(cluster: &Cluster) -> u64 {
+    std::fs::rename(edited(cluster), cluster.file()).expect("a file");
+    let mut keys = None;
+    wait("the slots", || {
+        std::thread::sleep(STATUS_LOOK);
+        keys = moved_keys(cluster);
+        keys.is_some()
+    });
+    keys.expect("it was waited for")
+}
+
+/// Writes the file that a cluster of three shards gets, beside the one that it has.
+pub fn edited(cluster: &Cluster) -> PathBuf {
     let text = std::fs::read_to_string(cluster.file()).expect("the file");
     let nodes = text.lines().rfind(|line| line.starts_with("nodes = ")).expect("a shard");
     let text = text.replace("version = 1", "version = 2") + &format!("[[shard]]\nname = \"d\"\n{nodes}\n");
     let fresh = cluster.file().with_extension("new");
     std::fs::write(&fresh, text).expect("a file");
-    std::fs::rename(fresh, cluster.file()).expect("a file");
-    let mut keys = 0;
-    wait("the slots", || {
-        std::thread::sleep(STATUS_LOOK);
-        let Some(status) = cluster.status() else { return false };
-        let new = status["shards"].as_array().and_then(|shards| shards.iter().find(|shard| shard["name"] == "d"));
-        keys = new.and_then(|shard| shard["keys"].as_u64()).unwrap_or(0);
-        status["version"] == 2 && status["progress"]["slots_left"] == 0
-    });
-    keys
+    fresh
+}
+
+/// The keys of the fourth shard, once all slots are where that file wants them.
+pub fn moved_keys(cluster: &Cluster) -> Option<u64> {
+    let status = cluster.status()?;
+    let new = status["shards"].as_array()?.iter().find(|shard| shard["name"] == "d")?;
+    (status["version"] == 2 && status["progress"]["slots_left"] == 0).then(|| new["keys"].as_u64())?
 }

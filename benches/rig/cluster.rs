@@ -83,6 +83,16 @@ impl Cluster {
         serde_json::from_slice(&pontoon(&self.binary, &["status", "--json"], &self.file()).stdout).ok()
     }
 
+    /// The slots that would move if the cluster got this file, by `pontoon plan --json`.
+    pub fn moving_slots(&self, file: &Path) -> Vec<u16> {
+        let output = Command::new(&self.binary).args(["plan", "--json"]).arg(file).output().expect("pontoon is built");
+        let plan: Value = serde_json::from_slice(&output.stdout).expect("a plan");
+        let runs =
+            plan["moves"].as_array().into_iter().flatten().flat_map(|planned| planned["runs"].as_array().cloned());
+        let slot = |value: &Value| value.as_u64().and_then(|slot| u16::try_from(slot).ok()).expect("a slot");
+        runs.flatten().flat_map(|run| slot(&run[0])..=slot(&run[1])).collect()
+    }
+
     /// A shard of `status`.
     pub fn shard(&self, name: &str) -> Option<Value> {
         self.status()?["shards"].as_array()?.iter().find(|shard| shard["name"] == name).cloned()
