@@ -9,6 +9,8 @@ use super::leaf::Leaf;
 /// Leaves on each side among which a shared one is looked for at first; and by how much more each time that there is none.
 const WINDOW_LEAVES: usize = 8;
 const WINDOW_FACTOR: usize = 8;
+/// No more than so many.
+const WINDOW_LEAVES_MAX: usize = WINDOW_LEAVES * WINDOW_FACTOR * WINDOW_FACTOR;
 
 impl<const PREFIX: usize, const PARTS: usize> Packed<PREFIX, PARTS> {
     /// How many items from `index` on are the same as those of `other` from `other_index` on. Stops early when `visits`,
@@ -41,27 +43,39 @@ impl<const PREFIX: usize, const PARTS: usize> Packed<PREFIX, PARTS> {
         same
     }
 
-    /// Where both trees go on with the same leaf: the first such place in `other` from `other_index` on, here from `index` on.
-    pub fn next_shared(&self, index: usize, other: &Self, other_index: usize) -> Option<(usize, usize)> {
+    /// Where both trees go on with the same leaf: the first such place in `other` from `other_index` on, here from `index` on. Where
+    /// there is none among as many leaves as are looked at: what is behind these, on both sides, so that a search costs little in
+    /// however large a tree. Each leaf that is looked at counts `visits` down.
+    pub fn next_shared(&self, index: usize, other: &Self, other_index: usize, visits: &mut usize) -> (usize, usize) {
         let mut window = WINDOW_LEAVES;
         loop {
-            let mine: BTreeMap<*const Leaf, (usize, usize)> = self
-                .leaves_from(index)
-                .take(window)
-                .map(|(leaf, start, at)| (std::ptr::from_ref(leaf), (start, at)))
-                .collect();
-            let theirs = other.leaves_from(other_index).take(window);
+            let mut ends = (self.len().max(index), other.len().max(other_index));
+            let mut mine: BTreeMap<*const Leaf, (usize, usize)> = BTreeMap::new();
+            for (seen, (leaf, start, at)) in self.leaves_from(index).enumerate() {
+                if seen == window {
+                    ends.0 = start;
+                    break;
+                }
+                mine.insert(std::ptr::from_ref(leaf), (start, at));
+            }
             let mut seen = 0;
-            for (leaf, other_start, other_at) in theirs {
+            let mut found = None;
+            for (leaf, other_start, other_at) in other.leaves_from(other_index) {
+                if seen == window {
+                    ends.1 = other_start;
+                    break;
+                }
                 seen += 1;
                 if let Some((start, at)) = mine.get(&std::ptr::from_ref(leaf)) {
                     // One of them may be in the middle of it already.
                     let from = other_at.max(*at);
-                    return Some((start + from - at, other_start + from - other_at)).filter(|_| from < leaf.len());
+                    found = Some((start + from - at, other_start + from - other_at));
+                    break;
                 }
             }
-            if mine.len() < window && seen < window {
-                return None;
+            *visits = visits.saturating_sub(mine.len() + seen);
+            if found.is_some() || mine.len() < window && seen < window || window >= WINDOW_LEAVES_MAX {
+                return found.unwrap_or(ends);
             }
             window = window.saturating_mul(WINDOW_FACTOR);
         }

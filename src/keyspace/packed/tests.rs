@@ -239,3 +239,25 @@ fn an_item_between_two_children_is_found_again() {
     }
     check_lows(&tree, tree.root.as_ref().unwrap(), 0);
 }
+
+#[test]
+fn a_search_for_what_two_trees_share_costs_little_and_is_paid_for() {
+    let of = |items: usize| {
+        let mut tree = Sequence::default();
+        (0..items).for_each(|n| tree.push(0, &[format!("{n:08}").as_bytes().into()]));
+        tree
+    };
+    let (base, apart) = (of(200_000), of(200_000));
+    let mut visits = 1_000_000;
+    let (end, base_end) = apart.next_shared(3, &base, 5, &mut visits);
+    let paid = 1_000_000 - visits;
+    assert!((100..3000).contains(&paid), "{paid}");
+    assert!(end > 1000 && end < 100_000 && base_end > 1000 && base_end < 100_000, "{end} {base_end}");
+    let mut longer = base.clone();
+    (0..2000).for_each(|_| longer.insert(0, 0, &[b"more".as_slice().into()]));
+    let mut visits = 1_000_000;
+    let (end, base_end) = longer.next_shared(0, &base, 0, &mut visits);
+    assert_eq!(end - base_end, 2000);
+    assert!(visits < 1_000_000 - 10 && base_end < 200, "{visits} {base_end}");
+    assert_eq!(base.next_shared(200_000, &base, 199_999, &mut 0), (200_000, 200_000));
+}

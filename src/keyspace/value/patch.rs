@@ -165,7 +165,7 @@ impl Pen<'_> {
                 return false;
             }
             let (dropped, inserted) =
-                if PREFIX > 0 { keyed_gap(new, at, base, base_at) } else { gap(new, at, base, base_at) };
+                if PREFIX > 0 { keyed_gap(new, at, base, base_at) } else { gap(new, at, base, base_at, self.visits) };
             let dropped = dropped.min(DROPPED_MAX);
             *self.visits = self.visits.saturating_sub(dropped + 1);
             self.place.base += dropped as u64;
@@ -266,20 +266,22 @@ fn keyed_gap<const PREFIX: usize, const PARTS: usize>(
     }
 }
 
-/// The same of items that have no order of their own: all up to where both go on alike.
+/// The same of items that have no order of their own: all up to where both go on alike, or as many as are worth looking at at once.
 fn gap<const PREFIX: usize, const PARTS: usize>(
     new: &Packed<PREFIX, PARTS>,
     at: usize,
     base: &Packed<PREFIX, PARTS>,
     base_at: usize,
+    visits: &mut usize,
 ) -> (usize, usize) {
-    let (end, base_end) = new.next_shared(at, base, base_at).unwrap_or((new.len(), base.len()));
+    let (end, base_end) = new.next_shared(at, base, base_at, visits);
     let (inserted, dropped) = (end - at, base_end - base_at);
     if inserted.max(dropped) > GAP_ITEMS_MAX {
         return (dropped, inserted);
     }
     let tails = new.range(at..end).rev().zip(base.range(base_at..base_end).rev());
     let same = tails.take_while(|(mine, theirs)| mine.parts::<PARTS>() == theirs.parts::<PARTS>()).count();
+    *visits = visits.saturating_sub(same);
     (dropped - same, inserted - same)
 }
 
