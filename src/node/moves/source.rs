@@ -3,7 +3,7 @@
 mod attempt;
 mod contact;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::pace::Bucket;
@@ -21,6 +21,8 @@ use contact::Contact;
 const TURN_BYTES_MAX: usize = 64 * 1024;
 /// Batches whose requests wait at one time.
 const FROZEN_MAX: usize = 2;
+/// The same, with those that a target which fell silent has left frozen.
+const FROZEN_IN_ALL_MAX: usize = 2 * FROZEN_MAX;
 /// How long after an entry was proposed it is proposed again: it was lost, or does not commit.
 const LOG_AGAIN: Duration = Duration::from_secs(1);
 
@@ -52,7 +54,7 @@ pub struct Source<R> {
     /// Whether something changed since no batch was found to begin with.
     may_start: bool,
     /// The shards that did not go on when that was looked at.
-    stuck_before: BTreeMap<ShardId, usize>,
+    stuck_before: BTreeSet<ShardId>,
 }
 
 impl<R: Default> Default for Source<R> {
@@ -92,7 +94,7 @@ impl<R: Default> Source<R> {
             idle_since: Moment::default(),
             moved: Moved::default(),
             may_start: true,
-            stuck_before: BTreeMap::new(),
+            stuck_before: BTreeSet::new(),
         }
     }
 
@@ -111,20 +113,18 @@ impl<R: Default> Source<R> {
         self.may_start |= self.plan.follow(around.me.0, around.catalog);
         self.follow_state(around);
         let mut bytes = TURN_BYTES_MAX;
-        let stuck = self.stuck(around);
-        let counts = |attempt: &Attempt<R>| attempt.is_frozen() && !stuck.contains_key(&attempt.to());
-        let mut frozen = self.attempts.values().filter(|attempt| counts(attempt)).count();
+        let stuck = self.stuck(around.now);
+        let all = self.attempts.values().filter(|attempt| attempt.is_frozen());
+        let (left, going): (Vec<_>, Vec<_>) = all.partition(|attempt| stuck.contains(&attempt.to()));
+        let (left, mut frozen) = (left.len(), going.len());
         let mut order: Vec<u64> = self.attempts.keys().copied().collect();
         // What requests wait for goes first.
         order.sort_by_key(|number| (!self.attempts[number].is_frozen(), *number));
         for number in order {
             let Some(attempt) = self.attempts.get_mut(&number) else { continue };
             let contact = self.contacts.entry(attempt.to()).or_default();
-            // Requests wait for no more than one shard's worth of what does not go on.
-            let (is_stuck, frozen_there) = stuck.get(&attempt.to()).map_or((false, 0), |frozen| (true, *frozen));
-            let may_freeze = frozen < FROZEN_MAX && frozen_there < FROZEN_MAX;
-            let freezes = attempt.work(around, contact, may_freeze, &mut bytes, deeds);
-            frozen += usize::from(freezes && !is_stuck);
+            let may_freeze = !stuck.contains(&attempt.to()) && frozen < FROZEN_MAX && frozen + left < FROZEN_IN_ALL_MAX;
+            frozen += usize::from(attempt.work(around, contact, may_freeze, &mut bytes, deeds));
         }
         self.start(around, &stuck, deeds);
     }
@@ -214,27 +214,21 @@ impl<R: Default> Source<R> {
         self.starting.retain(|(_, _, at)| around.now.since(*at) < LOG_AGAIN);
     }
 
-    /// The shards that do not go on with what they are given, and how many frozen batches each has: those take no places of
-    /// others, and get no more.
-    fn stuck<S: State<Reader = R>>(&self, around: &Around<'_, S>) -> BTreeMap<ShardId, usize> {
-        let stuck = self.attempts.values().filter(|attempt| attempt.stands_still(around.bucket, around.now));
-        let mut frozen: BTreeMap<ShardId, usize> = stuck.map(|attempt| (attempt.to(), 0)).collect();
-        for attempt in self.attempts.values().filter(|attempt| attempt.is_frozen()) {
-            frozen.entry(attempt.to()).and_modify(|count| *count += 1);
-        }
-        frozen
+    /// The shards that do not go on with what they are given: they take no places of others, and get no more.
+    fn stuck(&self, now: Moment) -> BTreeSet<ShardId> {
+        self.attempts.values().filter(|attempt| attempt.stands_still(now)).map(Attempt::to).collect()
     }
 
     fn start<S: State<Reader = R>>(
         &mut self,
         around: &Around<'_, S>,
-        stuck: &BTreeMap<ShardId, usize>,
+        stuck: &BTreeSet<ShardId>,
         deeds: &mut Vec<Deed>,
     ) {
         if *stuck != self.stuck_before {
             (self.stuck_before, self.may_start) = (stuck.clone(), true);
         }
-        let is_free = |to: &ShardId| !stuck.contains_key(to);
+        let is_free = |to: &ShardId| !stuck.contains(to);
         let going = self.attempts.values().filter(|attempt| is_free(&attempt.to())).count();
         while self.may_start
             && going + self.starting.iter().filter(|(to, ..)| is_free(to)).count() < self.options.parallel

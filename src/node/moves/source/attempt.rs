@@ -8,7 +8,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use super::super::pace::{Bucket, Rounds};
+use super::super::pace::Rounds;
 use super::super::{After, Cut, Deed, End, ExportView, PIECE_BYTES, SlotUsage, State, Step, encoded};
 use super::contact::Contact;
 use super::{Around, LOG_AGAIN, usage_of};
@@ -511,12 +511,16 @@ impl<R: Default> Attempt<R> {
         may_freeze
     }
 
-    /// Whether it is its target that holds it up: then it does not take the place of one to another shard.
-    pub fn stands_still(&self, bucket: &Bucket, now: Moment) -> bool {
+    /// Whether it is its target that holds it up: then it does not take the place of one to another shard. What waits for its share of
+    /// the bytes that may be sent is held up by nobody.
+    pub fn stands_still(&self, now: Moment) -> bool {
+        let is_read = self.finish_read || self.round_read == Some(self.view.round);
+        let waits_for_target = !self.unconfirmed.is_empty() || self.reader.is_none() || is_read;
         now.since(self.moved) > STANDSTILL
+            && waits_for_target
+            && self.fate.is_none()
             && !self.waits_for_turn
             && !self.rounds.slows()
-            && (self.view.frozen || bucket.has(now))
     }
 
     /// Why it does not go on, and since when, for people.
