@@ -3,7 +3,7 @@
 //! Invariant: before a batch is written, its space and the unit after it are zero on disk (or the segment ends there).
 //! So after a power cut each of a batch's sectors holds what was written or zeros, never bytes of the segment's former
 //! life, and what follows the last batch is zero: recovery tells a torn write from a flipped bit by that. The zeros go
-//! ahead of the batches in large pieces and become durable with a batch's own sync, so they cost no sync of their own;
+//! ahead of the batches piece by piece and become durable with a batch's own sync, so they cost no sync of their own;
 //! they also turn reserved space into written space, so that syncs need not touch the file system's journal.
 
 use std::path::{Path, PathBuf};
@@ -15,6 +15,9 @@ use crate::storage::error::StorageError;
 
 const UNIT: u64 = UNIT_BYTES as u64;
 const ZEROS: &[u8] = &[0; 64 * 1024];
+/// So many pieces make up the zeros that are ahead. Each goes with the sync of one batch, and whoever waits for that waits for the
+/// zeros too, so they are small.
+const ZERO_PIECES: u64 = 8;
 
 /// The segment that is written to.
 #[derive(Debug)]
@@ -97,8 +100,9 @@ impl Segment {
             self.sync()?;
         }
         self.put(batch, BatchKind::Records, sequence, synced)?;
-        if self.zeroed - self.end < self.zero_ahead_bytes / 2 {
-            self.zero_to(self.zeroed + self.zero_ahead_bytes)?;
+        let ahead = self.end + self.zero_ahead_bytes;
+        if self.zeroed + self.zero_ahead_bytes / ZERO_PIECES <= ahead {
+            self.zero_to(ahead)?;
         }
         Ok(())
     }
