@@ -12,10 +12,10 @@ use tokio::time::timeout;
 use super::report::rows_aligned;
 use super::{print, print_json};
 use crate::control::os_reason;
-use crate::protocol::reply_scan::{array_elements, integer, reply_end};
+use crate::protocol::reply_scan::{array_elements, integer, is_error, reply_end};
 use crate::protocol::request::write_array;
 use crate::proxy::redis::roles::{Choice, Role, Seen, choose, parse_named};
-use crate::topology::config::listed;
+use crate::topology::config::{Login, listed};
 use crate::topology::{HostPort, RedisConfig, RedisShard, ShardName, Slot};
 
 /// How long a server may take to say what it is.
@@ -64,6 +64,15 @@ struct ShardStatus {
     leader: Option<String>,
     problem: Option<String>,
     servers_seen: Vec<ServerStatus>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    sentinels: Vec<SentinelStatus>,
+}
+
+#[derive(Serialize)]
+struct SentinelStatus {
+    addr: String,
+    names: Option<String>,
+    problem: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -225,6 +234,12 @@ impl Status {
                 let name = shard.share.name.to_string();
                 rows.push(vec![name, shard.share.slots(), server.addr.clone(), role.to_owned(), offset, remark]);
             }
+            for sentinel in &shard.sentinels {
+                let says = sentinel.names.iter().map(|addr| format!("names {addr}")).chain(sentinel.problem.clone());
+                let (name, slots) = (shard.share.name.to_string(), shard.share.slots());
+                let role = "sentinel".to_owned();
+                rows.push(vec![name, slots, sentinel.addr.clone(), role, String::new(), says.collect()]);
+            }
         }
         rows_aligned(&rows).iter().for_each(|row| text.push_str(&format!("{row}\n")));
         for shard in &self.shards {
@@ -244,9 +259,10 @@ async fn look(config: &RedisConfig) -> Status {
         for answer in asked {
             servers_seen.push(answer.await.expect("asking does not panic"));
         }
-        let named = named_by_sentinels(shard).await;
+        let sentinels = ask_sentinels(shard).await;
+        let named: Vec<&String> = sentinels.iter().filter_map(|sentinel| sentinel.names.as_ref()).collect();
         let seen = servers_seen.iter().enumerate().map(|(server, it)| {
-            let votes = (!named.is_empty()).then(|| named.iter().filter(|addr| **addr == it.addr).count());
+            let votes = (!named.is_empty()).then(|| named.iter().filter(|addr| **addr == &it.addr).count());
             Seen { server, role: it.seen, silent: false, votes }
         });
         let choice = choose(&seen.collect::<Vec<_>>(), None);
@@ -256,7 +272,7 @@ async fn look(config: &RedisConfig) -> Status {
             Choice::None => Some("no server is known to lead: requests wait".to_owned()),
             Choice::Several(_) => Some("several servers claim to lead, and none is used".to_owned()),
         };
-        shards.push(ShardStatus { share, leader, problem, servers_seen });
+        shards.push(ShardStatus { share, leader, problem, servers_seen, sentinels });
     }
     Status { kind: "redis", version: config.version, promise: PROMISE, shards }
 }
@@ -264,10 +280,7 @@ async fn look(config: &RedisConfig) -> Status {
 async fn ask(shard: RedisShard, addr: HostPort) -> ServerStatus {
     let mut status = ServerStatus { addr: addr.to_string(), role: None, offset: None, problem: None, seen: None };
     let mut requests: Vec<Vec<&str>> = Vec::new();
-    if let Some(password) = &shard.password {
-        let words = ["AUTH"].into_iter().chain(shard.username.as_deref()).chain([password.reveal()]);
-        requests.push(words.collect());
-    }
+    requests.extend(shard.login.as_ref().map(Login::words));
     requests.push(vec!["ROLE"]);
     match exchange(&addr, &requests).await {
         Err(problem) => status.problem = Some(problem),
@@ -286,14 +299,23 @@ async fn ask(shard: RedisShard, addr: HostPort) -> ServerStatus {
     status
 }
 
-async fn named_by_sentinels(shard: &RedisShard) -> Vec<String> {
-    let mut named = Vec::new();
-    let Some(sentinels) = &shard.sentinels else { return named };
+async fn ask_sentinels(shard: &RedisShard) -> Vec<SentinelStatus> {
+    let mut seen = Vec::new();
+    let Some(sentinels) = &shard.sentinels else { return seen };
     for addr in &sentinels.addrs {
-        let request = vec!["SENTINEL", "GET-MASTER-ADDR-BY-NAME", &sentinels.master];
-        named.extend(exchange(addr, &[request]).await.ok().and_then(|reply| parse_named(&reply)));
+        let mut requests: Vec<Vec<&str>> = sentinels.login.iter().map(Login::words).collect();
+        requests.push(vec!["SENTINEL", "GET-MASTER-ADDR-BY-NAME", &sentinels.master]);
+        let (names, problem) = match exchange(addr, &requests).await {
+            Err(problem) => (None, Some(problem)),
+            Ok(reply) if is_error(&reply) => (None, Some(text_of(&reply))),
+            Ok(reply) => match parse_named(&reply) {
+                None => (None, Some(format!("it knows no group `{}`", sentinels.master))),
+                names => (names, None),
+            },
+        };
+        seen.push(SentinelStatus { addr: addr.to_string(), names, problem });
     }
-    named
+    seen
 }
 
 /// Sends requests, and returns the reply to the last; an error reply to one before it is the reason of failure.

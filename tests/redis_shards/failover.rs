@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use super::ground::{Client, Proxy, Server, file, until};
+use super::ground::{Client, Proxy, Server, file, pontoon, until};
 
 /// Counts as long as it is let: what was acknowledged, and what may have been.
 fn count(mut client: Client, key: &str, go_on: &AtomicBool) -> (u64, u64) {
@@ -113,4 +113,22 @@ fn reads_of_level_any_go_to_replicas() {
     assert_eq!(client.ask("CLIENT READS strong"), "+OK");
     assert_eq!(client.ask("GET k"), "$1 1");
     assert_eq!(served(&leader), before + 1);
+}
+
+#[test]
+fn a_sentinel_that_wants_a_password_gets_it() {
+    let leader = Server::start(&[]);
+    let sentinel = leader.sentinel_with("requirepass quiet\n");
+    let text = file(1, "", &[&[&leader]]);
+    let text = format!("{text}sentinels = [\"{}\"]\nsentinel_master = \"group\"\n", sentinel.addr());
+    let proxy = Proxy::start(&format!("{text}sentinel_password = \"quiet\"\n"), &[]);
+    assert_eq!(proxy.client().ask("SET k 1"), "+OK");
+    let status = |path: &std::path::Path| {
+        let output = pontoon(&["status", "--config", path.to_str().unwrap()]);
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let seen = status(&proxy.path());
+    assert!(seen.contains(&format!("names {}", leader.addr())) && !seen.contains("quiet"), "{seen}");
+    let without = Proxy::start(&text, &[]);
+    assert!(status(&without.path()).contains("NOAUTH"));
 }

@@ -76,11 +76,16 @@ impl Server {
 
     /// A sentinel that watches this server as `group`.
     pub fn sentinel(&self) -> Self {
+        self.sentinel_with("")
+    }
+
+    /// The same, with more lines in its configuration.
+    pub fn sentinel_with(&self, more: &str) -> Self {
         let (port, home) = (free_port(), tempfile::tempdir().unwrap());
         let file = home.path().join("sentinel.conf");
         let text = format!(
             "port {port}\nsentinel monitor group 127.0.0.1 {} 1\nsentinel down-after-milliseconds group 500\n\
-             sentinel failover-timeout group 5000\n",
+             sentinel failover-timeout group 5000\n{more}",
             self.port
         );
         std::fs::write(&file, text).unwrap();

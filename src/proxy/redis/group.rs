@@ -140,12 +140,14 @@ impl Engine {
         };
         let before = std::mem::replace(&mut self.shards[at].config, config.clone());
         self.shards[at].listed = true;
-        let logs_in_otherwise = (&before.username, &before.password) != (&config.username, &config.password);
+        let sentinels_login = |of: &RedisShard| of.sentinels.as_ref().and_then(|sentinels| sentinels.login.clone());
+        let other_login = [before.login != config.login, sentinels_login(&before) != sentinels_login(config)];
         let wanted: Vec<String> = config.servers.iter().map(ToString::to_string).collect();
         let watched: Vec<String> =
             config.sentinels.iter().flat_map(|s| s.addrs.iter().map(ToString::to_string)).collect();
         for (sentinel, wanted) in [(false, wanted), (true, watched)] {
             let known = if sentinel { &self.shards[at].sentinels } else { &self.shards[at].servers };
+            let logs_in_otherwise = other_login[usize::from(sentinel)];
             let (stay, go): (Vec<usize>, Vec<usize>) =
                 known.iter().partition(|server| wanted.contains(&self.servers[**server].addr) && !logs_in_otherwise);
             go.into_iter().for_each(|server| self.unlist(server));
@@ -312,12 +314,9 @@ impl Engine {
         link.heard = self.now;
         let server = &self.servers[link.server];
         let config = &self.shards[server.shard].config;
-        let user = config.username.as_deref().unwrap_or("default");
-        let password = config.password.as_ref().filter(|_| !server.sentinel).map(|password| password.reveal());
-        match password {
-            Some(password) if config.username.is_some() => put_words(link, &["AUTH", user, password], Due::Auth),
-            Some(password) => put_words(link, &["AUTH", password], Due::Auth),
-            None => {}
+        let sentinels = config.sentinels.as_ref().and_then(|sentinels| sentinels.login.as_ref());
+        if let Some(login) = if server.sentinel { sentinels } else { config.login.as_ref() } {
+            put_words(link, &login.words(), Due::Auth);
         }
         if link.resp3 {
             put_words(link, &["HELLO", "3"], Due::Hello);

@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 pub use balance::BalanceConfig;
 pub use error::{ConfigError, Place};
-pub use redis::{RedisConfig, RedisShard, Remapped, SERVERS_MAX, Secret, Sentinels, SlotRun, listed};
+pub use redis::{Login, RedisConfig, RedisShard, Remapped, SERVERS_MAX, Secret, Sentinels, SlotRun, listed};
 
 use super::{HostPort, NodeName, ShardName};
 

@@ -22,8 +22,18 @@ use crate::topology::{HostPort, SLOT_COUNT, ShardName};
 /// The most servers of a group, and the most sentinels.
 pub const SERVERS_MAX: usize = 16;
 const ROOT_KEYS: [&str; 6] = ["version", "base", "shard", "remap", "node", "catalog"];
-const SHARD_KEYS: [&str; 8] =
-    ["name", "kind", "servers", "weight", "username", "password", "sentinels", "sentinel_master"];
+const SHARD_KEYS: [&str; 10] = [
+    "name",
+    "kind",
+    "servers",
+    "weight",
+    "username",
+    "password",
+    "sentinels",
+    "sentinel_master",
+    "sentinel_username",
+    "sentinel_password",
+];
 const KIND: &str = "redis";
 
 /// A valid file of Redis shards.
@@ -52,10 +62,8 @@ pub struct RedisShard {
     pub servers: Vec<HostPort>,
     /// Its share of the slots.
     pub weight: u32,
-    /// Who is to log in at the servers; `default` where only a password is given.
-    pub username: Option<String>,
-    /// The password for that.
-    pub password: Option<Secret>,
+    /// How to log in at the servers, if that is needed.
+    pub login: Option<Login>,
     /// Who else says which server leads.
     pub sentinels: Option<Sentinels>,
 }
@@ -67,6 +75,24 @@ pub struct Sentinels {
     pub addrs: Vec<HostPort>,
     /// What they call the group.
     pub master: String,
+    /// How to log in at them, if that is needed.
+    pub login: Option<Login>,
+}
+
+/// How to log in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Login {
+    /// As whom; as the default user where it is not given.
+    pub username: Option<String>,
+    /// The password for that.
+    pub password: Secret,
+}
+
+impl Login {
+    /// The words of the request.
+    pub fn words(&self) -> Vec<&str> {
+        ["AUTH"].into_iter().chain(self.username.as_deref()).chain([self.password.reveal()]).collect()
+    }
 }
 
 /// A text that is not to be printed.
@@ -259,11 +285,11 @@ impl Reader<'_> {
                 }
             };
             let weight = self.weight(section);
-            let (username, password) = self.login(section);
+            let login = self.login(section, "username", "password");
             let sentinels = self.sentinels(section, name.unwrap_or("?"));
             if let (Some(name), Some(weight)) = (name, weight) {
                 let name = ShardName::new(name);
-                shards.push(RedisShard { name, servers, weight, username, password, sentinels });
+                shards.push(RedisShard { name, servers, weight, login, sentinels });
             }
         }
         let all_read = !sections.is_empty() && shards.len() == sections.len();
@@ -303,13 +329,13 @@ impl Reader<'_> {
         addresses
     }
 
-    fn login(&mut self, section: &Section<'_>) -> (Option<String>, Option<Secret>) {
+    fn login(&mut self, section: &Section<'_>, user_key: &str, password_key: &str) -> Option<Login> {
         let mut text = |key| section.get(key).and_then(|value| self.word(value, key)).map(|word| word.text.to_owned());
-        let (username, password) = (text("username"), text("password"));
-        if let (Some(value), None) = (section.get("username"), section.get("password")) {
-            self.broken(value.span().start, "a `username` needs a `password`");
+        let (username, password) = (text(user_key), text(password_key));
+        if let (Some(value), None) = (section.get(user_key), section.get(password_key)) {
+            self.broken(value.span().start, format!("a `{user_key}` needs a `{password_key}`"));
         }
-        (username, password.map(Secret))
+        password.map(|password| Login { username, password: Secret(password) })
     }
 
     fn sentinels(&mut self, section: &Section<'_>, shard: &str) -> Option<Sentinels> {
@@ -318,12 +344,18 @@ impl Reader<'_> {
             if let Some(value) = named {
                 self.broken(value.span().start, "`sentinel_master` is what `sentinels` call the group: there are none");
             }
+            for key in ["sentinel_username", "sentinel_password"] {
+                if let Some(value) = section.get(key) {
+                    self.broken(value.span().start, format!("`{key}` is for `sentinels`: there are none"));
+                }
+            }
             return None;
         };
+        let login = self.login(section, "sentinel_username", "sentinel_password");
         // One sentinel watches many groups.
         let addrs = self.servers(value, "sentinels", shard, &mut Seen::default());
         let master = named.and_then(|value| self.word(value, "sentinel_master")).map(|word| word.text.to_owned());
-        Some(Sentinels { addrs, master: master.unwrap_or_else(|| shard.to_owned()) })
+        Some(Sentinels { addrs, master: master.unwrap_or_else(|| shard.to_owned()), login })
     }
 }
 
@@ -359,6 +391,7 @@ mod tests {
             "version = 3\nbase = 2\nremap = true\n[[shard]]\nname = \"r1\"\nkind = \"redis\"\n\
              servers = [\"127.0.0.1:7101\", \"[::1]:7102\"]\nweight = 3\nusername = \"u\"\npassword = \"top secret\"\n\
              sentinels = [\"s1:26379\", \"s2:26379\"]\nsentinel_master = \"mymaster\"\n\
+             sentinel_username = \"v\"\nsentinel_password = \"also secret\"\n\
              [[shard]]\nname = \"r2\"\nkind = \"redis\"\nservers = [\"h:1\"]\nsentinels = [\"s1:26379\"]\n",
         );
         assert_eq!((config.version, config.base, config.remap), (3, Some(2), true));
@@ -366,8 +399,11 @@ mod tests {
         assert_eq!((first.servers.len(), first.weight, second.weight), (2, 3, 1));
         assert_eq!(first.sentinels.as_ref().unwrap().master, "mymaster");
         assert_eq!(second.sentinels.as_ref().unwrap().master, "r2");
-        assert!(second.password.is_none());
-        assert!(!format!("{first:?}").contains("top secret"));
+        let of = |login: &Option<Login>| login.as_ref().map(|login| login.words().join(" "));
+        assert_eq!(of(&first.login).unwrap(), "AUTH u top secret");
+        assert_eq!(of(&first.sentinels.as_ref().unwrap().login).unwrap(), "AUTH v also secret");
+        assert!(second.login.is_none() && second.sentinels.as_ref().unwrap().login.is_none());
+        assert!(!format!("{first:?}").contains(" secret"));
         let runs = config.slots();
         assert_eq!(runs[0], SlotRun { first: 0, last: 12287, shard: 0 });
         assert_eq!(runs[1], SlotRun { first: 12288, last: 16383, shard: 1 });
@@ -409,6 +445,14 @@ mod tests {
             (
                 format!("version = 1\n{good}sentinel_master = \"m\"\n"),
                 "7:19: `sentinel_master` is what `sentinels` call the group: there are none",
+            ),
+            (
+                format!("version = 1\n{good}sentinel_password = \"p\"\n"),
+                "7:21: `sentinel_password` is for `sentinels`: there are none",
+            ),
+            (
+                format!("version = 1\n{good}sentinels = [\"s:1\"]\nsentinel_username = \"u\"\n"),
+                "8:21: a `sentinel_username` needs a `sentinel_password`",
             ),
             (format!("version = 1\n{good}sentinels = []\n"), "7:13: `sentinels` needs at least one address"),
             (format!("version = 1\n{}", shard("a", 0)), "6:10: every shard has weight 0: no shard would own the slots"),
