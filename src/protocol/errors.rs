@@ -143,6 +143,10 @@ pub const NO_LEADER_TO_READ: &str = "UNAVAILABLE this read was not answered in t
 /// A request waited for a leader or for room and was never sent.
 pub const NOT_SENT: &str = "UNAVAILABLE this request was not sent: its shard had no reachable leader in time; nothing \
     was changed";
+/// [`NOT_SENT`], with what is known of the servers that it waited for.
+pub fn not_sent(reason: &str) -> String {
+    if reason.is_empty() { NOT_SENT.to_owned() } else { format!("{NOT_SENT} ({reason})") }
+}
 /// SHUTDOWN.
 pub const SHUTDOWN_REFUSED: &str = "ERR SHUTDOWN is not for clients: an operator stops the process by its signal";
 /// A request's arrival at a process that is stopping.

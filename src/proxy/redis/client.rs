@@ -50,6 +50,8 @@ pub struct Client {
     pub own: Option<usize>,
     /// Whether keys are watched on that.
     pub watching: bool,
+    /// Whether what it watched is another group's by now, so that `EXEC` does nothing.
+    pub watch_moved: bool,
     /// What its transaction was last seen to take.
     pub transaction_bytes: usize,
     /// Whether it is on the list of clients with replies to send.
@@ -86,6 +88,7 @@ impl Client {
             awaited: None,
             own: None,
             watching: false,
+            watch_moved: false,
             transaction_bytes: 0,
             dirty: false,
             stalled: false,

@@ -12,12 +12,14 @@ use std::time::Duration;
 use tracing::{info, warn};
 
 use super::link::{Due, Link, Stage, Use};
+use super::pause::Pause;
+use super::record::QUEUES;
 use super::roles::{Choice, Role, Seen, choose, parse_named};
 use super::{Engine, NO_LINK};
 use crate::control::routing::NodeIndex;
 use crate::net::Moment;
 use crate::protocol::request::write_array;
-use crate::proxy::engine::{LinkError, Order};
+use crate::proxy::engine::{FlightKey, LinkError, Order};
 use crate::proxy::metrics::{NodeStats, ReadStats, ShardStats};
 use crate::topology::{NodeName, RedisConfig, RedisShard, SLOT_COUNT, ShardName, Slot};
 
@@ -29,8 +31,6 @@ const ASK_SOON: Duration = Duration::from_millis(100);
 const DOUBT: Duration = Duration::from_millis(20);
 /// How long a replica that refused to answer is not read.
 const UNFIT: Duration = Duration::from_secs(1);
-/// A connection on which nothing was heard for so long, though something is due, is given up.
-const SILENCE_MAX: Duration = Duration::from_secs(10);
 /// What a sentinel said counts for so long.
 const NAMED_MAX: Duration = Duration::from_secs(5);
 
@@ -53,8 +53,8 @@ pub struct Shard {
     pub lanes: [usize; 2],
     /// Servers whose replicas may be read now.
     pub replicas: Vec<usize>,
-    /// Requests that wait for the leader.
-    pub parked: Vec<crate::proxy::engine::FlightKey>,
+    /// Requests that wait for the leader, by [`Record::queue`](super::record::Record::queue).
+    pub parked: [Vec<FlightKey>; QUEUES],
     /// What servers said before this does not count.
     pub doubted: Moment,
     /// What was told last of who leads.
@@ -94,6 +94,8 @@ pub struct Server {
     pub retry_at: Moment,
     /// The pause before that.
     pub backoff: Duration,
+    /// When connections beside the first are tried again, by version of the protocol.
+    pub pauses: [Pause; 2],
     /// Not read as a replica before this.
     pub unfit_until: Moment,
     /// Why it cannot be used, as it was told last.
@@ -124,6 +126,7 @@ impl Engine {
             }
         }
         self.stats.revision.set(config.version);
+        self.review_watches();
         self.reroute_parked();
         self.recheck = true;
         self.resumable.append(&mut self.postponed);
@@ -171,7 +174,7 @@ impl Engine {
             last_leader: None,
             lanes: [NO_LINK; 2],
             replicas: Vec::new(),
-            parked: Vec::new(),
+            parked: Default::default(),
             doubted: Moment::default(),
             told: Choice::None,
             stats: self.stats.add_shard(config.name.clone()),
@@ -199,6 +202,7 @@ impl Engine {
             silent: false,
             retry_at: self.now,
             backoff: Duration::ZERO,
+            pauses: Default::default(),
             unfit_until: Moment::default(),
             trouble: None,
             stats,
@@ -242,28 +246,10 @@ impl Engine {
         for server in 0..self.servers.len() {
             if self.servers[server].listed {
                 self.tick_server(server);
+                self.probe_second(server);
             }
         }
-        let stuck = self.links.iter().filter(|(_, link)| self.is_stuck(link)).map(|(key, _)| key);
-        for key in stuck.collect::<Vec<_>>() {
-            self.give_up_link(key, &LinkError::Silent);
-        }
-    }
-
-    /// Whether nothing is to be hoped of a connection any more.
-    fn is_stuck(&self, link: &Link) -> bool {
-        let connect_max = self.settings.health.connect_max;
-        match link.stage {
-            Stage::Opening | Stage::Greeting => self.now.since(link.began) >= connect_max,
-            // A client of its own may wait for days.
-            Stage::Open if matches!(link.usage, Use::Own(_)) => false,
-            Stage::Open => !link.due.is_empty() && self.now.since(link.heard) >= SILENCE_MAX && self.is_overdue(link),
-            Stage::Closed => false,
-        }
-    }
-
-    fn is_overdue(&self, link: &Link) -> bool {
-        link.due.iter().any(|e| matches!(e.due, Due::Role(asked) if self.now.since(asked) >= SILENCE_MAX))
+        self.give_up_stuck();
     }
 
     fn tick_server(&mut self, at: usize) {
@@ -566,7 +552,13 @@ impl Engine {
         shard.lanes.iter_mut().filter(|lane| **lane == key).for_each(|lane| *lane = NO_LINK);
         server.lanes.iter_mut().filter(|lane| **lane == key).for_each(|lane| *lane = NO_LINK);
         server.idle.iter_mut().for_each(|idle| idle.retain(|other| *other != key));
+        if !left && !is_first {
+            let resp3 = self.links[key].resp3;
+            self.pause_after(at, resp3, was, reason);
+        }
+        let server = &mut self.servers[at];
         if !left && is_first {
+            server.resp2_only = false;
             server.stats.failures.add(1);
             server.stats.up.set(0);
             server.silent = false;
@@ -623,21 +615,21 @@ impl Engine {
     /// Requests that wait for a shard go where the file wants them now.
     fn reroute_parked(&mut self) {
         for at in 0..self.shards.len() {
-            let (stay, go): (Vec<_>, Vec<_>) =
-                std::mem::take(&mut self.shards[at].parked).into_iter().partition(|key| {
-                    let slot = self.records[*key].slot;
-                    self.shards[at].listed && slot.is_none_or(|slot| self.owner(slot) == Some(at))
-                });
-            self.shards[at].parked = stay;
+            let all = std::mem::take(&mut self.shards[at].parked);
+            let (stay, go): (Vec<_>, Vec<_>) = all.into_iter().flatten().partition(|key| {
+                let slot = self.records[*key].slot;
+                self.shards[at].listed && slot.is_none_or(|slot| self.owner(slot) == Some(at))
+            });
+            for key in stay {
+                self.shards[at].parked[self.records[key].queue()].push(key);
+            }
             for key in go {
-                let slot = self.records[key].slot;
-                match slot.and_then(|slot| self.owner(slot)).or_else(|| self.order.first().copied()) {
-                    Some(shard) => {
-                        self.records[key].shard = shard;
-                        self.shards[shard].parked.push(key);
-                    }
-                    None => self.shards[at].parked.push(key),
-                }
+                let record = &mut self.records[key];
+                let slot = record.slot;
+                let owner = slot.and_then(|slot| self.owners.get(slot.index()).map(|owner| usize::from(*owner)));
+                let owner = owner.filter(|owner| *owner != usize::from(super::NO_OWNER));
+                record.shard = owner.or_else(|| self.order.first().copied()).unwrap_or(at);
+                self.shards[record.shard].parked[record.queue()].push(key);
             }
         }
     }

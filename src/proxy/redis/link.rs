@@ -46,6 +46,8 @@ pub enum Due {
     Id,
     /// `ROLE`, or what a sentinel is asked; since when it is out.
     Role(Moment),
+    /// A sign of life; since when it is out.
+    Alive(Moment),
     /// Something whose answer does not matter.
     Nothing,
 }
@@ -88,6 +90,8 @@ pub struct Link {
     pub leaving: bool,
     /// The error by which a transaction on it could not be queued, if its code says that all may be repeated.
     pub queue_error: Option<Vec<u8>>,
+    /// Whether the server said before a transaction that it leads no more.
+    pub demoted: bool,
     /// What the server calls it.
     pub remote_id: i64,
     /// Requests that go on it when it is open.
@@ -114,6 +118,7 @@ impl Link {
             draining: false,
             leaving: false,
             queue_error: None,
+            demoted: false,
             remote_id: 0,
             pending: Vec::new(),
             began: now,

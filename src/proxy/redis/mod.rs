@@ -26,6 +26,8 @@ mod group;
 mod intake;
 mod link;
 mod own;
+mod pause;
+mod probe;
 mod record;
 mod refusal;
 mod replies;

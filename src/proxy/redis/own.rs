@@ -17,8 +17,9 @@ use crate::protocol::identity::CancelHow;
 use crate::protocol::reply::ReplyWriter;
 use crate::protocol::reply_scan::{array_elements, is_error, is_null};
 use crate::protocol::request::{Args, Span, parse_array, write_array};
-use crate::proxy::engine::FlightKey;
+use crate::proxy::engine::{FlightKey, LinkError};
 use crate::proxy::outbox::COPY_BYTES_MAX;
+use crate::topology::Slot;
 
 impl Engine {
     /// Puts an answer into its place that the client does not read as it is, or that others wait for.
@@ -85,13 +86,37 @@ impl Engine {
             keys.iter().for_each(|_| writer.integer(0));
             client.session.transaction_mut().watched_at(keys, &versions, reply);
             client.watching = true;
+            let slots: Vec<Slot> = keys.iter().map(|key| Slot::of_key(key)).collect();
+            self.end_moved_watch(key, &slots);
         }
         self.weigh_transaction(key);
     }
 
+    /// Slots got other groups: of what is watched elsewhere nobody can say any more whether it changed.
+    pub(super) fn review_watches(&mut self) {
+        let watching = self.clients.iter().filter(|(_, client)| client.watching);
+        for key in watching.map(|(key, _)| key as u32).collect::<Vec<_>>() {
+            let slots = self.clients[key as usize].session.transaction().map(|it| it.slots().to_vec());
+            self.end_moved_watch(key, &slots.unwrap_or_default());
+        }
+    }
+
+    /// Ends what a client watches if these slots are not of the group where its own connection leads.
+    fn end_moved_watch(&mut self, key: u32, slots: &[Slot]) {
+        let client = &mut self.clients[key as usize];
+        let Some(own) = client.own else { return };
+        let group = self.links.get(own).map(|link| self.servers[link.server].shard);
+        if slots.iter().all(|slot| group == Some(usize::from(self.owners[slot.index()]))) {
+            return;
+        }
+        (client.watching, client.watch_moved) = (false, true);
+        self.give_up_link(own, &LinkError::Moved);
+    }
+
     /// Gives a client's own connection back if nothing is watched on it any more.
     pub(super) fn settle_own(&mut self, key: u32) {
-        let Some(client) = self.clients.get(key as usize) else { return };
+        let Some(client) = self.clients.get_mut(key as usize) else { return };
+        client.watch_moved &= client.session.transaction().is_some();
         if client.watching && client.session.transaction().is_none() && client.awaited.is_none() {
             self.release_own(key);
         }

@@ -12,6 +12,10 @@ use crate::proxy::engine::{FlightKey, Scatter};
 use crate::proxy::metrics::CommandClass;
 use crate::topology::Slot;
 
+/// How many queues a shard has: by version of the protocol, and for requests that go on connections of clients' own.
+pub const QUEUES: usize = 3;
+/// The queue of those.
+pub const OWN: usize = 2;
 /// A record's buffer that grew past this is freed with its use.
 const KEPT_BYTES_MAX: usize = 1024;
 
@@ -97,6 +101,12 @@ pub struct Record {
 }
 
 impl Record {
+    /// Which of its shard's queues it waits in: what waits for one kind of connection holds up nothing else. The requests of a client
+    /// are of one kind as long as any of them is unanswered.
+    pub fn queue(&self) -> usize {
+        if self.own { OWN } else { usize::from(self.resp3) }
+    }
+
     /// The request's or the reply's bytes.
     pub fn body(&self) -> &[u8] {
         self.large.as_deref().unwrap_or(&self.bytes)

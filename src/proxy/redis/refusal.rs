@@ -23,6 +23,9 @@ fn find(text: &[u8], part: &[u8]) -> bool {
 }
 
 impl Refusal {
+    /// What a replica says to a write.
+    pub const READ_ONLY: &[u8] = b"-READONLY You can't write against a read only replica.\r\n";
+
     /// What this error reply says, if it is one of a server that cannot answer.
     pub fn of(reply: &[u8]) -> Option<Self> {
         let text = reply.strip_prefix(b"-")?;

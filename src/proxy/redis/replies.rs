@@ -7,6 +7,7 @@ use super::group::first_line;
 use super::link::{Due, Stage, Use};
 use super::record::{Job, Record, State};
 use super::refusal::Refusal;
+use super::roles::Role;
 use crate::control::routing::NodeIndex;
 use crate::protocol::errors;
 use crate::protocol::frame::RefusalReason;
@@ -120,15 +121,18 @@ impl Engine {
             if link.queue_error.is_none() && Refusal::of(body).is_some() {
                 link.queue_error = Some(body.to_vec());
             }
+            // Between `MULTI` and `EXEC` no array comes: it is the answer to `ROLE` before them.
+            link.demoted |= matches!(Role::parse(body), Some(Role::Replica { .. }));
             return Ok(());
         }
         let due = expected.due;
         link.due.pop_front();
         if let Due::Request(request, serial) = due {
-            let queue_error = link.queue_error.take();
+            let (queue_error, demoted) = (link.queue_error.take(), std::mem::take(&mut link.demoted));
             if self.records.is(request, serial) {
                 let transaction_refused = queue_error.filter(|_| body.starts_with(b"-EXECABORT"));
                 match transaction_refused {
+                    _ if demoted => self.take_error(request, key, Refusal::READ_ONLY, body, None),
                     Some(error) => self.take_error(request, key, &error, body, None),
                     None if body[0] == b'-' => self.take_error(request, key, body, body, large),
                     None => self.take_answer(request, key, body, large),
@@ -152,7 +156,7 @@ impl Engine {
     /// The answer to something that the proxy asked by itself.
     fn take_own_answer(&mut self, key: usize, due: Due, body: &[u8]) -> Result<(), LinkError> {
         match due {
-            Due::Request(..) | Due::Nothing => return Ok(()),
+            Due::Request(..) | Due::Alive(_) | Due::Nothing => return Ok(()),
             Due::Auth if is_error(body) => return Err(LinkError::Goodbye(first_line(body))),
             Due::Auth => return Ok(()),
             Due::Hello if is_error(body) => {
@@ -160,10 +164,20 @@ impl Engine {
                 if !text.starts_with("ERR unknown command") && !text.starts_with("NOPROTO") {
                     return Err(LinkError::Goodbye(text));
                 }
-                let server = self.links[key].server;
-                self.servers[server].resp2_only = true;
+                let link = &mut self.links[key];
+                self.servers[link.server].resp2_only = true;
+                // The other connection serves all; one of a client's own goes on as it is.
+                if link.usage == Use::Shared {
+                    self.recheck = true;
+                    return Err(LinkError::Moved);
+                }
+                link.resp3 = false;
             }
             Due::Hello => {}
+            // A server that is old or strict about it says nothing of itself; any other error is a refusal.
+            Due::Id if is_error(body) && !body.starts_with(b"-ERR unknown") && !body.starts_with(b"-NOPERM") => {
+                return Err(LinkError::Goodbye(first_line(body)));
+            }
             Due::Id => self.links[key].remote_id = integer(body).unwrap_or(0),
             Due::Role(asked) => self.take_role(key, asked, body)?,
         }
@@ -172,7 +186,12 @@ impl Engine {
         if link.stage == Stage::Greeting && greeted {
             link.stage = Stage::Open;
             self.recheck = true;
-            for request in std::mem::take(&mut link.pending) {
+            let (server, resp3) = (link.server, link.resp3);
+            let pending = std::mem::take(&mut link.pending);
+            if self.servers[server].lanes[0] != key {
+                self.end_pause(server, resp3);
+            }
+            for request in pending {
                 self.hand(key, request);
             }
             if link_is_unwanted(&self.links[key], &self.clients) {
@@ -196,15 +215,15 @@ impl Engine {
         if any && refusal != Refusal::NotLeader && self.shards[shard].leader != Some(server) {
             return self.repeat(key, server);
         }
+        if self.shards[shard].leader == Some(server) {
+            self.doubt(shard);
+            self.servers[server].role = None;
+        }
         // What is watched is known to the server alone, and it leads no more.
         if guarded {
             let error = format!("-{}\r\n", errors::EXEC_UNGUARDED);
             self.take_answer(key, link, error.as_bytes(), None);
             return self.give_up_link(link, &LinkError::Moved);
-        }
-        if self.shards[shard].leader == Some(server) {
-            self.doubt(shard);
-            self.servers[server].role = None;
         }
         if let Some(link) = self.links.get_mut(link).filter(|link| link.usage == Use::Shared) {
             link.draining = true;

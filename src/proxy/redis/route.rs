@@ -3,8 +3,10 @@
 //! Invariant: requests of one client for the leader of one shard are put on its lanes in the order in which they came. What waits,
 //! waits in one queue per shard, and nothing is put on a lane while that queue has something.
 
+use std::borrow::Cow;
+
 use super::link::{Due, Expected, Stage, Use};
-use super::record::{Job, State};
+use super::record::{Job, OWN, QUEUES, State};
 use super::{Engine, NO_LINK};
 use crate::control::routing::NodeIndex;
 use crate::protocol::errors;
@@ -27,7 +29,7 @@ impl Engine {
             return self.dispatch_own(key);
         }
         let lane = shard.lanes[usize::from(record.resp3)];
-        if lane == NO_LINK || !shard.parked.is_empty() {
+        if lane == NO_LINK || !shard.parked[record.queue()].is_empty() {
             return self.park(key);
         }
         if self.links[lane].outbox.waiting_bytes() > self.settings.limits.link_bytes_max {
@@ -81,6 +83,9 @@ impl Engine {
     /// Has a connection opened for this version of the protocol, if there is none.
     fn want_lane(&mut self, server: usize, resp3: bool) {
         let it = &self.servers[server];
+        if !self.may_open(server, resp3) {
+            return;
+        }
         if resp3 && !it.resp2_only && it.lanes[1] == NO_LINK && self.lane_of(server, false).is_some() {
             self.open_lane(server, true);
         }
@@ -91,7 +96,7 @@ impl Engine {
         let record = &mut self.records[key];
         record.state = State::Waiting;
         let (shard, resp3, client, cost) = (record.shard, record.resp3, record.client, record.body().len());
-        self.shards[shard].parked.push(key);
+        self.shards[shard].parked[record.queue()].push(key);
         self.clients[client as usize].waiting += 1;
         self.waiting += 1;
         self.waiting_bytes += cost;
@@ -114,25 +119,28 @@ impl Engine {
 
     /// Takes a waiting request out of its queue.
     pub(super) fn withdraw(&mut self, key: FlightKey) {
-        let shard = self.records[key].shard;
-        self.shards[shard].parked.retain(|other| *other != key);
+        let record = &self.records[key];
+        self.shards[record.shard].parked[record.queue()].retain(|other| *other != key);
         self.unpark(key);
     }
 
     /// What waited goes on, in the order in which it came.
     pub(super) fn release_parked(&mut self, shard: usize) {
-        let mut parked = std::mem::take(&mut self.shards[shard].parked);
-        parked.sort_unstable_by_key(|key| self.records[*key].sequence);
-        let mut parked = parked.into_iter();
-        for key in parked.by_ref() {
-            self.unpark(key);
-            self.dispatch(key);
-            if !self.shards[shard].parked.is_empty() {
-                break;
+        for queue in 0..QUEUES {
+            let mut parked = std::mem::take(&mut self.shards[shard].parked[queue]);
+            parked.sort_unstable_by_key(|key| self.records[*key].sequence);
+            let mut parked = parked.into_iter();
+            for key in parked.by_ref() {
+                self.unpark(key);
+                self.dispatch(key);
+                // On connections of their own they do not wait for each other.
+                if queue != OWN && !self.shards[shard].parked[queue].is_empty() {
+                    break;
+                }
             }
+            // One that has to wait on stands before all others.
+            self.shards[shard].parked[queue].extend(parked);
         }
-        // One that has to wait on stands before all others.
-        self.shards[shard].parked.extend(parked);
     }
 
     /// What a connection that is gone had: reads are repeated, writes that a server may have are of unknown outcome.
@@ -194,13 +202,13 @@ impl Engine {
             let other = &self.records[*other];
             other.client == record.client && other.refused && other.sequence < record.sequence
         };
-        !record.write && !record.any && !record.own && self.shards[record.shard].parked.iter().any(ahead)
+        !record.write && !record.any && !record.own && self.shards[record.shard].parked.iter().flatten().any(ahead)
     }
 
     /// A request of a client was carried out after another one of it had been refused. That one is not asked for again: it would be
     /// carried out after what came later.
     pub(super) fn forsake_refused(&mut self, client: u32, shard: usize, sequence: u64) {
-        let parked = self.shards[shard].parked.iter().copied();
+        let parked = self.shards[shard].parked.iter().flatten().copied();
         let overtaken = parked.filter(|key| {
             let record = &self.records[*key];
             record.client == client && record.refused && record.sequence < sequence
@@ -216,9 +224,9 @@ impl Engine {
         let record = &self.records[key];
         let handed = record.state == State::Handed;
         let text = match outcome {
-            Outcome::Unknown => errors::OUTCOME_UNKNOWN,
-            _ if handed && !record.write => errors::READ_TIMED_OUT,
-            _ => errors::NOT_SENT,
+            Outcome::Unknown => errors::OUTCOME_UNKNOWN.into(),
+            _ if handed && !record.write => errors::READ_TIMED_OUT.into(),
+            _ => Cow::from(self.not_sent(key)),
         };
         self.count_answer(key, outcome);
         let reply = format!("-{text}\r\n");
@@ -270,6 +278,9 @@ impl Engine {
         let Some(leader) = self.shards[shard].leader.filter(|leader| self.lane_of(*leader, false).is_some()) else {
             return self.park(key);
         };
+        if matches!(record.job, Job::Exec(_)) {
+            return self.dispatch_guarded(key, leader);
+        }
         let own = self.clients[client as usize].own.filter(|own| {
             self.links.get(*own).is_some_and(|link| link.server == leader && link.stage != Stage::Closed)
         });
@@ -277,7 +288,14 @@ impl Engine {
             Some(own) => own,
             None => {
                 let resp3 = resp3 && !self.servers[leader].resp2_only;
+                // What was watched on another connection is guarded no more.
+                if let Some(other) = self.clients[client as usize].own {
+                    self.give_up_link(other, &LinkError::Moved);
+                }
                 let idle = self.servers[leader].idle[usize::from(resp3)].pop();
+                if idle.is_none() && !self.may_open(leader, resp3) {
+                    return self.park(key);
+                }
                 let own = idle.unwrap_or_else(|| self.open_link(leader, Use::Own(Some(client)), resp3));
                 self.links[own].usage = Use::Own(Some(client));
                 self.clients[client as usize].own = Some(own);
@@ -288,6 +306,21 @@ impl Engine {
             self.hand(own, key);
         } else {
             self.links[own].pending.push(key);
+        }
+    }
+
+    /// A transaction goes where its keys are watched, if that is where its group is led, or nowhere.
+    fn dispatch_guarded(&mut self, key: FlightKey, leader: usize) {
+        let own = self.clients[self.records[key].client as usize].own;
+        match own.and_then(|own| self.links.get(own)) {
+            Some(link) if link.server == leader && link.stage == Stage::Open => self.hand(own.unwrap_or(NO_LINK), key),
+            _ => {
+                let error = format!("-{}\r\n", errors::EXEC_UNGUARDED);
+                self.answer(key, error.as_bytes(), None);
+                if let Some(own) = own {
+                    self.give_up_link(own, &LinkError::Moved);
+                }
+            }
         }
     }
 

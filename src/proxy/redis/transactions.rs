@@ -17,6 +17,7 @@ use crate::proxy::engine::Order;
 use crate::topology::Slot;
 
 const MULTI: &[u8] = b"*1\r\n$5\r\nMULTI\r\n";
+const ROLE: &[u8] = b"*1\r\n$4\r\nROLE\r\n";
 const EXEC: &[u8] = b"*1\r\n$4\r\nEXEC\r\n";
 
 impl Engine {
@@ -132,6 +133,9 @@ impl Engine {
 
     /// Who owns what may have changed since the requests were queued, so the shard is looked for again.
     fn take_exec(&mut self, key: u32, spec: &'static CommandSpec) -> Taken {
+        if std::mem::take(&mut self.clients[key as usize].watch_moved) {
+            return self.fail_moved(key);
+        }
         let placed = self.place_with(key, std::iter::empty());
         let concerns_shard = self.clients[key as usize].session.transaction_mut().concerns_shard();
         let shard = match placed {
@@ -147,6 +151,17 @@ impl Engine {
             }
             Err(Misplaced::NoOwner) => self.abort(key, errors::NO_OWNER),
         }
+    }
+
+    /// What was watched may have changed, as far as anybody knows.
+    fn fail_moved(&mut self, key: u32) -> Taken {
+        let session = &mut self.clients[key as usize].session;
+        session.drop_transaction();
+        let resp3 = session.resp3();
+        self.stats.transactions_aborted.add(1);
+        self.stats.answered_here.add(1);
+        self.complain_here(key, |out| ReplyWriter::new(out, resp3).null_array());
+        Taken::Yes
     }
 
     fn abort(&mut self, key: u32, error: &str) -> Taken {
@@ -172,30 +187,21 @@ impl Engine {
         };
         let mut spans = Vec::new();
         let queued = split(&queued, &mut spans).expect("it was just put together");
-        let body = [MULTI, queued.requests(), EXEC].concat();
+        // Of a leader that was demoted a moment ago, the proxy may not have heard: it is asked in the same breath.
+        let question = if guarded { ROLE } else { &[] };
+        let body = [question, MULTI, queued.requests(), EXEC].concat();
         let here = !plan.is_shards_alone();
         let record_key = self.prepare(key, spec, &body, None);
         let record = &mut self.records[record_key];
         (record.write, record.any, record.own) = (true, false, guarded);
         record.class = crate::proxy::metrics::CommandClass::Write;
-        record.replies = queued.count() as u32 + 2;
+        record.replies = queued.count() as u32 + 2 + u32::from(guarded);
         record.job = Job::Exec(Box::new(plan));
         self.clients[key as usize].watching = false;
         if guarded || here {
             self.clients[key as usize].awaited = Some(record_key);
         }
-        if guarded && self.clients[key as usize].own.is_none() {
-            let error = format!("-{}\r\n", errors::EXEC_UNGUARDED);
-            self.answer(record_key, error.as_bytes(), None);
-            return Taken::Yes;
-        }
-        self.records[record_key].shard = shard;
-        self.records[record_key].slot = slot;
-        match self.clients[key as usize].own.filter(|_| guarded) {
-            // Where the keys are watched, or nowhere.
-            Some(own) => self.hand(own, record_key),
-            None => self.dispatch(record_key),
-        }
+        self.launch(record_key, shard, slot);
         Taken::Yes
     }
 

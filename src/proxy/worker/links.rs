@@ -4,7 +4,9 @@ use std::future::poll_fn;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
+use socket2::TcpKeepalive;
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::task::AbortHandle;
@@ -13,6 +15,12 @@ use super::{Core, Worker};
 use crate::control::os_reason;
 use crate::control::routing::NodeIndex;
 use crate::proxy::engine::LinkError;
+
+/// A connection that is quiet for so long is probed, and then in this interval.
+const KEEPALIVE: Duration = Duration::from_secs(5);
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(2);
+/// A connection whose other end acknowledges nothing for so long is closed.
+const UNACKNOWLEDGED_MAX: Duration = Duration::from_secs(10);
 
 /// The socket to a node.
 #[derive(Default)]
@@ -44,7 +52,7 @@ pub fn disconnect<C: Core>(worker: &Worker<C>, node: NodeIndex) {
 }
 
 async fn link<C: Core>(worker: Rc<Worker<C>>, node: NodeIndex, addr: String) {
-    let opened = TcpStream::connect(&addr).await.and_then(|stream| stream.set_nodelay(true).map(|()| stream));
+    let opened = TcpStream::connect(&addr).await.and_then(|stream| prepare(&stream).map(|()| stream));
     let reason = match opened {
         Ok(stream) => {
             worker.links.borrow_mut()[node.at()].stream = Some(stream);
@@ -59,6 +67,14 @@ async fn link<C: Core>(worker: Rc<Worker<C>>, node: NodeIndex, addr: String) {
         Err(error) => LinkError::Socket(os_reason(&error)),
     };
     worker.link_broke(node, &reason);
+}
+
+/// Has the other end's death noticed, also where nothing is sent for days.
+fn prepare(stream: &TcpStream) -> std::io::Result<()> {
+    stream.set_nodelay(true)?;
+    let socket = socket2::SockRef::from(stream);
+    socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE_INTERVAL))?;
+    socket.set_tcp_user_timeout(Some(UNACKNOWLEDGED_MAX))
 }
 
 impl<C: Core> Worker<C> {

@@ -2,6 +2,7 @@
 
 mod breaks;
 mod edits;
+mod lanes;
 mod leaders;
 mod own;
 mod stories;
@@ -46,6 +47,12 @@ struct Server {
     replica: bool,
     loading: bool,
     cluster: bool,
+    /// What it says to `HELLO`, or closes the connection if that is empty.
+    refuses_hello: Option<&'static str>,
+    /// What it says to all that comes first on a connection that is opened from now on.
+    refuses_connections: Option<&'static str>,
+    /// How many connections were opened to it.
+    connects: usize,
     replicas: usize,
     values: BTreeMap<String, String>,
     /// What it carried out.
@@ -60,6 +67,9 @@ struct Socket {
     addr: String,
     id: i64,
     resp3: bool,
+    /// Nothing that is sent on it arrives any more.
+    cut: bool,
+    refused: Option<&'static str>,
     input: Vec<u8>,
     replies: VecDeque<u8>,
     queued: Option<Vec<Vec<String>>>,
@@ -181,8 +191,9 @@ impl World {
         match order {
             Order::Connect(node, addr) => match self.servers.get_mut(&addr) {
                 Some(server) if !server.dead => {
-                    server.next_id += 1;
-                    let socket = Socket { addr, id: server.next_id, ..Socket::default() };
+                    (server.next_id, server.connects) = (server.next_id + 1, server.connects + 1);
+                    let refused = server.refuses_connections;
+                    let socket = Socket { addr, id: server.next_id, refused, ..Socket::default() };
                     self.sockets.insert(node.0, socket);
                     self.engine.node_connected(node);
                 }
@@ -206,6 +217,9 @@ impl World {
             *left -= bytes.len();
         }
         self.engine.node_sent(node, bytes.len());
+        if socket.cut {
+            bytes.clear();
+        }
         socket.input.extend_from_slice(&bytes);
         if breaks {
             self.breaks_after = None;
@@ -236,7 +250,12 @@ impl World {
             };
             let words: Vec<String> = spans.iter().map(text).collect();
             socket.input.drain(..end);
-            let reply = server.take(socket, words);
+            let is_hello = words[0] == "HELLO";
+            let reply = match socket.refused.or(server.refuses_hello.filter(|_| is_hello)) {
+                Some("") => return self.break_socket(node),
+                Some(text) => format!("-{text}\r\n"),
+                None => server.take(socket, words),
+            };
             socket.replies.extend(reply.into_bytes());
         }
     }
@@ -390,7 +409,9 @@ impl Server {
         if self.replica && self.is_write(&name) {
             return "-READONLY You can't write against a read only replica.\r\n".to_owned();
         }
-        self.done.push(words.join(" "));
+        if name != "PING" {
+            self.done.push(words.join(" "));
+        }
         let key = words.get(1).cloned().unwrap_or_default();
         match name.as_str() {
             "GET" => self.values.get(&key).map_or_else(|| null.to_owned(), |value| bulk(value)),

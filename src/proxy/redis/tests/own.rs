@@ -105,3 +105,106 @@ fn what_comes_while_a_client_waits_is_taken_when_it_waits_no_more() {
     assert_eq!(world.heard(client), "*2 $1 q $1 v +PONG $1 2");
     assert_eq!(world.asks(client, "PING"), "+PONG");
 }
+
+/// The file with the two groups the other way round, so that every slot is another group's.
+fn swapped() -> Arc<RedisConfig> {
+    let text = FILE.replace("'a'", "'x'").replace("'b'", "'a'").replace("'x'", "'b'");
+    let text = text.replace("'h:1', 'h:2'", "'h:0', 'h:0'").replace("'h:3', 'h:4'", "'h:1', 'h:2'");
+    config(&text.replace("'h:0', 'h:0'", "'h:3', 'h:4'").replace("version = 1", "version = 2\nremap = true"))
+}
+
+#[test]
+fn what_was_watched_in_another_group_is_not_guarded() {
+    let (a, _) = keys();
+    for reads_between in [false, true] {
+        for and_back in [false, true] {
+            let mut world = World::new();
+            let client = world.client();
+            assert_eq!(world.asks(client, &format!("SET {a} 1\nWATCH {a}\nGET {a}")), "+OK +OK $1 1");
+            world.engine.follow(&swapped());
+            world.pass(50);
+            if reads_between {
+                assert_eq!(world.asks(client, &format!("GET {a}")), "$-1");
+            }
+            if and_back {
+                world.engine.follow(&config(&FILE.replace("version = 1", "version = 3")));
+                world.pass(50);
+            }
+            world.done("h:1");
+            let heard = world.asks(client, &format!("MULTI\nSET {a} 2\nEXEC\nPING"));
+            assert!(heard.ends_with("*-1 +PONG"), "{heard}");
+            let done = [world.done("h:1"), world.done("h:3")].concat();
+            assert!(done.iter().all(|line| !line.starts_with("SET")), "{done:?}");
+            assert_eq!(world.asks(client, &format!("WATCH {a}\nMULTI\nSET {a} 3\nEXEC")), "+OK +OK +QUEUED *1 +OK");
+        }
+    }
+}
+
+#[test]
+fn what_is_watched_while_slots_go_to_another_group_is_not_guarded() {
+    let (a, _) = keys();
+    let mut world = World::new();
+    let client = world.client();
+    world.server("h:1").frozen = true;
+    world.send(client, &format!("WATCH {a}"));
+    world.engine.follow(&swapped());
+    world.turn();
+    world.thaw("h:1");
+    world.pass(100);
+    let heard = world.asks(client, &format!("MULTI\nSET {a} 2\nEXEC"));
+    assert!(heard.ends_with("*-1"), "{heard}");
+    assert_eq!(world.done("h:3"), Vec::<String>::new());
+}
+
+#[test]
+fn what_is_watched_twice_is_guarded_in_one_place() {
+    let (a, b) = keys();
+    let mut world = World::new();
+    let client = world.client();
+    world.send(client, &format!("WATCH {a}"));
+    let one = FILE.replace("name = 'b'", "name = 'b'\nweight = 0").replace("version = 1", "version = 2\nremap = true");
+    world.engine.follow(&config(&one));
+    world.pass(50);
+    let heard = world.asks(client, &format!("WATCH {b}\nMULTI\nSET {a} 1\nEXEC"));
+    assert!(heard.ends_with("*1 +OK"), "the group of what was watched before is the same: {heard}");
+}
+
+#[test]
+fn what_a_demoted_leader_guards_is_not_carried_out_there() {
+    let (a, _) = keys();
+    let mut world = World::new();
+    let (client, other) = (world.client(), world.client());
+    assert_eq!(world.asks(client, &format!("SET {a} 1\nWATCH {a}\nMULTI\nGET {a}")), "+OK +OK +OK +QUEUED");
+    // Nobody has told the proxy yet.
+    world.fail_over("h:1", "h:2");
+    assert_eq!(
+        world.asks(client, "EXEC"),
+        "-EXECABORT Transaction discarded because of: a WATCH before it failed, so that nobody guards its keys"
+    );
+    // Now it was told by a refusal, and has not asked who leads.
+    world.pass(300);
+    world.heard(client);
+    assert_eq!(world.asks(client, &format!("WATCH {a}\nMULTI\nGET {a}")), "+OK +OK +QUEUED");
+    world.fail_over("h:2", "h:1");
+    world.send(other, &format!("SET {a} 2"));
+    world.done("h:2");
+    world.send(client, "EXEC");
+    assert_eq!(world.done("h:2"), Vec::<String>::new(), "a leader that is doubted carries nothing out");
+    world.pass(300);
+    assert!(world.heard(client).starts_with("-EXECABORT"));
+    assert_eq!(world.heard(other), "+OK");
+}
+
+#[test]
+fn what_is_guarded_waits_while_its_leader_is_doubted() {
+    let (a, _) = keys();
+    let mut world = World::new();
+    let (client, other) = (world.client(), world.client());
+    assert_eq!(world.asks(client, &format!("WATCH {a}\nMULTI\nSET {a} 1")), "+OK +OK +QUEUED");
+    world.server("h:1").loading = true;
+    world.send(other, &format!("GET {a}"));
+    world.server("h:1").loading = false;
+    world.send(client, "EXEC");
+    world.pass(300);
+    assert_eq!((world.heard(client), world.heard(other)), ("*1 +OK".to_owned(), "$-1".to_owned()));
+}
