@@ -158,7 +158,7 @@ fn write_key_spec(reply: &mut ReplyWriter<'_>, keys: &KeySpec) {
         KeyPlace::Counted { number } => {
             (("index", &[("index", number.into())]), ("keynum", &[("keynumidx", 0), ("firstkey", 1), ("keystep", 1)]))
         }
-        KeyPlace::SortStore | KeyPlace::Streams | KeyPlace::Unknown => (("unknown", &[]), ("unknown", &[])),
+        _ => (("unknown", &[]), ("unknown", &[])),
     };
     reply.bulk(b"begin_search");
     write_search(reply, search);

@@ -147,6 +147,20 @@ pub const NOT_SENT: &str = "UNAVAILABLE this request was not sent: its shard had
 pub fn not_sent(reason: &str) -> String {
     if reason.is_empty() { NOT_SENT.to_owned() } else { format!("{NOT_SENT} ({reason})") }
 }
+/// A command that a server knows, whose keys cannot be told from its arguments.
+pub fn keys_unknown(name: &str) -> String {
+    format!(
+        "ERR the keys of '{name}' cannot be told from its arguments, so that no shard of several is known to have them"
+    )
+}
+/// A command that a server knows, without keys.
+pub fn keyless_for_one_shard(name: &str) -> String {
+    format!("ERR '{name}' names no keys, so that no shard of several is the one that it is for")
+}
+/// A command that a server knows, which concerns its connection or is an operator's.
+pub fn not_through_proxy(name: &str) -> String {
+    format!("ERR '{name}' is not for clients of a proxy: ask the servers themselves")
+}
 /// SHUTDOWN.
 pub const SHUTDOWN_REFUSED: &str = "ERR SHUTDOWN is not for clients: an operator stops the process by its signal";
 /// A request's arrival at a process that is stopping.

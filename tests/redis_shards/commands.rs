@@ -79,3 +79,53 @@ fn a_proxy_logs_in_where_the_file_says_how() {
     without.edit(&format!("{}password = \"top-secret\"\n", text.replace("version = 1", "version = 2")));
     super::ground::until("the edit is followed", || without.client().ask("SET k v") == "+OK");
 }
+
+#[test]
+fn what_the_table_does_not_know_is_asked_of_the_servers() {
+    let servers = [Server::start(&[]), Server::start(&[])];
+    let proxy = Proxy::start(&file(1, "", &[&[&servers[0]], &[&servers[1]]]), &[]);
+    let mut client = proxy.client();
+    for (line, expected) in [
+        ("RESTORE-ASKING k 0 nonsense", "-ERR DUMP payload version or checksum are wrong"),
+        ("MIGRATE h 1 k 0 1", "-ERR the keys of 'migrate' cannot be told"),
+        ("MONITOR", "-ERR 'monitor' is not for clients of a proxy"),
+        ("REPLICAOF h 1", "-ERR 'replicaof' is not for clients of a proxy"),
+        ("ACL WHOAMI", "-ERR 'acl' is not for clients of a proxy"),
+        ("NOSUCH", "-ERR unknown command 'NOSUCH'"),
+        ("SUBSCRIBE c", "-ERR pub/sub is not for shards of Redis servers"),
+    ] {
+        for _ in 0..2 {
+            let reply = client.ask(line);
+            assert!(reply.starts_with(expected), "{line}: {reply}");
+        }
+    }
+    let alone = Server::start(&[]);
+    let proxy = Proxy::start(&file(1, "", &[&[&alone]]), &[]);
+    assert!(proxy.client().ask("MIGRATE 127.0.0.1 1 k 0 10").starts_with("+NOKEY"), "one shard has all keys");
+}
+
+#[test]
+fn a_guarded_transaction_ends_where_its_slots_go_elsewhere() {
+    let servers = [Server::start(&[]), Server::start(&[])];
+    let proxy = Proxy::start(&file(1, "", &[&[&servers[0]], &[&servers[1]]]), &[]);
+    let mut client = proxy.client();
+    let keys: Vec<String> = (0..20).map(|i| format!("key:{i}")).collect();
+    let mut clients: Vec<_> = keys.iter().map(|key| (proxy.client(), key)).collect();
+    for (client, key) in &mut clients {
+        assert_eq!([client.ask(&format!("WATCH {key}")), client.ask("MULTI")], ["+OK", "+OK"]);
+        assert_eq!(client.ask(&format!("SET {key} watched")), "+QUEUED");
+    }
+    // All slots go to the first server.
+    let weightless = format!("{}weight = 0\n", file(2, "remap = true", &[&[&servers[0]], &[&servers[1]]]));
+    proxy.edit(&weightless);
+    let all_there = || {
+        let replies: Vec<String> = keys.iter().map(|key| client.ask(&format!("SET {key} plain"))).collect();
+        replies.iter().all(|reply| reply == "+OK") && servers[0].client().ask("DBSIZE") == ":20"
+    };
+    super::ground::until("the edit is followed", all_there);
+    let before: u64 = servers[1].client().ask("DBSIZE")[1..].parse().unwrap();
+    let ended = clients.iter_mut().filter_map(|(client, key)| (client.ask("EXEC") == "*-1").then_some(key)).count();
+    assert_eq!(ended, 20, "those of the other server have moved, the others were changed");
+    assert!(keys.iter().all(|key| client.ask(&format!("GET {key}")) == "$5 plain"));
+    assert_eq!(servers[1].client().ask("DBSIZE"), format!(":{before}"));
+}

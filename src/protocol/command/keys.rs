@@ -35,6 +35,11 @@ pub enum KeyPlace {
     },
     /// The argument behind the last `STORE` among the options of SORT.
     SortStore,
+    /// The argument behind the last `STORE` or `STOREDIST` of GEORADIUS, among the options from this position on.
+    GeoStore {
+        /// The position.
+        options: u8,
+    },
     /// The first half of the arguments behind `STREAMS`.
     Streams,
     /// Named by patterns and values, which only the command itself can tell.
@@ -60,10 +65,8 @@ impl KeyPlace {
                 let said = said.and_then(|said| usize::try_from(said).ok()).unwrap_or(0);
                 (first, first.saturating_add(said).min(count), 1)
             }
-            Self::SortStore => {
-                let target = sort_target(args);
-                (target.unwrap_or(0), target.map_or(0, |target| target + 1), 1)
-            }
+            Self::SortStore => only(sort_target(args)),
+            Self::GeoStore { options } => only(geo_target(args, options.into())),
             Self::Streams => {
                 let first = (stream_options(args)..count).find(|at| args.is(*at, "streams")).map_or(count, |at| at + 1);
                 (first, first + (count - first) / 2, 1)
@@ -71,6 +74,17 @@ impl KeyPlace {
             Self::Unknown => (0, 0, 1),
         }
     }
+}
+
+/// One key, or none.
+fn only(target: Option<usize>) -> (usize, usize, usize) {
+    (target.unwrap_or(0), target.map_or(0, |target| target + 1), 1)
+}
+
+/// The position of the key that GEORADIUS stores to.
+fn geo_target(args: Args<'_>, options: usize) -> Option<usize> {
+    let is_store = |at: &usize| args.is(*at, "store") || args.is(*at, "storedist");
+    (options..args.len().saturating_sub(1)).rev().find(is_store).map(|at| at + 1)
 }
 
 /// Where the options of a read of streams begin: a group and a consumer may have the name of an option.

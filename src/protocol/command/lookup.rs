@@ -1,7 +1,7 @@
 //! From the name that a client wrote to its row in the table, without allocation: one multiplication, one comparison.
 
 use super::table::COMMANDS;
-use super::table::foreign::{FOREIGN, OF_MODULE};
+use super::table::foreign::FOREIGN;
 use super::{CommandId, CommandSpec};
 use crate::protocol::errors;
 use crate::protocol::reply::ReplyWriter;
@@ -67,7 +67,7 @@ pub fn resolve(args: Args<'_>) -> Result<&'static CommandSpec, CommandError> {
     checked(lookup(args.name()).ok_or(CommandError::UnknownCommand)?, args)
 }
 
-/// As [`resolve`], of all commands that Redis servers know.
+/// As [`resolve`], of all commands that plain Redis servers know.
 #[inline]
 pub fn resolve_with_foreign(args: Args<'_>) -> Result<&'static CommandSpec, CommandError> {
     match lookup(args.name()).or_else(|| lookup_foreign(args.name())) {
@@ -78,9 +78,6 @@ pub fn resolve_with_foreign(args: Args<'_>) -> Result<&'static CommandSpec, Comm
 
 #[cold]
 fn lookup_foreign(name: &[u8]) -> Option<&'static CommandSpec> {
-    if memchr::memchr(b'.', name).is_some_and(|dot| dot > 0) {
-        return Some(&OF_MODULE);
-    }
     let name = name.to_ascii_lowercase();
     FOREIGN.binary_search_by_key(&&name[..], |spec| spec.name.as_bytes()).ok().map(|at| &FOREIGN[at])
 }

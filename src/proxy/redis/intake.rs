@@ -12,8 +12,10 @@ use super::Engine;
 use super::client::Client;
 use super::record::{Job, State};
 use crate::control::routing::ShardIndex;
-use crate::frontend::{Session, needs_views, transaction};
-use crate::protocol::command::{CommandId, CommandSpec, Group, Merge, Route, resolve_with_foreign, stream_options};
+use crate::frontend::{Session, needs_views};
+use crate::protocol::command::{
+    CommandId, CommandSpec, Flag, Group, Merge, Route, resolve_with_foreign, stream_options,
+};
 use crate::protocol::errors;
 use crate::protocol::frame::ReadLevel;
 use crate::protocol::reply::ReplyWriter;
@@ -31,6 +33,9 @@ const CURSOR_BITS: u32 = 48;
 const WAIT_REFUSED: &str = "ERR WAIT is not for shards of Redis servers: their connections serve many clients";
 const SAVE_REFUSED: &str =
     "ERR SAVE is not for clients of a proxy: what is on the disks of these servers is theirs to say";
+
+const PUBSUB_REFUSED: &str =
+    "ERR pub/sub is not for shards of Redis servers: this proxy does not pass messages on; ask the servers themselves";
 
 /// Whether a request was taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -294,13 +299,10 @@ impl Engine {
     fn take_request(&mut self, key: u32, args: Args<'_>, large: Option<Bytes>) -> Taken {
         let spec = match resolve_with_foreign(args) {
             Ok(spec) => spec,
-            Err(error) => {
-                let mut reply = Vec::new();
-                transaction::complain(error, args, &mut self.clients[key as usize].session, &mut reply);
-                self.complain_here(key, |out| out.extend_from_slice(&reply));
-                self.weigh_transaction(key);
-                return Taken::Yes;
-            }
+            Err(error) => match self.take_unresolved(key, args, error) {
+                Ok(spec) => spec,
+                Err(taken) => return taken,
+            },
         };
         if self.now < self.paused_until && self.is_paused(key, spec) {
             return self.postpone(key);
@@ -321,7 +323,7 @@ impl Engine {
     #[inline]
     fn take_ordinary(&mut self, key: u32, spec: &'static CommandSpec, args: Args<'_>, large: Option<Bytes>) -> Taken {
         match spec.route {
-            Route::OneShard if spec.is_blocking() || is_blocking_read(spec, args) => {
+            Route::OneShard if spec.is_blocking() || is_blocking_foreign(spec, args) => {
                 self.take_blocking(key, spec, args)
             }
             Route::OneShard => self.take_one_shard(key, spec, args, large),
@@ -347,6 +349,7 @@ impl Engine {
         match spec.id {
             CommandId::Wait => self.error_here(key, WAIT_REFUSED),
             CommandId::Save => self.error_here(key, SAVE_REFUSED),
+            CommandId::Foreign => self.error_here(key, PUBSUB_REFUSED),
             _ if self.wants_keys(spec, args) => self.take_info(key, args),
             _ => self.answer_here(key, spec, args),
         }
@@ -658,9 +661,13 @@ impl Engine {
     }
 }
 
+/// Whether a client may have to wait for a command that only servers know.
+fn is_blocking_foreign(spec: &CommandSpec, args: Args<'_>) -> bool {
+    spec.id == CommandId::Foreign && (spec.flags.has(Flag::Blocking) || is_blocking_read(spec, args))
+}
+
 /// Reads of streams say among their options whether they wait; what they name after `GROUP` may be any word.
 fn is_blocking_read(spec: &CommandSpec, args: Args<'_>) -> bool {
-    spec.id == CommandId::Foreign
-        && spec.name.starts_with("xread")
+    spec.name.starts_with("xread")
         && (stream_options(args)..args.len()).take_while(|at| !args.is(*at, "streams")).any(|at| args.is(at, "block"))
 }

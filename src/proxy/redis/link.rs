@@ -46,6 +46,8 @@ pub enum Due {
     Id,
     /// `ROLE`, or what a sentinel is asked; since when it is out.
     Role(Moment),
+    /// What a server knows of a command; the number of the question.
+    Layout(u32),
     /// A sign of life; since when it is out.
     Alive(Moment),
     /// Something whose answer does not matter.

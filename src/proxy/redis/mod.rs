@@ -24,6 +24,8 @@ mod client;
 mod desk;
 mod group;
 mod intake;
+mod layout;
+mod learned;
 mod link;
 mod own;
 mod pause;
@@ -53,6 +55,7 @@ use crate::protocol::request::Span;
 use crate::topology::{LogTime, SLOT_COUNT};
 use client::Client;
 use group::{Server, Shard};
+use learned::Learned;
 use link::{Due, Link, Stage};
 use record::Records;
 
@@ -88,6 +91,7 @@ pub struct Engine {
     closed: Vec<usize>,
     clients: Slab<Client>,
     records: Records,
+    learned: Learned,
     waiting: usize,
     waiting_bytes: usize,
     /// What all clients watch and queued.
@@ -140,6 +144,7 @@ impl Engine {
             closed: Vec::new(),
             clients: Slab::new(),
             records: Records::default(),
+            learned: Learned::default(),
             waiting: 0,
             waiting_bytes: 0,
             transaction_bytes: 0,

@@ -180,6 +180,10 @@ impl Engine {
             }
             Due::Id => self.links[key].remote_id = integer(body).unwrap_or(0),
             Due::Role(asked) => self.take_role(key, asked, body)?,
+            Due::Layout(number) => {
+                self.take_layout(number, body);
+                return Ok(());
+            }
         }
         let link = &mut self.links[key];
         let greeted = !link.due.iter().any(|e| matches!(e.due, Due::Auth | Due::Hello | Due::Id | Due::Role(_)));

@@ -154,6 +154,9 @@ impl Engine {
             self.lose_own(client, key);
         }
         for expected in due {
+            if let Due::Layout(number) = expected.due {
+                self.forget_layout(number);
+            }
             let Due::Request(request, serial) = expected.due else { continue };
             if !self.records.is(request, serial) {
                 continue;

@@ -199,7 +199,7 @@ mod tests {
             let place = match keys.place {
                 KeyPlace::Run { first, last, step } => format!("{first}..{last}/{step}"),
                 KeyPlace::Counted { number } => format!("{number}#"),
-                KeyPlace::SortStore | KeyPlace::Streams | KeyPlace::Unknown => "?".to_owned(),
+                _ => "?".to_owned(),
             };
             format!("{place}:{}", joined(keys.flags.names().collect(), ","))
         });

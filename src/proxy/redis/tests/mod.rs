@@ -4,6 +4,7 @@ mod breaks;
 mod edits;
 mod lanes;
 mod leaders;
+mod learned;
 mod own;
 mod stories;
 
@@ -60,6 +61,10 @@ struct Server {
     next_id: i64,
     /// What connections were unblocked, by their ids.
     unblocked: Vec<i64>,
+    /// What it says of commands: name, flags, range of keys.
+    describes: Vec<(&'static str, &'static str, [i64; 3])>,
+    /// How often it was asked.
+    described: usize,
 }
 
 #[derive(Debug, Default)]
@@ -391,6 +396,17 @@ impl Server {
                 Some("%1\r\n$5\r\nproto\r\n:3\r\n".to_owned())
             }
             "CLIENT" if words[1] == "ID" => Some(format!(":{}\r\n", socket.id)),
+            "COMMAND" => {
+                self.described += 1;
+                Some(match self.describes.iter().find(|(name, ..)| *name == words[2]) {
+                    None => "*1\r\n*-1\r\n".to_owned(),
+                    Some((name, flags, [first, last, step])) => {
+                        let count = flags.matches('+').count();
+                        let head = format!("*1\r\n*6\r\n{}:-1\r\n*{count}\r\n{flags}\r\n", bulk(name));
+                        format!("{head}:{first}\r\n:{last}\r\n:{step}\r\n")
+                    }
+                })
+            }
             "CLIENT" => {
                 self.unblocked.push(words[2].parse().unwrap());
                 Some(":1\r\n".to_owned())
