@@ -51,7 +51,9 @@ struct Entry {
 enum Lesson {
     /// It waits: a server is asked.
     Asked,
-    /// Nobody can be asked.
+    /// It waits: nobody can be asked now.
+    Unasked,
+    /// Nobody could be asked in time.
     Unreachable,
     /// No server knows it.
     Absent,
@@ -92,6 +94,7 @@ impl Engine {
                 self.learned.waiting.push((key, id));
                 return Err(Taken::Later);
             }
+            Lesson::Unasked => return Err(self.postpone(key)),
             Lesson::Absent | Lesson::Container => {
                 let mut reply = Vec::new();
                 transaction::complain(error, args, &mut self.clients[key as usize].session, &mut reply);
@@ -124,7 +127,8 @@ impl Engine {
         if name.len() > NAME_BYTES_MAX {
             return Lesson::Absent;
         }
-        match self.learned.names.get(name).copied() {
+        let known = self.learned.names.get(name).copied();
+        match known.filter(|entry| !matches!(entry.lesson, Lesson::Unasked)) {
             Some(entry) if self.now < entry.until || matches!(entry.lesson, Lesson::Asked) => entry.lesson,
             // It is believed until the answer is there.
             Some(Entry { lesson: lesson @ (Lesson::Row(..) | Lesson::Container | Lesson::Refused), .. }) => {
@@ -132,12 +136,30 @@ impl Engine {
                 self.remember(name, lesson);
                 lesson
             }
-            _ if !self.ask_about(name) => Lesson::Unreachable,
+            _ if !self.ask_about(name) => self.wait_to_ask(name),
             _ => {
                 self.remember(name, Lesson::Asked);
                 Lesson::Asked
             }
         }
+    }
+
+    /// As any request for a shard, it waits for somebody to be there until its deadline.
+    fn wait_to_ask(&mut self, name: &[u8]) -> Lesson {
+        let fresh = Entry { lesson: Lesson::Unasked, until: self.now + self.settings.limits.request_deadline };
+        let names = &mut self.learned.names;
+        if names.len() >= NAMES_MAX && !names.contains_key(name) {
+            return Lesson::Unreachable;
+        }
+        let waiting = names.entry(name.into()).or_insert(fresh);
+        if !matches!(waiting.lesson, Lesson::Unasked) {
+            *waiting = fresh;
+        }
+        if self.now < waiting.until {
+            return Lesson::Unasked;
+        }
+        names.remove(name);
+        Lesson::Unreachable
     }
 
     /// Asks any server, those that lead first.

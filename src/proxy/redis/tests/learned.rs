@@ -90,3 +90,26 @@ fn who_waits_for_a_description_is_not_forgotten() {
     assert_eq!(world.heard(client), "-ERR unknown command +PONG");
     assert_eq!(world.heard(other), "-ERR unknown command");
 }
+
+#[test]
+fn who_cannot_be_asked_is_waited_for() {
+    let (a, _) = keys();
+    let mut world = world();
+    let client = world.client();
+    for addr in ["h:1", "h:2", "h:3", "h:4"] {
+        world.server(addr).dead = true;
+        world.break_server(addr);
+    }
+    world.send(client, &format!("JSON.GET {a}\nPING"));
+    world.pass(3_000);
+    assert_eq!(world.heard(client), "");
+    world.server("h:1").dead = false;
+    world.pass(1_500);
+    assert_eq!(world.heard(client), "-ERR unknown command +PONG");
+    world.server("h:1").dead = true;
+    world.break_server("h:1");
+    world.send(client, &format!("TS.ADD {a} 1 2\nPING"));
+    world.pass(10_100);
+    let heard = world.heard(client);
+    assert!(heard.starts_with("-UNAVAILABLE this request was not sent") && heard.ends_with("+PONG"), "{heard}");
+}
