@@ -9,7 +9,7 @@ use std::fmt::Write;
 use serde::Serialize;
 
 use super::gather::Gathered;
-use crate::protocol::control::SlotUsage;
+use crate::protocol::control::{Hindrance, SlotUsage};
 use crate::topology::plan::{Fate, Plan, PlannedMove, PlannedNode, PlannedShard};
 use crate::topology::{CatalogOutcome, NodeName, ShardId, ShardName};
 
@@ -34,6 +34,12 @@ pub struct Outlook {
     seconds_min: Option<u64>,
     /// Leaders that would have to move, since their replicas go.
     leaders: Vec<MovingLeader>,
+    /// What the whole file would wait for, as the nodes are now; none: nobody could say.
+    waits: Option<Vec<Hindrance>>,
+    /// Why nobody could.
+    unforeseen: Option<String>,
+    /// Shards whose slots would stand still until they have a leader.
+    stalls: Vec<Hindrance>,
 }
 
 /// Keys and their bytes.
@@ -51,8 +57,8 @@ struct MovingLeader {
 }
 
 impl Outlook {
-    /// Adds the costs.
-    pub fn of(plan: Plan, gathered: &Gathered, usage: &Usage) -> Self {
+    /// Adds the costs, and what the catalog's leader says of nodes that are missing.
+    pub fn of(plan: Plan, gathered: &Gathered, usage: &Usage, foreseen: Result<Vec<Hindrance>, String>) -> Self {
         let load: Vec<Load> = plan.moves.iter().map(|planned| load(planned, gathered, usage)).collect();
         let total = load.iter().fold(Load::default(), |sum, load| sum.plus(*load));
         let copies = |shard: &&PlannedShard| shard.fate == Fate::Changes;
@@ -70,6 +76,9 @@ impl Outlook {
             seconds_min: seconds(&plan, &load, gathered),
             leaders: leaving.collect(),
             estimated: total.keys > 0 && plan.moves.iter().any(|planned| !usage.contains_key(&planned.from_id)),
+            unforeseen: foreseen.as_ref().err().cloned(),
+            waits: foreseen.ok(),
+            stalls: stalls(&plan, gathered),
             load,
             total,
             plan,
@@ -90,6 +99,11 @@ impl Outlook {
         }
     }
 
+    /// What the file would wait for, as the nodes are now.
+    pub fn waits(&self) -> &[Hindrance] {
+        self.waits.as_deref().unwrap_or_default()
+    }
+
     /// For people.
     pub fn text(&self) -> String {
         let mut out = String::new();
@@ -102,6 +116,13 @@ impl Outlook {
             }
             None if plan.version == plan.accepted => line(format!("version {} is what is accepted", plan.accepted)),
             None => line(format!("version {} -> {}", plan.accepted, plan.version)),
+        }
+        if !self.waits().is_empty() {
+            line("not as things are now: nothing of it would begin before all of this is otherwise:".to_owned());
+        }
+        self.waits().iter().for_each(|hindrance| line(format!("waits: {hindrance}")));
+        if let Some(reason) = &self.unforeseen {
+            line(format!("nobody could say whether it would wait for nodes that are down: {reason}"));
         }
         if plan.is_empty() {
             line("nothing moves".to_owned());
@@ -124,6 +145,7 @@ impl Outlook {
                 self.seconds_min.map_or_else(String::new, |s| format!(", in at least {s} s at the nodes' limits"));
             line(format!("{} of 16384 slots move, {about}{}{least}", plan.slots(), self.total.text()));
         }
+        self.stalls.iter().for_each(|hindrance| line(format!("stands still: {hindrance}")));
         for parting in &plan.parting {
             let parts = parting.parts.iter().map(|(shard, slots)| format!("{slots} in {shard}"));
             line(format!(
@@ -209,6 +231,16 @@ fn load(planned: &PlannedMove, gathered: &Gathered, usage: &Usage) -> Load {
     Load { keys: share(source.keys), bytes: share(source.bytes) }
 }
 
+/// The shards that slots would leave or come to, and that nobody leads as far as the nodes told.
+fn stalls(plan: &Plan, gathered: &Gathered) -> Vec<Hindrance> {
+    let is_new = |id| plan.shards.iter().any(|shard| shard.id == id && shard.fate == Fate::Comes);
+    let ends = plan.moves.iter().flat_map(|m| [(m.from_id, &m.from), (m.to_id, &m.to)]);
+    let stuck: BTreeMap<ShardId, &ShardName> =
+        ends.filter(|(id, _)| !is_new(*id) && gathered.leader(*id).is_none()).collect();
+    let reason = "no node that answers leads it, so its slots neither leave nor come until one does";
+    stuck.into_values().map(|shard| Hindrance { shard: shard.clone(), reason: reason.to_owned() }).collect()
+}
+
 /// How long the moves take if every node sends at its limit: as long as the node that has most to send.
 fn seconds(plan: &Plan, load: &[Load], gathered: &Gathered) -> Option<u64> {
     let mut sent: BTreeMap<&NodeName, (u64, u64)> = BTreeMap::new();
@@ -245,7 +277,7 @@ mod tests {
         let (source, gathered) = (catalog.data_shards()[0].id, Gathered { catalog: None, answers: Vec::new() });
         let slot = |number, keys| SlotUsage { slot: Slot::new(number).unwrap(), keys, bytes: keys * 1024 };
         let usage = Usage::from([(source, vec![slot(0, 5), slot(8191, 7), slot(8192, 20), slot(16383, 30)])]);
-        let outlook = Outlook::of(Plan::of(&catalog, &file(2, "ab")), &gathered, &usage);
+        let outlook = Outlook::of(Plan::of(&catalog, &file(2, "ab")), &gathered, &usage, Ok(Vec::new()));
         let text = outlook.text();
         let expected = "\
 version 1 -> 2
@@ -253,6 +285,7 @@ shard a: slots 16384 -> 8193
 shard b: new, on n1; slots 0 -> 8191
 slots a -> b: 8191 with 30 keys, 30.0 KiB
 8191 of 16384 slots move, 30 keys, 30.0 KiB
+stands still: shard `a`: no node that answers leads it, so its slots neither leave nor come until one does
 warning: the slots of shard a part (8193 in a, 8191 in b)";
         assert!(text.starts_with(expected), "{text}");
         assert_eq!(outlook.refusal(), None);
@@ -262,7 +295,26 @@ warning: the slots of shard a part (8193 in a, 8191 in b)";
     fn a_refusal_is_all_there_is_to_say() {
         let catalog = Catalog::found(ClusterId(1), 2, &file(3, "a"), &BTreeMap::new());
         let gathered = Gathered { catalog: None, answers: Vec::new() };
-        let outlook = Outlook::of(Plan::of(&catalog, &file(2, "ab")), &gathered, &Usage::new());
+        let outlook = Outlook::of(Plan::of(&catalog, &file(2, "ab")), &gathered, &Usage::new(), Ok(Vec::new()));
         assert_eq!(outlook.text(), "version 2 would be refused: version 2 is older than the accepted 3\n");
+    }
+
+    #[test]
+    fn what_waits_is_said_first_and_that_nobody_knows_too() {
+        let catalog = Catalog::found(ClusterId(1), 2, &file(1, "a"), &BTreeMap::new());
+        let gathered = Gathered { catalog: None, answers: Vec::new() };
+        let outlook = |foreseen| Outlook::of(Plan::of(&catalog, &file(2, "ab")), &gathered, &Usage::new(), foreseen);
+        let hindrance = Hindrance { shard: ShardName::new("b"), reason: "node `n1` is gone".to_owned() };
+        let waiting = outlook(Ok(vec![hindrance]));
+        let begin = "\
+version 1 -> 2
+not as things are now: nothing of it would begin before all of this is otherwise:
+waits: shard `b`: node `n1` is gone
+shard a: slots";
+        assert!(waiting.text().starts_with(begin), "{}", waiting.text());
+        assert_eq!((waiting.refusal(), waiting.waits().len()), (None, 1));
+        let unknown = outlook(Err("no leader".to_owned()));
+        assert!(unknown.text().contains("nobody could say whether it would wait for nodes that are down: no leader"));
+        assert_eq!(serde_json::to_value(&unknown).unwrap()["waits"], serde_json::Value::Null);
     }
 }

@@ -7,9 +7,9 @@ use super::gather::{Gathered, gather};
 use super::outlook::Outlook;
 use super::{print, print_json, redis};
 use crate::control::config_file;
-use crate::control::operator::Operator;
+use crate::control::operator::{Operator, Target};
 use crate::topology::plan::Plan;
-use crate::topology::{Catalog, ShardsConfig, ShardsFile};
+use crate::topology::{Catalog, CatalogOutcome, ShardsConfig, ShardsFile};
 
 pub async fn run(args: &PlanArgs) -> anyhow::Result<()> {
     let file = match config_file::load_any(&args.file)? {
@@ -41,11 +41,15 @@ pub async fn run(args: &PlanArgs) -> anyhow::Result<()> {
     }
 }
 
-/// What the file would change, and what that costs.
+/// What the file would change, what that costs, and what it would wait for.
 pub async fn look_ahead(operator: &Operator, gathered: &Gathered, catalog: &Catalog, file: &ShardsConfig) -> Outlook {
     let plan = Plan::of(catalog, file);
     let usage = gathered.usage(operator, plan.moves.iter().map(|planned| planned.from_id)).await;
-    Outlook::of(plan, gathered, &usage)
+    let foreseen = match plan.outcome {
+        CatalogOutcome::Accepted { .. } => operator.foresee(&Target::of_catalog(catalog), &file.text).await,
+        _ => Ok(Vec::new()),
+    };
+    Outlook::of(plan, gathered, &usage, foreseen.map_err(|error| error.to_string()))
 }
 
 /// The newest catalog.

@@ -14,7 +14,7 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use super::os_reason;
-use crate::protocol::control::{ControlReply, ControlRequest, Hello, PeerRole, Welcome};
+use crate::protocol::control::{ControlReply, ControlRequest, Hello, Hindrance, PeerRole, Welcome};
 use crate::protocol::frame::{
     Assembler, FrameError, Kind, PREAMBLE, put_message, put_numbered, split_frame, split_numbered,
 };
@@ -216,6 +216,17 @@ impl Operator {
         let request = ControlRequest::Propose { text: text.to_owned(), origin: origin.to_owned() };
         match self.ask_leader(targets, &request).await? {
             ControlReply::Decided(outcome) => Ok(outcome),
+            other => Err(OperatorError::NoLeader(format!("an answer to another question: {other:?}"))),
+        }
+    }
+
+    /// Asks the catalog's leader what a file would wait for.
+    ///
+    /// # Errors
+    /// As [`ask_leader`](Self::ask_leader).
+    pub async fn foresee(&self, targets: &[Target], text: &str) -> Result<Vec<Hindrance>, OperatorError> {
+        match self.ask_leader(targets, &ControlRequest::Foresee { text: text.to_owned() }).await? {
+            ControlReply::Foreseen(hindrances) => Ok(hindrances),
             other => Err(OperatorError::NoLeader(format!("an answer to another question: {other:?}"))),
         }
     }

@@ -43,6 +43,11 @@ pub fn handle(node: &mut Node, key: usize, payload: &[u8]) -> Result<(), FrameEr
             vetting::take(node, ticket, text, origin);
             return Ok(());
         }
+        Ok(ControlRequest::Foresee { text }) => {
+            let ticket = node.connections.ticket(key, id, 0, 0, ShardId::CATALOG);
+            vetting::foresee(node, ticket, &text);
+            return Ok(());
+        }
         Ok(ControlRequest::EvictLeaders { node: name, evicted }) => {
             let ticket = node.connections.ticket(key, id, 0, 0, ShardId::CATALOG);
             registration::propose(node, ticket, &CatalogCommand::EvictLeaders { node: name, evicted });

@@ -15,7 +15,7 @@ use super::server::{Node, Shared};
 use crate::control::operator::{Operator, Target};
 use crate::protocol::control::{ControlReply, ControlRequest};
 use crate::protocol::frame::RefusalReason;
-use crate::topology::{Catalog, CatalogCommand, CatalogOutcome, Incarnation, LogIndex, NodeName, ShardId};
+use crate::topology::{Catalog, CatalogCommand, CatalogOutcome, Incarnation, LogIndex, NodeName, ReplicaId, ShardId};
 
 /// Replacements that may be looked into at once; who asks beyond that is told to ask again.
 const LOOKED_INTO_MAX: usize = 64;
@@ -127,11 +127,15 @@ pub fn propose_all(node: &mut Node, ticket: Ticket, commands: &[CatalogCommand])
     match node.engine.replica(ShardId::CATALOG) {
         Some(_) => node.engine.catalog_commands(commands, ticket, now, wall, &mut node.connections),
         None => {
-            // The leader is one of the catalog's members, and this node is not: the first member knows more.
-            let member = node.engine.catalog().and_then(|c| c.catalog_shard().replicas.first().map(|r| r.id));
+            let member = first_member(node);
             node.connections.refuse(ticket, RefusalReason::NoReplica, member);
         }
     }
+}
+
+/// Whom to ask where this node is no member of the catalog's group: the leader is one of the members, and the first one knows more.
+pub fn first_member(node: &Node) -> Option<ReplicaId> {
+    node.engine.catalog().and_then(|catalog| catalog.catalog_shard().replicas.first().map(|replica| replica.id))
 }
 
 #[cfg(test)]

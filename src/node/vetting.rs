@@ -5,6 +5,8 @@
 //! majority of those that there are or are to be. Such a file is not refused for good: whoever proposed it asks again
 //! (`control::reload`), and when the node is started it is accepted. Nothing of this is needed for safety, which the
 //! groups' own rules keep (`consensus::next_step`): it spares the cluster changes that would stand still half-way.
+//!
+//! `pontoon plan` is told the same beforehand, by the same inquiry ([`foresee`]), of which then nothing is proposed.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
@@ -16,10 +18,10 @@ use super::answers::{Answers, Ticket};
 use super::registration;
 use super::server::{Node, Shared};
 use crate::control::operator::{Operator, Target};
-use crate::protocol::control::{ControlReply, ControlRequest};
+use crate::protocol::control::{ControlReply, ControlRequest, Hindrance};
 use crate::protocol::frame::RefusalReason;
 use crate::topology::{
-    Catalog, CatalogCommand, CatalogOutcome, LogIndex, NodeName, ReplicaRecord, ShardId, ShardRecord, ShardsConfig,
+    Catalog, CatalogCommand, CatalogOutcome, LogIndex, NodeName, ReplicaRecord, ShardId, ShardName, ShardsConfig,
 };
 
 /// Files that may be looked into at once; who proposes more is told to come again.
@@ -27,25 +29,33 @@ const LOOKED_INTO_MAX: usize = 16;
 /// How long a node may take to answer.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// A file that is about to be proposed.
-struct Proposal {
+/// A file whose nodes are to be asked.
+struct Inquiry {
     ticket: Ticket,
-    command: CatalogCommand,
+    purpose: Purpose,
     changes: Vec<Change>,
     asked: Vec<Target>,
+}
+
+/// Why nodes are asked.
+enum Purpose {
+    /// The file is about to be proposed.
+    Propose(CatalogCommand),
+    /// Somebody only wants to know.
+    Foresee,
 }
 
 /// Files that nobody has looked into yet.
 #[derive(Default)]
 pub struct Vetting {
-    waiting: Vec<Proposal>,
+    waiting: Vec<Inquiry>,
     looked_into: usize,
 }
 
 /// What a file changes of the members of one shard.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Change {
-    shard: String,
+    shard: ShardName,
     /// The nodes of the replicas that it has; none of a new shard.
     present: Vec<NodeName>,
     /// Those that it is to have; none of one that closes.
@@ -54,44 +64,72 @@ struct Change {
 
 /// Takes a file that somebody proposes.
 pub fn take(node: &mut Node, ticket: Ticket, text: String, origin: String) {
-    let config = ShardsConfig::parse(&text, &origin);
+    let inquiry = inquiry(node, &text, &origin);
     let command = CatalogCommand::ProposeConfig { text, origin };
-    let leads = node.engine.replica(ShardId::CATALOG).is_some_and(|replica| replica.group.leads_surely());
-    let catalog = node.engine.catalog().filter(|_| leads).cloned();
-    let after = catalog.as_deref().zip(config.as_ref().ok()).and_then(|(catalog, config)| catalog.after(config));
     // What changes nothing, or is refused, is for the catalog to say.
-    let (Some(catalog), Some(after)) = (catalog, after) else { return registration::propose(node, ticket, &command) };
-    let changes = changes(&catalog, &after);
-    if changes.is_empty() {
-        return registration::propose(node, ticket, &command);
+    match inquiry {
+        Some((changes, asked)) if !changes.is_empty() => {
+            begin(node, Inquiry { ticket, purpose: Purpose::Propose(command), changes, asked });
+        }
+        _ => registration::propose(node, ticket, &command),
     }
-    if node.vetting.waiting.len() + node.vetting.looked_into >= LOOKED_INTO_MAX {
-        return node.connections.refuse(ticket, RefusalReason::Busy, None);
+}
+
+/// Takes a file of which somebody wants to know what it would wait for.
+pub fn foresee(node: &mut Node, ticket: Ticket, text: &str) {
+    let Some(replica) = node.engine.replica(ShardId::CATALOG) else {
+        return node.connections.refuse(ticket, RefusalReason::NoReplica, registration::first_member(node));
+    };
+    if !replica.group.leads_surely() {
+        let leader = replica.group.leader();
+        return node.connections.refuse(ticket, RefusalReason::NotLeader, leader);
     }
+    match inquiry(node, text, "plan") {
+        Some((changes, asked)) if !changes.is_empty() => {
+            begin(node, Inquiry { ticket, purpose: Purpose::Foresee, changes, asked });
+        }
+        _ => answer(node, ticket, &ControlReply::Foreseen(Vec::new())),
+    }
+}
+
+/// What the file changes of members, and whom to ask about it; none: this node does not lead the catalog, or that would not accept it.
+fn inquiry(node: &Node, text: &str, origin: &str) -> Option<(Vec<Change>, Vec<Target>)> {
+    let config = ShardsConfig::parse(text, origin).ok()?;
+    let leads = node.engine.replica(ShardId::CATALOG).is_some_and(|replica| replica.group.leads_surely());
+    let catalog = node.engine.catalog().filter(|_| leads)?;
+    let after = catalog.after(&config)?;
+    let changes = changes(catalog, &after);
     let asked: BTreeSet<&NodeName> = changes.iter().flat_map(|c| c.present.iter().chain(&c.wanted)).collect();
     // At its new address, where the file gives it one.
     let addr = |name: &NodeName| after.addr(name).or_else(|| catalog.addr(name)).map(str::to_owned);
     let asked = asked.into_iter().filter_map(|name| Some(Target { node: name.clone(), addr: addr(name)? })).collect();
-    node.vetting.waiting.push(Proposal { ticket, command, changes, asked });
+    Some((changes, asked))
+}
+
+fn begin(node: &mut Node, inquiry: Inquiry) {
+    if node.vetting.waiting.len() + node.vetting.looked_into >= LOOKED_INTO_MAX {
+        return node.connections.refuse(inquiry.ticket, RefusalReason::Busy, None);
+    }
+    node.vetting.waiting.push(inquiry);
     node.wake.notify_one();
 }
 
 /// Looks into what was taken.
 pub fn work(node: &mut Node, shared: &Shared) {
-    for proposal in std::mem::take(&mut node.vetting.waiting) {
+    for inquiry in std::mem::take(&mut node.vetting.waiting) {
         node.vetting.looked_into += 1;
         let operator = Operator { name: node.name.to_string(), cluster: node.home.cluster() };
         let shared = Rc::clone(shared);
         spawn_local(async move {
-            let asking = operator.ask_all_within(&proposal.asked, &ControlRequest::Identify, PATIENCE);
+            let asking = operator.ask_all_within(&inquiry.asked, &ControlRequest::Identify, PATIENCE);
             let answers = asking.await;
             let node = &mut *shared.borrow_mut();
             node.vetting.looked_into -= 1;
             let problem = |(target, answer): (&Target, Result<ControlReply, _>)| {
                 problem(node.engine.catalog().map(AsRef::as_ref), answer).map(|problem| (target.node.clone(), problem))
             };
-            let silent: BTreeMap<NodeName, String> = proposal.asked.iter().zip(answers).filter_map(problem).collect();
-            decide(node, proposal, &silent);
+            let silent: BTreeMap<NodeName, String> = inquiry.asked.iter().zip(answers).filter_map(problem).collect();
+            decide(node, inquiry, &silent);
             node.wake.notify_one();
         });
     }
@@ -112,15 +150,27 @@ fn problem(
     }
 }
 
-fn decide(node: &mut Node, proposal: Proposal, silent: &BTreeMap<NodeName, String>) {
-    let Some(reason) = proposal.changes.iter().find_map(|change| change.hindrance(silent)) else {
-        return registration::propose(node, proposal.ticket, &proposal.command);
+fn decide(node: &mut Node, inquiry: Inquiry, silent: &BTreeMap<NodeName, String>) {
+    let mut hindrances = inquiry.changes.iter().filter_map(|change| change.hindrance(silent));
+    let command = match inquiry.purpose {
+        Purpose::Propose(command) => command,
+        Purpose::Foresee => {
+            let all = hindrances.collect();
+            return answer(node, inquiry.ticket, &ControlReply::Foreseen(all));
+        }
     };
+    let Some(hindrance) = hindrances.next() else {
+        return registration::propose(node, inquiry.ticket, &command);
+    };
+    let reason = hindrance.to_string();
     tracing::warn!("a change of shards.toml waits: {reason}");
     let version = node.engine.catalog().map_or(0, |catalog| catalog.version);
-    let reply = ControlReply::Decided(CatalogOutcome::Unready { version, reason });
-    let json = serde_json::to_vec(&reply).expect("an answer is plain data");
-    node.connections.reply(proposal.ticket, LogIndex(0), &json);
+    answer(node, inquiry.ticket, &ControlReply::Decided(CatalogOutcome::Unready { version, reason }));
+}
+
+fn answer(node: &mut Node, ticket: Ticket, reply: &ControlReply) {
+    let json = serde_json::to_vec(reply).expect("an answer is plain data");
+    node.connections.reply(ticket, LogIndex(0), &json);
 }
 
 /// The shards whose members change from one catalog to the other.
@@ -128,7 +178,7 @@ fn changes(before: &Catalog, after: &Catalog) -> Vec<Change> {
     let nodes = |replicas: &[ReplicaRecord]| replicas.iter().map(|replica| replica.node.clone()).collect();
     let mut changes = Vec::new();
     for shard in &after.shards {
-        let change = |present, wanted| Change { shard: name_of(shard), present, wanted };
+        let change = |present, wanted| Change { shard: shard.name.clone(), present, wanted };
         match before.shard(shard.id) {
             None => changes.push(change(Vec::new(), nodes(&shard.replicas))),
             // Its slots go, and it must be able to give them.
@@ -146,24 +196,24 @@ fn changes(before: &Catalog, after: &Catalog) -> Vec<Change> {
     changes
 }
 
-fn name_of(shard: &ShardRecord) -> String {
-    if shard.id == ShardId::CATALOG { "the catalog".to_owned() } else { format!("shard `{}`", shard.name) }
-}
-
 impl Change {
     /// Why it cannot be done, while these nodes do not answer, for these reasons.
-    fn hindrance(&self, silent: &BTreeMap<NodeName, String>) -> Option<String> {
-        let Self { shard, present, wanted } = self;
+    fn hindrance(&self, silent: &BTreeMap<NodeName, String>) -> Option<Hindrance> {
+        self.reason(silent).map(|reason| Hindrance { shard: self.shard.clone(), reason })
+    }
+
+    fn reason(&self, silent: &BTreeMap<NodeName, String>) -> Option<String> {
+        let Self { present, wanted, .. } = self;
         if let Some(minority) = minority(present, silent) {
             let what = if wanted.is_empty() { "it cannot give its slots away" } else { "its members cannot change" };
-            return Some(format!("{shard}: of the nodes that it has {minority}: {what} before one more is back"));
+            return Some(format!("of the nodes that it has {minority}: {what} before one more is back"));
         }
         let added = wanted.iter().filter(|node| !present.contains(node));
         if let Some((node, problem)) = added.filter_map(|node| Some((node, silent.get(node)?))).next() {
-            return Some(format!("{shard}: a replica is to be made on node `{node}`, which cannot take it: {problem}"));
+            return Some(format!("a replica is to be made on node `{node}`, which cannot take it: {problem}"));
         }
         let minority = minority(wanted, silent)?;
-        Some(format!("{shard}: of the nodes that it is to have {minority}: it would be without a leader"))
+        Some(format!("of the nodes that it is to have {minority}: it would be without a leader"))
     }
 }
 
@@ -205,12 +255,12 @@ mod tests {
     }
 
     /// Why an edit of a cluster of shards a (on n1, n2, n3) and b (on n1) waits while these nodes are dead.
-    fn hindrance(shards: &[(&str, &[u32])], dead: &[u32]) -> Option<String> {
+    fn hindrances(shards: &[(&str, &[u32])], dead: &[u32]) -> Vec<String> {
         let config = |version, shards| ShardsConfig::parse(&file(version, shards), "f").unwrap();
         let before = Catalog::found(ClusterId(1), 0, &config(1, &[("a", &[1, 2, 3]), ("b", &[1])]), &BTreeMap::new());
         let after = before.after(&config(2, shards)).unwrap();
         let silent = dead.iter().map(|n| (NodeName::new(&format!("n{n}")), "gone".to_owned())).collect();
-        changes(&before, &after).iter().find_map(|change| change.hindrance(&silent))
+        changes(&before, &after).iter().filter_map(|change| Some(change.hindrance(&silent)?.to_string())).collect()
     }
 
     #[test]
@@ -258,7 +308,15 @@ mod tests {
             ),
             (&[("a", &[1, 2, 3])], &[2, 3, 4], None),
         ] {
-            assert_eq!(hindrance(shards, dead).as_deref(), expected, "{shards:?} with {dead:?} dead");
+            let hindrances = hindrances(shards, dead);
+            assert_eq!(hindrances.first().map(String::as_str), expected, "{shards:?} with {dead:?} dead");
         }
+    }
+
+    #[test]
+    fn all_that_wait_are_named_and_no_others() {
+        let waiting = hindrances(&[("a", &[1, 2, 4]), ("b", &[1, 5]), ("c", &[4]), ("d", &[2])], &[4]);
+        let shards: Vec<_> = waiting.iter().filter_map(|reason| reason.split(": a replica is to be made").next()).collect();
+        assert_eq!(shards, ["shard `a`", "shard `c`"]);
     }
 }

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::frame::Role;
 use super::verification::{MarkDigests, MarkId, MarkPlace, SlotKeys, Verdict};
+use crate::topology::config::CATALOG_NAME;
 use crate::topology::{
     Catalog, CatalogCommand, CatalogOutcome, ClusterId, Incarnation, LogIndex, NodeName, ReplicaId, Revision, ShardId,
     ShardName, Slot, Term,
@@ -79,6 +80,12 @@ pub enum ControlRequest {
         text: String,
         /// Where it comes from, for logs.
         origin: String,
+    },
+    /// What would this `shards.toml` wait for, if it were proposed now? The catalog's leader asks the nodes that the change needs.
+    /// Answered with [`ControlReply::Foreseen`].
+    Foresee {
+        /// The file's text.
+        text: String,
     },
     /// Record a node's incarnation in the catalog, in the place of an earlier one if that is gone: the leader asks at the
     /// node's address. Answered with [`ControlReply::Decided`].
@@ -182,6 +189,8 @@ pub enum ControlReply {
     Initialized,
     /// What the catalog decided about a proposal.
     Decided(CatalogOutcome),
+    /// What the file would wait for; nothing: it would not wait.
+    Foreseen(Vec<Hindrance>),
     /// The mark is in the shard's log, and the leader has come to it.
     Marked(MarkPlace),
     /// What the replica was at the mark.
@@ -192,6 +201,22 @@ pub enum ControlReply {
     SlotUsage(Vec<SlotUsage>),
     /// It was done.
     Done,
+}
+
+/// Why a change of a shard cannot be made while the nodes are as they are.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hindrance {
+    /// The shard; of the catalog's group, its name.
+    pub shard: ShardName,
+    /// The reason, for people.
+    pub reason: String,
+}
+
+impl std::fmt::Display for Hindrance {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { shard, reason } = self;
+        if shard.as_str() == CATALOG_NAME { write!(f, "the catalog: {reason}") } else { write!(f, "shard `{shard}`: {reason}") }
+    }
 }
 
 /// A node's account of itself and its replicas, for people.

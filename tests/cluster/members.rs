@@ -203,6 +203,13 @@ fn a_disk_that_is_lost_while_members_change_is_made_up_for() {
     cluster.end();
 }
 
+/// What `pontoon plan` says of the operator's file.
+fn plan(cluster: &Cluster) -> Value {
+    let planned = cluster.run(&["plan", cluster.dir.path().join("operators.toml").to_str().unwrap(), "--json"]);
+    assert!(planned.status.success(), "{}", String::from_utf8_lossy(&planned.stderr));
+    serde_json::from_slice(&planned.stdout).unwrap()
+}
+
 #[test]
 fn what_cannot_be_done_now_waits_with_the_reason_and_is_done_when_it_can() {
     let mut cluster = Cluster::start(4, &[&[1, 2, 3]], &[]);
@@ -219,8 +226,14 @@ fn what_cannot_be_done_now_waits_with_the_reason_and_is_done_when_it_can() {
     file.save(&cluster);
     told(&cluster, "shard `a`: a replica is to be made on node `n4`, which cannot take it: connection refused");
     assert_eq!(cluster.status()["version"], 1);
+    // A plan says so beforehand, and what it says of the rest is as ever.
+    let planned = plan(&cluster);
+    assert_eq!((&planned["outcome"]["outcome"], &planned["waits"][0]["shard"]), (&"accepted".into(), &"a".into()));
+    let reason = planned["waits"][0]["reason"].as_str().unwrap();
+    assert_eq!(reason, "a replica is to be made on node `n4`, which cannot take it: connection refused");
     cluster.start_node("n4");
     file.await_done(&cluster);
+    assert_eq!(plan(&cluster)["waits"], serde_json::json!([]));
     // Two of four are no majority.
     for node in ["n3", "n4"] {
         cluster.nodes.get_mut(node).unwrap().kill();

@@ -111,6 +111,7 @@ impl FakeCluster {
                 assert_eq!(shared.catalog.replace(*catalog), None);
                 ControlReply::Initialized
             }
+            ControlRequest::Foresee { .. } => ControlReply::Foreseen(Vec::new()),
             ControlRequest::Propose { .. } if name.as_str() != shared.leader.unwrap_or("n1") => {
                 ControlReply::NotLeader { leader: Some(NodeName::new(shared.leader.unwrap_or("n1"))) }
             }

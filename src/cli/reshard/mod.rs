@@ -76,6 +76,11 @@ async fn make(
         print(&changed_lines(&file.text, &text))?;
         print(&outlook.as_ref().map_or_else(|| "there is no cluster to ask".to_owned(), Outlook::text))?;
     }
+    if let Some(hindrance) = outlook.as_ref().and_then(|outlook| outlook.waits().first())
+        && !options.dry_run
+    {
+        bail!("it cannot be done as things are now, and nothing is changed: {hindrance}");
+    }
     let mut outcome = None;
     let go_on = !options.dry_run && agreed(options)?;
     if go_on {
