@@ -13,7 +13,7 @@ use super::gather::Gathered;
 use super::membership::{MemberInTransit, StoppedReplica, is_lost};
 use super::progress::Progress;
 use crate::control::reload::{Standing, standing};
-use crate::protocol::control::{NodeReport, ReplicaReport, TypeReport};
+use crate::protocol::control::{NodeReport, ProxyReport, ReplicaReport, TypeReport};
 use crate::protocol::frame::Role;
 use crate::topology::{
     Catalog, CatalogOutcome, ClusterId, Epoch, NodeName, ReplicaRecord, Revision, ShardId, ShardName, ShardRecord,
@@ -41,6 +41,8 @@ pub struct StatusReport {
     stopped: Vec<StoppedReplica>,
     /// Slots, shards, nodes and leaders that are on their way.
     pub progress: Progress,
+    /// The proxies that are connected to any node.
+    proxies: Vec<ProxyReport>,
     /// Files that are not what is accepted, and why that is.
     files: Vec<FileTrouble>,
     /// How the leaders lie on the hosts.
@@ -50,8 +52,10 @@ pub struct StatusReport {
 /// A file that is not what is accepted.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 struct FileTrouble {
-    /// The node that watches it; none: the file that the command was given.
+    /// The node that watches it.
     node: Option<NodeName>,
+    /// The proxy that watches it; if neither: the file that the command was given.
+    proxy: Option<String>,
     reason: String,
 }
 
@@ -148,6 +152,7 @@ impl StatusReport {
                 c.shards.iter().flat_map(|s| StoppedReplica::of(s, &told(gathered, s))).collect()
             }),
             progress: catalog.map_or_else(Progress::default, |c| Progress::of(c, gathered)),
+            proxies: proxies(gathered),
             files: files(gathered),
             balance: catalog.map_or_else(HostLeaders::default, |c| HostLeaders::of(c, gathered)),
         }
@@ -156,7 +161,7 @@ impl StatusReport {
     /// The same, and what there is to say of the file that the operator has.
     pub fn beside(mut self, gathered: &Gathered, file: &ShardsConfig) -> Self {
         let reason = gathered.catalog.as_ref().and_then(|catalog| trouble(&standing(catalog, file), file.version));
-        self.files.extend(reason.map(|reason| FileTrouble { node: None, reason }));
+        self.files.extend(reason.map(|reason| FileTrouble { node: None, proxy: None, reason }));
         self
     }
 
@@ -171,9 +176,10 @@ impl StatusReport {
         let lost = lost.map(|shard| format!("shard {} is lost: no disk is left that had its data", shard.name));
         let stopped = self.stopped.iter().map(StoppedReplica::text);
         let changes = self.changes.iter().map(MemberInTransit::text);
-        let files = self.files.iter().map(|file| match &file.node {
-            Some(node) => format!("the file of node {node}: {}", file.reason),
-            None => format!("this file: {}", file.reason),
+        let files = self.files.iter().map(|file| match (&file.node, &file.proxy) {
+            (Some(node), _) => format!("the file of node {node}: {}", file.reason),
+            (None, Some(proxy)) => format!("the file of {proxy}: {}", file.reason),
+            (None, None) => format!("this file: {}", file.reason),
         });
         lost.chain(stopped).chain(self.progress.lines()).chain(changes).chain(files).collect()
     }
@@ -333,14 +339,28 @@ fn nodes(gathered: &Gathered) -> Vec<NodeStatus> {
     gathered.answers.iter().map(status).collect()
 }
 
-/// What there is to say of the files that the nodes watch.
+/// The proxies that nodes told of, each once.
+fn proxies(gathered: &Gathered) -> Vec<ProxyReport> {
+    let reports = gathered.answers.iter().filter_map(|answer| answer.report.as_ref().ok());
+    let all = reports.flat_map(|report| report.proxies.iter().map(|proxy| (proxy.run_id.clone(), proxy.clone())));
+    let mut found: Vec<ProxyReport> = all.collect::<BTreeMap<_, _>>().into_values().collect();
+    found.sort_by(|a, b| (&a.name, &a.from, a.port).cmp(&(&b.name, &b.from, b.port)));
+    found
+}
+
+/// What there is to say of the files that the nodes and proxies watch.
 fn files(gathered: &Gathered) -> Vec<FileTrouble> {
     let reports = gathered.answers.iter().filter_map(|answer| answer.report.as_ref().ok());
     let trouble = reports.filter_map(|report| {
         let reason = report.file_trouble.clone()?;
-        Some(FileTrouble { node: Some(report.node.clone()), reason })
+        Some(FileTrouble { node: Some(report.node.clone()), proxy: None, reason })
     });
-    trouble.collect()
+    let of_proxy = |proxy: ProxyReport| {
+        let reason = proxy.file_trouble?;
+        let place = proxy.from.map_or_else(|| format!("port {}", proxy.port), |from| format!("{from}, port {}", proxy.port));
+        Some(FileTrouble { node: None, proxy: Some(format!("{} at {place}", proxy.name)), reason })
+    };
+    trouble.chain(proxies(gathered).into_iter().filter_map(of_proxy)).collect()
 }
 
 /// What there is to say of a file of this version.

@@ -40,7 +40,8 @@ impl FileTrouble {
         told.as_ref().filter(|(version, _)| *version >= accepted).map(|(_, reason)| reason.clone())
     }
 
-    fn set(&self, trouble: Option<(u64, String)>) {
+    /// Tells what there is to say, and of which version.
+    pub fn set(&self, trouble: Option<(u64, String)>) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = trouble;
     }
 }
@@ -70,6 +71,8 @@ pub struct Reload<C> {
     /// The content that is not decided yet.
     pending: Option<ShardsConfig>,
     told: Option<String>,
+    /// Whether the pending content was written while the process ran.
+    is_edit: bool,
     trouble: FileTrouble,
 }
 
@@ -86,6 +89,7 @@ impl<C: Fn() -> Option<Arc<Catalog>>> Reload<C> {
             catalog,
             pending: Some(config),
             told: None,
+            is_edit: false,
             trouble: FileTrouble::default(),
         })
     }
@@ -121,6 +125,7 @@ impl<C: Fn() -> Option<Arc<Catalog>>> Reload<C> {
                 Ok(config) => {
                     tracing::info!(version = config.version, "{file} changed");
                     self.told = None;
+                    self.is_edit = true;
                     self.trouble.set(None);
                     self.pending = Some(config);
                 }
@@ -167,7 +172,7 @@ impl<C: Fn() -> Option<Arc<Catalog>>> Reload<C> {
                 }
             }
         };
-        self.trouble.set(trouble_of(config.version, &outcome).map(|reason| (config.version, reason)));
+        self.trouble.set(trouble_of(config.version, &outcome, self.is_edit));
         self.tell(config.version, &outcome);
         self.pending = None;
         true
@@ -199,15 +204,21 @@ impl<C: Fn() -> Option<Arc<Catalog>>> Reload<C> {
     }
 }
 
-/// What there is to say of a file of this version, of which this was decided.
-fn trouble_of(version: u64, outcome: &CatalogOutcome) -> Option<String> {
+/// What there is to say of a file of this version, of which this was decided, and for as long as which version at most is accepted. An
+/// old copy that lies there is in nobody's way; one that somebody has just written is an edit that has no effect.
+fn trouble_of(version: u64, outcome: &CatalogOutcome, is_edit: bool) -> Option<(u64, String)> {
     match outcome {
+        CatalogOutcome::Stale { version: accepted } if is_edit => {
+            let reason = format!("version {version} was written when {accepted} was accepted, and has no effect");
+            Some((u64::MAX, reason))
+        }
         CatalogOutcome::Accepted { .. } | CatalogOutcome::Same { .. } | CatalogOutcome::Stale { .. } => None,
         CatalogOutcome::Conflict { reason, .. } => {
-            Some(format!("version {version} is in conflict with the accepted file of this version: {reason}"))
+            let reason = format!("version {version} is in conflict with the accepted file of this version: {reason}");
+            Some((version, reason))
         }
         CatalogOutcome::Refused { reason, .. } | CatalogOutcome::Unready { reason, .. } => {
-            Some(format!("version {version} is refused: {reason}"))
+            Some((version, format!("version {version} is refused: {reason}")))
         }
     }
 }

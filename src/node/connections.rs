@@ -17,7 +17,7 @@ use super::answers::{Answers, Ticket};
 use super::resp::RespClient;
 use crate::net::Moment;
 use crate::planted::{self, Bug};
-use crate::protocol::control::ControlReply;
+use crate::protocol::control::{ControlReply, ProxyReport};
 use crate::protocol::frame::{Kind, Refusal, RefusalReason, ReplyHead, put_message, put_numbered};
 use crate::topology::{Catalog, LogIndex, NodeName, ReplicaId, Revision, ShardId, Whereabouts};
 
@@ -161,6 +161,8 @@ pub struct Connection<S = Rc<TcpStream>> {
     pub closing: bool,
     /// The revision of the catalog that was sent over it.
     pub told: Revision,
+    /// What the proxy at the other end said of itself.
+    pub proxy: Option<ProxyReport>,
     dirty: bool,
 }
 
@@ -187,7 +189,8 @@ impl<S> Connections<S> {
         self.generation = self.generation.wrapping_add(1);
         let generation = self.generation;
         let outlet = Outlet::new(stream);
-        self.slab.insert(Connection { generation, outlet, dialect, closing: false, told: Revision(0), dirty: false })
+        let (closing, told, proxy, dirty) = (false, Revision(0), None, false);
+        self.slab.insert(Connection { generation, outlet, dialect, closing, told, proxy, dirty })
     }
 
     /// A catalog as it is sent, with its revision: made once for all who want it.
@@ -206,6 +209,11 @@ impl<S> Connections<S> {
     /// The connection at a place.
     pub fn get(&mut self, key: usize) -> Option<&mut Connection<S>> {
         self.slab.get_mut(key)
+    }
+
+    /// The connection at a place, to look at.
+    pub fn peek(&self, key: usize) -> Option<&Connection<S>> {
+        self.slab.get(key)
     }
 
     /// The connection at a place, which will be flushed at the end of the turn.
@@ -231,6 +239,15 @@ impl<S> Connections<S> {
     /// The places of all proxies.
     pub fn proxies(&self) -> Vec<usize> {
         self.slab.iter().filter(|(_, c)| matches!(c.dialect, Dialect::Proxy(_))).map(|(key, _)| key).collect()
+    }
+
+    /// What the proxies say of themselves, one line for each process, with the place of a connection of it.
+    pub fn proxy_reports(&self) -> Vec<(usize, &ProxyReport)> {
+        let mut found: Vec<(usize, &ProxyReport)> =
+            self.slab.iter().filter_map(|(key, connection)| Some((key, connection.proxy.as_ref()?))).collect();
+        found.sort_by(|(_, a), (_, b)| (&a.name, &a.run_id).cmp(&(&b.name, &b.run_id)));
+        found.dedup_by(|(_, later), (_, first)| later.run_id == first.run_id);
+        found
     }
 
     /// How many there are.

@@ -6,7 +6,7 @@ use super::home::HomeError;
 use super::server::Node;
 use super::{registration, vetting};
 use crate::protocol::control::{
-    ControlReply, ControlRequest, NodeReport, ReplicaReport, SlotUsage, TypeReport, Welcome,
+    ControlReply, ControlRequest, NodeReport, ProxyReport, ReplicaReport, SlotUsage, TypeReport, Welcome,
 };
 use crate::protocol::frame::{FrameError, Kind, put_numbered, split_numbered};
 use crate::protocol::verification::{MarkDigests, MarkId};
@@ -201,5 +201,14 @@ fn report(node: &Node) -> NodeReport {
         move_bytes_per_second: node.engine.move_options().bytes_per_second,
         file_trouble: node.file_trouble.reason(catalog.map_or(0, |c| c.version)),
         leaders: node.engine.leaders_report(),
+        proxies: proxies(node),
     }
+}
+
+fn proxies(node: &Node) -> Vec<ProxyReport> {
+    let told = node.connections.proxy_reports().into_iter().map(|(key, report)| {
+        let from = node.connections.peek(key).and_then(|connection| connection.outlet.stream.peer_addr().ok());
+        ProxyReport { from: from.map(|address| address.ip().to_string()), ..report.clone() }
+    });
+    told.collect()
 }

@@ -43,6 +43,7 @@ struct Published {
     memory_limit_bytes: u64,
     clock_off_ms: u64,
     clock_is_far: bool,
+    config_refused: bool,
     replicas: Vec<PublishedReplica>,
 }
 
@@ -60,8 +61,8 @@ struct PublishedReplica {
 }
 
 impl Figures {
-    /// Publishes the present state of the node.
-    pub fn publish(&self, engine: &Engine, connections: usize, now: crate::net::Moment) {
+    /// Publishes the present state of the node; whether its file is another one than what is accepted.
+    pub fn publish(&self, engine: &Engine, connections: usize, config_refused: bool, now: crate::net::Moment) {
         let catalog = engine.catalog();
         let replicas = engine.replicas().map(|replica| {
             let status = replica.status(now, LogTime(0));
@@ -142,6 +143,7 @@ impl Figures {
             memory_limit_bytes: memory.limit_bytes(),
             clock_off_ms: engine.clocks().off_ms().unsigned_abs(),
             clock_is_far: engine.clocks().is_far(),
+            config_refused,
             replicas,
         }));
     }
@@ -162,6 +164,8 @@ impl Exposed for Figures {
         gauge(registry, "clock_off_milliseconds", off, published.clock_off_ms);
         let far = "Whether that is so far that the node leads no shard";
         gauge(registry, "clock_is_far_off", far, u64::from(published.clock_is_far));
+        let refused = "Whether the file that the node watches is another one than what is accepted";
+        gauge(registry, "config_refused", refused, u64::from(published.config_refused));
         for (name, help, value) in self.balance.gauges() {
             gauge(registry, name, help, value);
         }

@@ -7,7 +7,7 @@ use super::answers::Answers;
 use super::connections::{Connections, Dialect, Refused};
 use super::engine::Engine;
 use crate::net::Moment;
-use crate::protocol::control::{Hello, PeerRole, Welcome};
+use crate::protocol::control::{Hello, PeerRole, ProxyReport, Welcome};
 use crate::protocol::frame::{
     Assembler, FrameError, Heartbeat, Kind, PREAMBLE, RefusalReason, RequestHead, put_numbered, split_frame,
 };
@@ -146,6 +146,24 @@ pub fn take_heartbeat<S>(
     status.put(&mut connection.outlet.out);
 }
 
+/// Takes what a proxy says of itself over the connection at a place.
+///
+/// # Errors
+/// It makes no sense, or the connection is none of a proxy.
+pub fn take_report<S>(connections: &mut Connections<S>, key: usize, payload: &[u8]) -> Result<(), FrameError> {
+    let malformed = FrameError::Malformed("proxy report");
+    if payload.len() > ProxyReport::BYTES_MAX {
+        return Err(malformed);
+    }
+    let report = serde_json::from_slice(payload).map_err(|_| malformed)?;
+    let Some(connection) = connections.get(key) else { return Ok(()) };
+    if !matches!(connection.dialect, Dialect::Proxy(_)) {
+        return Err(malformed);
+    }
+    connection.proxy = Some(report);
+    Ok(())
+}
+
 /// Tells all proxies how the replicas are.
 pub fn push_status<S>(engine: &Engine, connections: &mut Connections<S>, now: Moment, wall: LogTime) {
     let status = engine.status(0, now, wall);
@@ -153,5 +171,38 @@ pub fn push_status<S>(engine: &Engine, connections: &mut Connections<S>, now: Mo
         if let Some(connection) = connections.get_dirty(key) {
             status.put(&mut connection.outlet.out);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn proxies_say_who_they_are_each_process_once_and_nobody_else_does() {
+        let hello = |role| Hello { role, cluster: None, name: "p".to_owned(), incarnation: None, to: None };
+        let mut connections: Connections<()> = Connections::default();
+        let proxy = dialect(&hello(PeerRole::Proxy));
+        let keys: Vec<usize> = [proxy, dialect(&hello(PeerRole::Proxy)), dialect(&hello(PeerRole::Operator))]
+            .map(|dialect| connections.insert((), dialect))
+            .to_vec();
+        let says = |trouble: Option<&str>| {
+            let (name, run_id, port) = ("p".to_owned(), "77".to_owned(), 6379);
+            let report = ProxyReport { name, run_id, from: None, port, file_trouble: trouble.map(str::to_owned) };
+            serde_json::to_vec(&report).unwrap()
+        };
+        for key in &keys[..2] {
+            take_report(&mut connections, *key, &says(Some("stale"))).unwrap();
+        }
+        let told: Vec<_> = connections.proxy_reports().into_iter().map(|(_, r)| r.file_trouble.clone()).collect();
+        assert_eq!(told, [Some("stale".to_owned())], "two workers of one process");
+        keys[..2].iter().for_each(|key| take_report(&mut connections, *key, &says(None)).unwrap());
+        assert_eq!(connections.proxy_reports()[0].1.file_trouble, None);
+        let malformed = Err(FrameError::Malformed("proxy report"));
+        assert_eq!(take_report(&mut connections, keys[2], &says(None)), malformed);
+        assert_eq!(take_report(&mut connections, keys[0], b"{"), malformed);
+        assert_eq!(take_report(&mut connections, keys[0], &[b' '; ProxyReport::BYTES_MAX + 1]), malformed);
+        keys.iter().for_each(|key| connections.remove(*key));
+        assert_eq!(connections.proxy_reports(), []);
     }
 }

@@ -196,6 +196,7 @@ impl Node {
                 let heartbeat = Heartbeat::decode(message.payload)?;
                 gate::take_heartbeat(&self.engine, &mut self.connections, key, heartbeat, now, wall);
             }
+            Kind::Proxy => gate::take_report(&mut self.connections, key, message.payload)?,
             Kind::Raft => self.engine.peer_message(message.payload),
             Kind::Clock => self.engine.peer_clock(message.payload, now, wall),
             Kind::Move => self.engine.peer_move(message.payload, now, wall, &mut self.connections),
@@ -262,7 +263,8 @@ pub async fn run_turns(shared: Shared) {
                 ticked += 1;
                 if ticked % PUBLISH_TICKS == 1 {
                     node.marks.let_go_of_old(now);
-                    node.figures.publish(&node.engine, node.connections.len(), now);
+                    let refused = node.file_trouble.reason(node.engine.catalog().map_or(0, |c| c.version)).is_some();
+                    node.figures.publish(&node.engine, node.connections.len(), refused, now);
                 }
             }
         }

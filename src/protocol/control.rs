@@ -256,6 +256,33 @@ pub struct NodeReport {
     /// What it leads, and who could take over.
     #[serde(default)]
     pub leaders: LeadersReport,
+    /// The proxies that are connected to it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub proxies: Vec<ProxyReport>,
+}
+
+/// A proxy's account of itself: the first that nodes hear of it, and again whenever it changes.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProxyReport {
+    /// Its label.
+    pub name: String,
+    /// What tells its process from all others; its workers have it in common.
+    pub run_id: String,
+    /// Where its connection comes from, as the node sees it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<String>,
+    /// The port that clients connect to.
+    pub port: u16,
+    /// Why its `shards.toml` is not what is accepted, if it is not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub file_trouble: Option<String>,
+}
+
+impl ProxyReport {
+    /// The longest one, as JSON.
+    pub const BYTES_MAX: usize = 16 * 1024;
+    /// The longest reason; what is longer is cut.
+    pub const REASON_BYTES_MAX: usize = 2 * 1024;
 }
 
 /// What a node leads, and what there is to know before a leader is asked to give way.

@@ -78,7 +78,7 @@ impl Exposition {
             ),
             (
                 "config_refused",
-                "Whether the file of Redis shards is another one than what is followed",
+                "Whether the file is another one than what is accepted, or followed where shards are groups of Redis servers",
                 u64::from(self.0.is_file_refused()),
             ),
             ("workers", "Threads that serve clients", self.0.workers.len() as u64),

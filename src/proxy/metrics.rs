@@ -204,6 +204,8 @@ pub struct WorkerStats {
     pub names_open: Figure,
     /// The revision of the catalog.
     pub revision: Figure,
+    /// The version of the file that it accepted.
+    pub config_version: Figure,
     /// One when every shard has a leader that can be reached.
     pub ready: Figure,
     /// How often a server of a group was found to lead that did not before.

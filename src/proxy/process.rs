@@ -1,11 +1,12 @@
 //! What a proxy tells about itself as a whole: the numbers of `INFO`, summed over its workers.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use super::metrics::{Figure, WorkerStats};
 use crate::control::follow::Followed;
+use crate::control::reload::FileTrouble;
 use crate::frontend::Facts;
 use crate::net::{Clock, Moment};
 
@@ -23,6 +24,8 @@ pub struct Process {
     rate: Mutex<Rate>,
     /// What is followed where shards are groups of Redis servers.
     followed: Mutex<Option<Followed>>,
+    /// What there is to say of the file where shards are nodes' own.
+    file_trouble: OnceLock<FileTrouble>,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -45,8 +48,8 @@ impl Process {
     /// A proxy that starts now.
     pub fn new(workers: Vec<Arc<WorkerStats>>, constant: Facts, clock: Clock) -> Self {
         let started = clock.now();
-        let (baseline, rate, followed) = Default::default();
-        Self { workers, constant, clock, started, baseline, rate, followed }
+        let (baseline, rate, followed, file_trouble) = Default::default();
+        Self { workers, constant, clock, started, baseline, rate, followed, file_trouble }
     }
 
     /// The clock.
@@ -59,8 +62,23 @@ impl Process {
         *self.followed.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(followed);
     }
 
-    /// Whether the file of Redis shards is another one than what is followed.
+    /// Tells where to look for what there is to say of the file.
+    pub fn set_file_trouble(&self, trouble: FileTrouble) {
+        // There is one file, which is followed from the start on.
+        drop(self.file_trouble.set(trouble));
+    }
+
+    /// Why the file is not what the catalog accepted, if it is not.
+    pub fn file_trouble(&self) -> Option<String> {
+        let accepted = self.workers.iter().map(|w| w.config_version.get()).max().unwrap_or(0);
+        self.file_trouble.get()?.reason(accepted)
+    }
+
+    /// Whether the file is another one than what is accepted, or followed.
     pub fn is_file_refused(&self) -> bool {
+        if self.file_trouble().is_some() {
+            return true;
+        }
         let followed = self.followed.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         followed.as_ref().is_some_and(|followed| followed.trouble.is_some())
     }
@@ -140,6 +158,7 @@ impl Process {
             Some(followed) => lines_of(followed),
             None => vec![("catalog_revision".to_owned(), revision.to_string())],
         };
+        lines.extend(self.file_trouble().map(|reason| ("config_refused".to_owned(), reason)));
         lines.extend([
             ("workers".to_owned(), self.workers.len().to_string()),
             ("stalled_clients".to_owned(), self.sum(|w| &w.stalled).to_string()),

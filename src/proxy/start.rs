@@ -236,7 +236,9 @@ fn follower(
         ShardsFile::Cluster(config) => {
             let catalog = catalog.clone();
             let reload = Reload::start(&options.config, config.clone(), &options.name, move || catalog.load_full());
-            Ok(Box::pin(reload.map_err(unwatched)?.run()))
+            let reload = reload.map_err(unwatched)?;
+            process.set_file_trouble(reload.trouble());
+            Ok(Box::pin(reload.run()))
         }
         ShardsFile::Redis(config) => {
             let (process, workers) = (process.clone(), workers.to_vec());

@@ -105,3 +105,35 @@ fn what_cannot_be_is_told_and_changes_nothing() {
     assert_eq!(again.status.code(), Some(1), "a second init");
     cluster.end();
 }
+
+#[test]
+fn a_file_of_a_proxy_that_has_no_effect_is_told_of_until_it_is_mended() {
+    let mut cluster = Cluster::start(3, &[ALL], &[]);
+    let first = fs::read_to_string(cluster.config()).unwrap();
+    let own = cluster.dir.path().join("of_the_proxy.toml");
+    fs::write(&own, &first).unwrap();
+    cluster.start_proxy_with(&own, &[]);
+    let told = |cluster: &Cluster, words: &str| {
+        until(words, || {
+            let status = cluster.status();
+            let told = status["files"].as_array().unwrap().iter().find(|file| file["proxy"].is_string());
+            let reason = told.map_or("", |file| file["reason"].as_str().unwrap());
+            // Both proxies are there, each once, though all three nodes hear of them.
+            let both = status["proxies"].as_array().unwrap().len() == 2;
+            if both && reason.contains(words) && reason.is_empty() == words.is_empty() { Ok(()) } else { Err(status.to_string()) }
+        });
+    };
+    told(&cluster, "");
+    let zoned = first.replace("name = \"n1\"", "name = \"n1\"\nzone = \"z\"");
+    fs::write(&own, &zoned).unwrap();
+    told(&cluster, "version 1 is in conflict with the accepted file of this version: node `n1` differs");
+    // A higher version goes over both.
+    fs::write(cluster.config(), first.replace("version = 1", "version = 2")).unwrap();
+    await_version(&cluster, 2);
+    told(&cluster, "");
+    fs::write(&own, &first).unwrap();
+    told(&cluster, "version 1 was written when 2 was accepted");
+    fs::write(&own, first.replace("version = 1", "version = 2")).unwrap();
+    told(&cluster, "");
+    cluster.end();
+}

@@ -166,5 +166,6 @@ fn report(name: &NodeName, catalog: Option<&Catalog>) -> NodeReport {
         move_bytes_per_second: 0,
         file_trouble: None,
         leaders: Default::default(),
+        proxies: Vec::new(),
     }
 }

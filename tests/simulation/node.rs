@@ -621,6 +621,7 @@ fn take(
             Kind::Request => gate::take_request(engine, connections, key, message.payload, now, wall),
             Kind::Heartbeat => Heartbeat::decode(message.payload)
                 .map(|heartbeat| gate::take_heartbeat(engine, connections, key, heartbeat, now, wall)),
+            Kind::Proxy => gate::take_report(connections, key, message.payload),
             // What nodes know comes from the catalog itself.
             Kind::Catalog => Ok(()),
             other => panic!("a proxy sends {other:?}"),

@@ -55,6 +55,7 @@ fn told(catalog: &Catalog, node: &str, role: Role, term: u64, applied: u64, comm
         move_bytes_per_second: 0,
         file_trouble: None,
         leaders: LeadersReport::default(),
+        proxies: Vec::new(),
     };
     Answer { target: Target { node: name, addr: format!("h{}:1", &node[1..]) }, report: Ok(report) }
 }
@@ -203,13 +204,18 @@ fn what_leaves_or_is_kept_away_is_told() {
     catalog.apply(&CatalogCommand::ProposeConfig { text, origin: "f".to_owned() });
     catalog.apply(&CatalogCommand::EvictLeaders { node: NodeName::new("n2"), evicted: true });
     gathered.answers[0].report.as_mut().unwrap().file_trouble = Some("version 5 is refused: so it is".to_owned());
+    let (name, run_id, from) = ("proxy".to_owned(), "77".to_owned(), Some("10.0.0.9".to_owned()));
+    let proxy = ProxyReport { name, run_id, from, port: 6379, file_trouble: Some("so it is too".to_owned()) };
+    for answer in gathered.answers.iter_mut().filter_map(|answer| answer.report.as_mut().ok()) {
+        answer.proxies = vec![proxy.clone()];
+    }
     let table = StatusReport::of(&gathered).table();
     for line in [
         "3 of 2  n1 leader (11), n2 leader (1), n3 down leaving",
         "\nnode n3 goes when its replicas have left: catalog, a\n",
         "\nleaders are evicted from node n2, which leads still: a\n",
         "\nshard a: replica 6 on n3 leaves\n",
-        "\nthe file of node n1: version 5 is refused: so it is\n",
+        "\nthe file of node n1: version 5 is refused: so it is\nthe file of proxy at 10.0.0.9, port 6379: so it is too\n",
     ] {
         assert!(table.contains(line), "{line} is not in {table}");
     }

@@ -52,6 +52,8 @@ pub enum Kind {
     Status = 33,
     /// Whoever knows the newer catalog: `u64 revision`, then the catalog as JSON.
     Catalog = 34,
+    /// Proxy to node, after the welcome and whenever it changes: what it is, JSON [`ProxyReport`](super::control::ProxyReport).
+    Proxy = 35,
     /// Node to node: one message of one Raft group (`consensus::codec`).
     Raft = 48,
     /// Node to node on a connection of its own: a piece of a snapshot, whose first piece says what it is.
@@ -78,6 +80,7 @@ impl Kind {
             32 => Self::Heartbeat,
             33 => Self::Status,
             34 => Self::Catalog,
+            35 => Self::Proxy,
             48 => Self::Raft,
             49 => Self::Snapshot,
             50 => Self::Clock,

@@ -12,6 +12,7 @@
 //! Invariants: replies leave in the order of the requests; a request is answered exactly once; a write has one name
 //! (`names`) under which it is handed over until it is answered or its deadline passes, and its shard executes it once.
 
+mod account;
 mod answer;
 mod blocked;
 mod client;
@@ -137,6 +138,8 @@ pub struct Engine {
     routing: RoutingTable,
     catalog: Option<(Arc<Catalog>, Vec<u8>)>,
     news: news::News,
+    /// What nodes were told of the file.
+    told_trouble: Option<String>,
     links: Vec<Link>,
     node_stats: Vec<Arc<NodeStats>>,
     shard_stats: Vec<Arc<ShardStats>>,
@@ -202,6 +205,7 @@ impl Engine {
             wall_read: now,
             catalog: None,
             news: news::News::default(),
+            told_trouble: None,
             links: Vec::new(),
             node_stats: Vec::new(),
             shard_stats: Vec::new(),
@@ -344,6 +348,7 @@ impl Engine {
             self.expire_flights();
             self.cut_slow_readers();
             self.report();
+            self.tell_trouble();
         }
         // Each once: one that is stalled again by both of its reasons would be there twice as often with each tick.
         self.postponed.sort_unstable();
@@ -360,6 +365,7 @@ impl Engine {
         stats.names_open.set(self.names.span() as u64);
         stats.transaction_bytes.set(self.transaction_bytes as u64);
         stats.revision.set(self.routing.revision().0);
+        stats.config_version.set(self.catalog.as_ref().map_or(0, |(catalog, _)| catalog.version));
         stats.ready.set(u64::from(self.routing.is_ready()));
         for (node, stats) in self.routing.nodes().iter().zip(&self.node_stats) {
             stats.in_flight.set(u64::from(node.in_flight));

@@ -272,6 +272,7 @@ impl Engine {
         self.routing.node_mut(node).up = true;
         self.node_stats[node.at()].up.set(1);
         self.recheck = true;
+        self.introduce(node);
         self.tick_node(node);
         Ok(())
     }

@@ -1,6 +1,8 @@
 //! Commands that the engine answers by itself, as far as they tell of the engine.
 
 use super::*;
+use crate::control::reload::FileTrouble;
+use crate::protocol::control::ProxyReport;
 
 #[test]
 fn a_client_sees_the_request_that_it_is_seen_by() {
@@ -48,4 +50,27 @@ fn clients_that_a_pause_holds_are_told() {
     w.tick(1000);
     w.send(c, &["INFO", "clients"]);
     assert!(w.read(c).contains("\r\nblocked_clients:0\r\n"));
+}
+
+#[test]
+fn nodes_hear_who_a_proxy_is_and_what_is_wrong_with_its_file_as_long_as_it_is() {
+    let mut w = World::new();
+    let trouble = |w: &World, node: usize| w.nodes[node].report.as_ref().unwrap().file_trouble.clone();
+    assert!((0..3).all(|node| trouble(&w, node).is_none()));
+    let told = FileTrouble::default();
+    w.engine.process.set_file_trouble(told.clone());
+    told.set(Some((u64::MAX, "x".repeat(ProxyReport::REASON_BYTES_MAX) + "y")));
+    w.tick(1000);
+    assert!((0..3).all(|node| trouble(&w, node).unwrap().ends_with("xx")));
+    // One that comes back hears it too.
+    w.cut(1);
+    w.mend(1);
+    assert!(trouble(&w, 1).is_some());
+    told.set(None);
+    w.tick(1000);
+    assert!((0..3).all(|node| trouble(&w, node).is_none()));
+    // What is in conflict with version 1 is nobody's trouble once 2 is accepted.
+    told.set(Some((0, "old".to_owned())));
+    w.tick(1000);
+    assert!((0..3).all(|node| trouble(&w, node).is_none()));
 }

@@ -67,6 +67,8 @@ struct FakeNode {
     input: Vec<u8>,
     got: Vec<Got>,
     heartbeats: u64,
+    /// What the proxy said last of itself.
+    report: Option<crate::protocol::control::ProxyReport>,
 }
 
 struct World {
@@ -200,6 +202,7 @@ impl World {
                     self.nodes[node].got.push(Got { head, body: body.to_vec() });
                 }
                 Kind::Heartbeat => self.nodes[node].heartbeats = Heartbeat::decode(message.payload).unwrap().sequence,
+                Kind::Proxy => self.nodes[node].report = Some(serde_json::from_slice(message.payload).unwrap()),
                 Kind::Catalog => {}
                 other => panic!("{other:?}"),
             }
