@@ -163,7 +163,7 @@ impl World {
                 continue;
             }
             let mut asked = Vec::new();
-            let heartbeat = Heartbeat { sequence: 1, revision: self.nodes[node].engine.revision() };
+            let heartbeat = Heartbeat { sequence: 1, revision: self.nodes[node].engine.revision(), known: 0 };
             heartbeat.put(&mut asked);
             self.traffic.note("nodes to nodes", Kind::Heartbeat, asked.len());
             let member = &mut self.nodes[node % 3];

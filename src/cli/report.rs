@@ -357,7 +357,8 @@ fn files(gathered: &Gathered) -> Vec<FileTrouble> {
     });
     let of_proxy = |proxy: ProxyReport| {
         let reason = proxy.file_trouble?;
-        let place = proxy.from.map_or_else(|| format!("port {}", proxy.port), |from| format!("{from}, port {}", proxy.port));
+        let place =
+            proxy.from.map_or_else(|| format!("port {}", proxy.port), |from| format!("{from}, port {}", proxy.port));
         Some(FileTrouble { node: None, proxy: Some(format!("{} at {place}", proxy.name)), reason })
     };
     trouble.chain(proxies(gathered).into_iter().filter_map(of_proxy)).collect()

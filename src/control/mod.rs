@@ -8,6 +8,7 @@ pub mod leaders;
 pub mod operator;
 pub mod reload;
 pub mod routing;
+pub mod told;
 pub mod watcher;
 
 /// The operating system's reason in its words, without its number.

@@ -17,7 +17,7 @@ use std::collections::HashMap;
 
 use slots::Slots;
 
-use crate::protocol::frame::{NodeStatus, ReadLevel, ReplicaStatus, Role};
+use crate::protocol::frame::{ReadLevel, ReplicaStatus, Role};
 use crate::topology::{
     Catalog, ClusterId, Epoch, LogIndex, LogTime, NodeName, ReplicaId, Revision, ShardId, ShardName, Slot, Term,
     Whereabouts,
@@ -93,8 +93,6 @@ pub struct ReplicaRoute {
     pub follows: Option<ReplicaId>,
     /// The highest index that it is known to have applied.
     pub applied: LogIndex,
-    /// The highest index that it is known to have seen committed.
-    pub committed: LogIndex,
 }
 
 /// A shard as requests see it.
@@ -159,6 +157,7 @@ pub struct RoutingTable {
     zone: Option<String>,
     cluster: Option<ClusterId>,
     revision: Revision,
+    doubts: u64,
     slots: Slots,
     shards: Vec<ShardRoute>,
     nodes: Vec<NodeRoute>,
@@ -173,6 +172,7 @@ impl RoutingTable {
             zone,
             cluster: None,
             revision: Revision(0),
+            doubts: 0,
             slots: Slots::new(),
             shards: Vec::new(),
             nodes: Vec::new(),
@@ -189,6 +189,12 @@ impl RoutingTable {
     /// The revision of the catalog that the table was built from.
     pub const fn revision(&self) -> Revision {
         self.revision
+    }
+
+    /// How often something was learned beside which all that nodes have said before is to be merged again: a catalog, by which more of it
+    /// means something, a hint, which may be wrong, and that a shard has no leader.
+    pub const fn doubts(&self) -> u64 {
+        self.doubts
     }
 
     /// All nodes ever known, in the order of their indexes.
@@ -269,6 +275,7 @@ impl RoutingTable {
         }
         self.cluster = Some(catalog.cluster);
         self.revision = catalog.revision;
+        self.doubts += 1;
         let listed = catalog.nodes.iter().map(|(name, n)| (name.clone(), n.addr.clone(), n.zone.clone()));
         let changes = self.list_nodes(listed);
         self.adopt_shards(catalog);
@@ -333,7 +340,6 @@ impl RoutingTable {
                         leases: false,
                         follows: None,
                         applied: LogIndex(0),
-                        committed: LogIndex(0),
                     });
                 }
             }
@@ -393,16 +399,18 @@ impl RoutingTable {
 
     /// Merges what a node says of its replicas. Returns whether the leader of a shard changed or what a replica may be
     /// read for, which is when waiting requests may go on.
-    pub fn merge_status(&mut self, node: NodeIndex, status: &NodeStatus) -> bool {
+    pub fn merge_status<'a>(&mut self, node: NodeIndex, replicas: impl IntoIterator<Item = &'a ReplicaStatus>) -> bool {
         let mut changed = false;
-        for heard in &status.replicas {
+        for heard in replicas {
             let Some(&index) = self.by_id.get(&heard.shard) else { continue };
             let shard = &mut self.shards[index.at()];
             // A follower may not have heard of an entry for hours.
             if heard.role == Role::Leader {
                 shard.log_time = shard.log_time.max(heard.log_time);
             }
-            changed |= shard.merge_leader(heard);
+            let new_leader = shard.merge_leader(heard);
+            self.doubts += u64::from(new_leader && shard.leader.is_none());
+            changed |= new_leader;
             changed |= shard.merge_replica(node, heard);
         }
         changed
@@ -416,6 +424,7 @@ impl RoutingTable {
         let known = leader.filter(|l| shard.replica(*l).is_some_and(|r| r.node != refused_by));
         if refused_by_believed || (shard.leader.is_none() && known.is_some()) {
             shard.leader = known;
+            self.doubts += 1;
         }
     }
 
@@ -523,7 +532,6 @@ impl ShardRoute {
         replica.follows = heard.leader;
         // A replica whose disk was replaced comes back under another id, so an applied index only grows.
         replica.applied = replica.applied.max(heard.applied);
-        replica.committed = replica.committed.max(heard.committed);
         before != (replica.readable, replica.fresh, replica.orphan, replica.follows)
     }
 }

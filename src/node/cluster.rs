@@ -263,7 +263,7 @@ async fn hear_from(shared: &Shared, target: &Target) -> std::io::Result<()> {
     let mut silent = 0;
     while silent < SILENT_HEARTBEATS_MAX {
         out.clear();
-        Heartbeat { sequence: 1, revision: shared.borrow().engine.revision() }.put(&mut out);
+        Heartbeat { sequence: 1, revision: shared.borrow().engine.revision(), known: 0 }.put(&mut out);
         handshake::write_all(&stream, &out).await?;
         silent += 1;
         let pause = tokio::time::sleep(HEARTBEAT);

@@ -14,6 +14,7 @@ use slab::Slab;
 use tokio::net::TcpStream;
 
 use super::answers::{Answers, Ticket};
+use super::board::Board;
 use super::resp::RespClient;
 use crate::net::Moment;
 use crate::planted::{self, Bug};
@@ -161,6 +162,8 @@ pub struct Connection<S = Rc<TcpStream>> {
     pub closing: bool,
     /// The revision of the catalog that was sent over it.
     pub told: Revision,
+    /// The version of the board that was told over it.
+    pub board_told: u64,
     /// What the proxy at the other end said of itself.
     pub proxy: Option<ProxyReport>,
     dirty: bool,
@@ -171,6 +174,8 @@ pub struct Connections<S = Rc<TcpStream>> {
     slab: Slab<Connection<S>>,
     generation: u32,
     dirty: Vec<usize>,
+    /// What proxies are told of the replicas.
+    pub board: Board,
     /// For redirects.
     pub catalog: Option<Arc<Catalog>>,
     /// The catalog that was sent last, as bytes.
@@ -179,7 +184,14 @@ pub struct Connections<S = Rc<TcpStream>> {
 
 impl<S> Default for Connections<S> {
     fn default() -> Self {
-        Self { slab: Slab::new(), generation: 0, dirty: Vec::new(), catalog: None, encoded: None }
+        Self {
+            slab: Slab::new(),
+            generation: 0,
+            dirty: Vec::new(),
+            board: Board::default(),
+            catalog: None,
+            encoded: None,
+        }
     }
 }
 
@@ -189,8 +201,8 @@ impl<S> Connections<S> {
         self.generation = self.generation.wrapping_add(1);
         let generation = self.generation;
         let outlet = Outlet::new(stream);
-        let (closing, told, proxy, dirty) = (false, Revision(0), None, false);
-        self.slab.insert(Connection { generation, outlet, dialect, closing, told, proxy, dirty })
+        let (closing, told, board_told, proxy, dirty) = (false, Revision(0), 0, None, false);
+        self.slab.insert(Connection { generation, outlet, dialect, closing, told, board_told, proxy, dirty })
     }
 
     /// A catalog as it is sent, with its revision: made once for all who want it.

@@ -34,7 +34,7 @@ use crate::consensus::{
 use crate::keyspace::Garbage;
 use crate::net::Moment;
 use crate::planted::{self, Bug};
-use crate::protocol::frame::{Kind, NodeStatus, RefusalReason, RequestHead, put_message};
+use crate::protocol::frame::{Kind, RefusalReason, ReplicaStatus, RequestHead, put_message};
 use crate::protocol::request::Span;
 use crate::protocol::verification::MarkId;
 use crate::storage::WriteBatch;
@@ -501,10 +501,9 @@ impl Engine {
         std::mem::take(&mut self.events)
     }
 
-    /// What heartbeats are answered with.
-    pub fn status(&self, sequence: u64, now: Moment, wall: LogTime) -> NodeStatus {
-        let replicas = self.replicas.values().filter(|r| r.shard != ShardId::CATALOG).map(|r| r.status(now, wall));
-        NodeStatus { sequence, revision: self.revision(), replicas: replicas.collect() }
+    /// How the replicas are that proxies route to.
+    pub fn statuses(&self, now: Moment, wall: LogTime) -> impl Iterator<Item = ReplicaStatus> + '_ {
+        self.replicas.values().filter(|r| r.shard != ShardId::CATALOG).map(move |r| r.status(now, wall))
     }
 
     fn mark(&mut self, shard: ShardId) {

@@ -9,7 +9,7 @@ use super::engine::Engine;
 use crate::net::Moment;
 use crate::protocol::control::{Hello, PeerRole, ProxyReport, Welcome};
 use crate::protocol::frame::{
-    Assembler, FrameError, Heartbeat, Kind, PREAMBLE, RefusalReason, RequestHead, put_numbered, split_frame,
+    Assembler, FrameError, Heartbeat, Kind, NodeStatus, PREAMBLE, RefusalReason, RequestHead, put_numbered, split_frame,
 };
 use crate::topology::{Catalog, ClusterId, Incarnation, LogTime, NodeName};
 
@@ -130,20 +130,28 @@ pub fn take_heartbeat<S>(
     now: Moment,
     wall: LogTime,
 ) {
-    let status = engine.status(heartbeat.sequence, now, wall);
+    if connections.board.is_old(now) {
+        connections.board.look(engine.statuses(now, wall), now);
+    }
+    let status = connections.board.tell(heartbeat.sequence, engine.revision(), heartbeat.known);
     let told = connections.get(key).map_or(heartbeat.revision, |connection| connection.told.max(heartbeat.revision));
     let newer = engine.catalog().filter(|c| c.revision > told).map(|catalog| connections.encoded(catalog));
     let Some(connection) = connections.get_dirty(key) else { return };
-    if let Dialect::Proxy(refused) = &mut connection.dialect {
-        refused.hear(now);
-        refused.age(now);
-    }
     if let Some((revision, json)) = newer {
         // It may be long, and under way for long: once is enough.
         connection.told = revision;
         put_numbered(&mut connection.outlet.out, Kind::Catalog, revision.0, &json);
     }
-    status.put(&mut connection.outlet.out);
+    if let Dialect::Proxy(refused) = &mut connection.dialect {
+        refused.hear(now);
+        refused.age(now);
+        connection.board_told = status.version;
+        status.put(&mut connection.outlet.out);
+    } else {
+        // Nodes ask for the catalog, and route nothing.
+        NodeStatus { sequence: status.sequence, revision: status.revision, ..NodeStatus::default() }
+            .put(&mut connection.outlet.out);
+    }
 }
 
 /// Takes what a proxy says of itself over the connection at a place.
@@ -166,9 +174,12 @@ pub fn take_report<S>(connections: &mut Connections<S>, key: usize, payload: &[u
 
 /// Tells all proxies how the replicas are.
 pub fn push_status<S>(engine: &Engine, connections: &mut Connections<S>, now: Moment, wall: LogTime) {
-    let status = engine.status(0, now, wall);
+    connections.board.look(engine.statuses(now, wall), now);
     for key in connections.proxies() {
+        let since = connections.peek(key).map_or(0, |connection| connection.board_told);
+        let status = connections.board.tell(0, engine.revision(), since);
         if let Some(connection) = connections.get_dirty(key) {
+            connection.board_told = status.version;
             status.put(&mut connection.outlet.out);
         }
     }

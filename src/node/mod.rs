@@ -20,6 +20,7 @@ mod audit;
 mod background;
 pub mod balance;
 mod blocked;
+mod board;
 mod cluster;
 pub mod connections;
 mod control;

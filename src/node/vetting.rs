@@ -316,7 +316,8 @@ mod tests {
     #[test]
     fn all_that_wait_are_named_and_no_others() {
         let waiting = hindrances(&[("a", &[1, 2, 4]), ("b", &[1, 5]), ("c", &[4]), ("d", &[2])], &[4]);
-        let shards: Vec<_> = waiting.iter().filter_map(|reason| reason.split(": a replica is to be made").next()).collect();
+        let shards: Vec<_> =
+            waiting.iter().filter_map(|reason| reason.split(": a replica is to be made").next()).collect();
         assert_eq!(shards, ["shard `a`", "shard `c`"]);
     }
 }

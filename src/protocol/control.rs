@@ -215,7 +215,11 @@ pub struct Hindrance {
 impl std::fmt::Display for Hindrance {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Self { shard, reason } = self;
-        if shard.as_str() == CATALOG_NAME { write!(f, "the catalog: {reason}") } else { write!(f, "shard `{shard}`: {reason}") }
+        if shard.as_str() == CATALOG_NAME {
+            write!(f, "the catalog: {reason}")
+        } else {
+            write!(f, "shard `{shard}`: {reason}")
+        }
     }
 }
 

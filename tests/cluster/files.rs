@@ -120,7 +120,11 @@ fn a_file_of_a_proxy_that_has_no_effect_is_told_of_until_it_is_mended() {
             let reason = told.map_or("", |file| file["reason"].as_str().unwrap());
             // Both proxies are there, each once, though all three nodes hear of them.
             let both = status["proxies"].as_array().unwrap().len() == 2;
-            if both && reason.contains(words) && reason.is_empty() == words.is_empty() { Ok(()) } else { Err(status.to_string()) }
+            if both && reason.contains(words) && reason.is_empty() == words.is_empty() {
+                Ok(())
+            } else {
+                Err(status.to_string())
+            }
         });
     };
     told(&cluster, "");

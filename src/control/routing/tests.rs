@@ -39,7 +39,7 @@ fn table(zone: Option<&str>) -> RoutingTable {
     table
 }
 
-fn says(node: u32, role: Role, term: u64, leader: u64, applied: u64) -> NodeStatus {
+fn says(node: u32, role: Role, term: u64, leader: u64, applied: u64) -> [ReplicaStatus; 1] {
     let replica = ReplicaStatus {
         shard: ShardId(1),
         replica: ReplicaId(u64::from(node) + 4),
@@ -54,7 +54,7 @@ fn says(node: u32, role: Role, term: u64, leader: u64, applied: u64) -> NodeStat
         committed: LogIndex(applied),
         log_time: LogTime(0),
     };
-    NodeStatus { sequence: 0, revision: Revision(1), replicas: vec![replica] }
+    [replica]
 }
 
 fn hear(table: &mut RoutingTable, node: u32, role: Role, term: u64, leader: u64) -> bool {
@@ -121,6 +121,13 @@ fn a_hint_counts_only_against_the_believed_leader() {
     assert_eq!(table.leader_node(A), Some(NodeIndex(2)));
     table.merge_hint(A, NodeIndex(2), None);
     assert_eq!(table.leader_node(A), None);
+    // What nodes said before is to be merged again after each of these, and not after what they say every time.
+    let doubts = table.doubts();
+    hear(&mut table, 0, Role::Leader, 3, 4);
+    hear(&mut table, 0, Role::Leader, 3, 4);
+    assert_eq!((doubts, table.doubts()), (3, 3), "a catalog and two hints");
+    hear(&mut table, 0, Role::Follower, 3, 0);
+    assert_eq!(table.doubts(), 4, "nobody leads");
 }
 
 fn readers(table: &RoutingTable, level: ReadLevel, floor: u64) -> Vec<u32> {
@@ -145,7 +152,7 @@ fn reads_go_where_the_level_can_be_kept() {
     assert_eq!(readers(&table, ReadLevel::Session, 0), [0, 1], "one that lags far is spared");
     assert_eq!(readers(&table, ReadLevel::Session, 49_500), [0]);
     let mut leased = says(0, Role::Leader, 3, 4, 50_000);
-    leased.replicas[0].leases = true;
+    leased[0].leases = true;
     table.merge_status(NodeIndex(0), &leased);
     assert_eq!(readers(&table, ReadLevel::Strong, 0), [0], "a leader with a lease asks nobody");
     table.merge_applied(A, NodeIndex(1), LogIndex(49_500));
@@ -156,7 +163,7 @@ fn reads_go_where_the_level_can_be_kept() {
     table.merge_status(NodeIndex(1), &says(1, Role::Follower, 3, 0, 49_500));
     assert_eq!(readers(&table, ReadLevel::Strong, 0), [] as [u32; 0], "it knows no leader to ask");
     let mut loading = says(1, Role::Follower, 3, 4, 49_000);
-    (loading.replicas[0].readable, loading.replicas[0].fresh) = (false, false);
+    (loading[0].readable, loading[0].fresh) = (false, false);
     table.merge_status(NodeIndex(1), &loading);
     assert_eq!(readers(&table, ReadLevel::Any, 0), [2]);
 }
@@ -166,7 +173,7 @@ fn orphans_are_read_at_level_any_where_nobody_else_is_fresh() {
     let mut table = table(None);
     let orphan = |node| {
         let mut status = says(node, Role::Follower, 4, 0, 10);
-        (status.replicas[0].fresh, status.replicas[0].orphan) = (false, true);
+        (status[0].fresh, status[0].orphan) = (false, true);
         status
     };
     table.merge_status(NodeIndex(1), &orphan(1));

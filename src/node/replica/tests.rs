@@ -263,7 +263,7 @@ impl Trio {
 
     /// What a proxy is told that log time is.
     fn told_time(&self, node: usize) -> LogTime {
-        self.engines[node].status(1, self.now(), self.wall()).replicas[0].log_time
+        self.engines[node].statuses(self.now(), self.wall()).next().unwrap().log_time
     }
 
     fn reply(&self, id: u64) -> Option<&str> {

@@ -19,10 +19,10 @@ mod status;
 pub use head::{REPLY_HEAD_BYTES, REQUEST_HEAD_BYTES, ReadLevel, ReplyHead, RequestHead};
 pub use pieces::{Assembler, Message, RawFrame, put_message, put_numbered, split_frame, split_numbered};
 pub use refusal::{Refusal, RefusalReason};
-pub use status::{Heartbeat, NodeStatus, ReplicaStatus, Role};
+pub use status::{Heartbeat, NodeStatus, Progress, ReplicaStatus, Role};
 
 /// The first bytes of a connection that speaks this protocol, format version last.
-pub const PREAMBLE: [u8; 8] = *b"\0PONTOO\x01";
+pub const PREAMBLE: [u8; 8] = *b"\0PONTOO\x02";
 /// The longest payload of one frame; longer messages are cut.
 pub const PIECE_BYTES_MAX: usize = 256 * 1024;
 /// `u32 length | u8 kind | u8 flags`.

@@ -157,7 +157,7 @@ mod tests {
         put_message(&mut out, Kind::Reply, |out| out.extend_from_slice(&long));
         let first = split_frame(&out).unwrap().unwrap().consumed;
         let mut mixed = out[..first].to_vec();
-        let heartbeat = Heartbeat { sequence: 3, revision: Revision(4) };
+        let heartbeat = Heartbeat { sequence: 3, revision: Revision(4), known: 5 };
         heartbeat.put(&mut mixed);
         mixed.extend_from_slice(&out[first..]);
         let found = messages(&mixed).unwrap();

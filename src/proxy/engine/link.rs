@@ -6,6 +6,7 @@
 use bytes::Bytes;
 
 use crate::control::health::Health;
+use crate::control::told::Told;
 use crate::net::Moment;
 use crate::protocol::frame::{
     FLAG_MORE, FrameError, HEADER_BYTES, Kind, PIECE_BYTES_MAX, RawFrame, RequestHead, put_message,
@@ -39,6 +40,10 @@ pub struct Link {
     pub offered: Revision,
     /// The older revision that the node has, and since when.
     pub stands_at: Option<(Revision, Moment)>,
+    /// What the node told of its replicas.
+    pub told: Told,
+    /// The doubts of the routing table when all of that was merged into it.
+    pub merged_at: Option<u64>,
     /// Whether it is closed as soon as what the node has is answered: the catalog knows another address, or none.
     pub leaving: bool,
     /// Whether a refused handshake was logged since the last success.
@@ -57,6 +62,8 @@ impl Link {
             dirty: false,
             offered: Revision(0),
             stands_at: None,
+            told: Told::default(),
+            merged_at: None,
             leaving: false,
             complained: false,
             input: Vec::new(),
@@ -71,6 +78,8 @@ impl Link {
         self.outbox.clear();
         self.offered = Revision(0);
         self.stands_at = None;
+        self.told = Told::default();
+        self.merged_at = None;
         self.input = Vec::new();
         self.cut = None;
     }

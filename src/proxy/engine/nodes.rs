@@ -284,7 +284,17 @@ impl Engine {
             self.node_stats[node.at()].round_trip_us.set(round_trip.as_micros() as u64);
         }
         self.compare_revisions(node, status);
-        self.recheck |= self.routing.merge_status(node, status);
+        let (link, doubts) = (&mut self.links[node.at()], self.routing.doubts());
+        if !link.told.take(status) {
+            // The next heartbeat asks for everything.
+            return;
+        }
+        // What is not told again is as it was told before, and the table may have come to believe something else.
+        self.recheck |= if link.merged_at.replace(doubts) == Some(doubts) {
+            self.routing.merge_status(node, link.told.lines_of(status))
+        } else {
+            self.routing.merge_status(node, link.told.lines())
+        };
     }
 
     fn take_catalog(&mut self, node: NodeIndex, payload: &[u8]) -> Result<(), LinkError> {
@@ -327,8 +337,9 @@ impl Engine {
             Due::GiveUp if self.is_at_work(node) => {}
             Due::GiveUp => self.give_up_link(node, &LinkError::Silent),
             Due::Heartbeat(sequence) => {
-                let mut frame = Vec::with_capacity(32);
-                Heartbeat { sequence, revision: self.revision_to_tell(node) }.put(&mut frame);
+                let mut frame = Vec::with_capacity(40);
+                let (revision, known) = (self.revision_to_tell(node), self.links[node.at()].told.version());
+                Heartbeat { sequence, revision, known }.put(&mut frame);
                 self.links[node.at()].outbox.put_urgent(&frame);
                 self.mark_node(node);
             }

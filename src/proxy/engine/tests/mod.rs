@@ -238,7 +238,8 @@ impl World {
                 log_time: LogTime(1 + self.now.since(Moment::default()).as_millis() as u64),
             }
         });
-        NodeStatus { sequence: 0, revision: Revision(1), replicas: replicas.collect() }
+        let (base, version, progress) = (0, 1, Vec::new());
+        NodeStatus { sequence: 0, revision: Revision(1), base, version, replicas: replicas.collect(), progress }
     }
 
     fn push_status(&mut self, node: usize) {
