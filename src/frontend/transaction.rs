@@ -127,6 +127,8 @@ pub struct Transaction {
     bytes: usize,
     slots: Vec<Slot>,
     first_queued: Option<Slot>,
+    /// Whether a queued request is about all keys, so that all slots are its shard's or it cannot be.
+    is_about_all: bool,
 }
 
 #[derive(Debug, Default)]
@@ -200,6 +202,7 @@ impl Transaction {
         if let Some(queue) = &mut self.queue {
             let count = queue.count;
             *queue = Queue { broken: true, count, ..Queue::default() };
+            self.is_about_all = false;
             self.bytes = self.watched.keys().map(|key| key.len() + ITEM_BYTES).sum();
         }
     }
@@ -245,7 +248,7 @@ impl Transaction {
         owner: impl Fn(Slot) -> Option<S>,
     ) -> Result<Option<S>, Misplaced> {
         let mut shard = None;
-        for slot in slots.chain(self.slots.iter().copied()) {
+        for slot in slots.chain(self.slots()) {
             let owner = owner(slot).ok_or(Misplaced::NoOwner)?;
             if *shard.get_or_insert(owner) != owner {
                 return Err(Misplaced::SeveralShards);
@@ -261,12 +264,14 @@ impl Transaction {
 
     /// The slot that stands for all: of the first key that the shard gets to see, to which the record of its outcome belongs.
     pub fn first_slot(&self) -> Option<Slot> {
-        self.watched.keys().next().map(|key| Slot::of_key(key)).or(self.first_queued)
+        let of_key = self.watched.keys().next().map(|key| Slot::of_key(key)).or(self.first_queued);
+        of_key.or_else(|| Slot::all().next().filter(|_| self.is_about_all))
     }
 
-    /// All slots of its keys, in order.
-    pub fn slots(&self) -> &[Slot] {
-        &self.slots
+    /// All slots that it is about, in order.
+    pub fn slots(&self) -> impl Iterator<Item = Slot> {
+        let all = Slot::all().filter(|_| self.is_about_all);
+        self.slots.iter().copied().filter(|_| !self.is_about_all).chain(all)
     }
 
     /// Queues a request whose slots are of the transaction's shard. A broken transaction only counts it.
@@ -278,6 +283,7 @@ impl Transaction {
             return;
         }
         queue.writes |= spec.is_write();
+        self.is_about_all |= matches!(spec.route, Route::EveryShard(_));
         if spec.route == Route::Connection {
             queue.plan.add_here(queue.count - 1, args.bytes());
         } else {

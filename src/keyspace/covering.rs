@@ -1,7 +1,10 @@
-//! Commands over all keys, for the slots that they are wanted for: FLUSHALL, FLUSHDB, DBSIZE, KEYS (DESIGN.md, R15).
+//! Commands over all keys, for the slots that they are wanted for: FLUSHALL, FLUSHDB, DBSIZE, KEYS, RANDOMKEY (DESIGN.md, R15).
 //!
 //! A part answers for exactly those of the wanted slots that are owned here at its position of the log, and says which they
 //! were: slots that are frozen, on their way here, or elsewhere are left to be asked for again.
+//!
+//! The record of a flush belongs to the first slot that it is wanted for, and moves with it: asked for again under its name, wherever
+//! that slot is by then, it says what it covered the first time. Without that slot nothing is flushed.
 
 use super::apply::{Applied, Read, ReadAt};
 use super::call::{CommandError, CommandResult, NOT_OF_A_SHARD, ReadCall};
@@ -38,6 +41,12 @@ impl Keyspace {
                 keys::keys_of(&mut call, covered.slots());
                 return Read::Answered;
             }
+            CommandId::RandomKey => {
+                let total = self.key_count(&covered);
+                let mut call = ReadCall { keyspace: self, args, reply, now_ms, logged: None };
+                keys::random_key_of(&mut call, total, |slot| covered.contains(slot));
+                return Read::Answered;
+            }
             _ => Err(NOT_OF_A_SHARD.into()),
         };
         write_error(done, &mut reply);
@@ -56,7 +65,8 @@ impl Keyspace {
         let (wanted, request) = coverage::split(body).map_err(|_| EntryError::Malformed("no slots to be covered"))?;
         parse_array(request, spans).map_err(|_| EntryError::Malformed("not one RESP array"))?;
         let args = Args::new(request, spans);
-        Ok(self.once(identity, None, out, |keyspace, out| keyspace.cover(&wanted, args, resp3, out)))
+        let record = wanted.slots().next();
+        Ok(self.once(identity, record, out, |keyspace, out| keyspace.cover(&wanted, args, resp3, out)))
     }
 
     fn cover(&mut self, wanted: &SlotRuns, args: Args<'_>, resp3: bool, out: &mut Vec<u8>) -> Applied {

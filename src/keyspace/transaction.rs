@@ -10,7 +10,7 @@ use super::error::EntryError;
 use super::named::record_slot;
 use super::random::Random;
 use super::store::Keyspace;
-use crate::protocol::command::resolve;
+use crate::protocol::command::{Route, resolve};
 use crate::protocol::identity::Identity;
 use crate::protocol::reply::ReplyWriter;
 use crate::protocol::request::{Args, Span};
@@ -79,7 +79,11 @@ impl Keyspace {
         while let Some(request) = next_request(&mut rest, spans) {
             let args = Args::new(request, spans);
             // What the table does not know is answered by an error in its place.
-            let foreign = resolve(args).ok().and_then(|spec| self.foreign_slot(spec, args));
+            let foreign = resolve(args).ok().and_then(|spec| match spec.route {
+                // It is about all keys, or it would be about half of them as soon as there is another shard (R15).
+                Route::EveryShard(_) => Slot::all().find(|slot| !self.admits(*slot)),
+                _ => self.foreign_slot(spec, args),
+            });
             if foreign.is_some() {
                 return foreign;
             }
@@ -88,19 +92,22 @@ impl Keyspace {
     }
 }
 
-/// The slot that a transaction's record belongs to: that of the first key that it names.
+/// The slot that a transaction's record belongs to: that of the first key that it names; where it names none and is about all keys, the
+/// first of all.
 fn record_slot_of(transaction: &Transaction<'_>, spans: &mut Vec<Span>) -> Option<Slot> {
     if let Some((key, _)) = transaction.watched().next() {
         return Some(Slot::of_key(key));
     }
-    let mut rest = transaction.requests();
+    let (mut rest, mut is_about_all) = (transaction.requests(), false);
     while let Some(request) = next_request(&mut rest, spans) {
-        let slot = record_slot(Args::new(request, spans));
+        let args = Args::new(request, spans);
+        let slot = record_slot(args);
         if slot.is_some() {
             return slot;
         }
+        is_about_all |= resolve(args).is_ok_and(|spec| matches!(spec.route, Route::EveryShard(_)));
     }
-    None
+    Slot::all().next().filter(|_| is_about_all)
 }
 
 #[cfg(test)]
@@ -196,7 +203,10 @@ mod tests {
         }
         // Ownership comes before the watches: the other shard is to judge those.
         assert_eq!(exec_at(&mut keyspace, 1, &[("mine", 99), ("foreign", 0)], &[]).0, Applied::NotOwner(foreign));
-        assert_eq!(exec_at(&mut keyspace, 1, &[], &["SCAN 0"]).0, Applied::NotOwner(Slot::new(0).unwrap()));
+        let first = Applied::NotOwner(Slot::new(0).unwrap());
+        for line in ["SCAN 0", "FLUSHALL", "DBSIZE", "KEYS *", "RANDOMKEY"] {
+            assert_eq!(exec_at(&mut keyspace, 1, &[], &["SET mine 1", line]).0, first, "{line}");
+        }
         assert_eq!(keyspace.usage().keys, 0);
     }
 

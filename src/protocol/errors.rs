@@ -213,6 +213,16 @@ pub fn part_failed(shard: &str, error: &str) -> String {
     format!("{code} the part of this request for shard {shard} failed: {text}")
 }
 
+/// A command over all keys that `left` slots were not asked for in time, as they were on their way from shard to shard.
+pub fn not_covered(write: bool, left: usize) -> String {
+    let all = "of the 16384 slots could not be asked in time, since nobody served them";
+    if write {
+        format!("TIMEOUT {left} {all}; nothing was changed in them, and the command took effect in the others")
+    } else {
+        format!("TIMEOUT {left} {all}")
+    }
+}
+
 /// EXEC of a transaction that cannot be carried out; `error` is why.
 pub fn exec_abort(error: &str) -> String {
     format!("EXECABORT Transaction discarded because of: {error}")

@@ -16,4 +16,4 @@ pub use inspect::{del, exists, memory, object, type_of};
 pub use rename::{copy, rename, renamenx};
 pub use scan::{scan, scan_number, scan_slot};
 pub use sort::{sort, sort_ro};
-pub use whole::{check_flush, dbsize, flush, keys, keys_of, randomkey};
+pub use whole::{check_flush, dbsize, flush, keys, keys_of, random_key_of, randomkey};

@@ -46,21 +46,27 @@ pub fn keys_of(call: &mut ReadCall<'_>, slots: impl Iterator<Item = Slot>) {
 }
 
 pub fn randomkey(call: &mut ReadCall<'_>) -> CommandResult {
-    match random_record(call) {
-        Some(record) => call.reply.bulk(record.key.as_bytes()),
-        None => call.reply.null(),
-    }
+    let total = call.keyspace.usage().keys;
+    random_key_of(call, total, |_| true);
     Ok(())
 }
 
+/// RANDOMKEY of the slots that are wanted, which have so many keys together.
+pub fn random_key_of(call: &mut ReadCall<'_>, total: u64, is_wanted: impl Fn(Slot) -> bool) {
+    match random_record(call, total, is_wanted) {
+        Some(record) => call.reply.bulk(record.key.as_bytes()),
+        None => call.reply.null(),
+    }
+}
+
 /// A record that is not expired, each as likely as the other.
-fn random_record<'a>(call: &ReadCall<'a>) -> Option<&'a Record> {
+fn random_record<'a>(call: &ReadCall<'a>, total: u64, is_wanted: impl Fn(Slot) -> bool) -> Option<&'a Record> {
     let keyspace = call.keyspace;
-    let total = keyspace.usage().keys;
     let mut random = call.random();
+    let occupied = || keyspace.occupied().iter().filter(|slot| is_wanted(*slot));
     let drawn = (0..DRAWS_MAX.min(total as usize)).find_map(|_| {
         let mut rank = random.next() % total;
-        for slot in keyspace.occupied().iter() {
+        for slot in occupied() {
             let records = keyspace.slot(slot)?.records();
             match rank.checked_sub(records.len() as u64) {
                 Some(rest) => rank = rest,
@@ -70,7 +76,7 @@ fn random_record<'a>(call: &ReadCall<'a>) -> Option<&'a Record> {
         None
     });
     drawn.or_else(|| {
-        let slots = keyspace.occupied().iter().filter_map(|slot| keyspace.slot(slot));
+        let slots = occupied().filter_map(|slot| keyspace.slot(slot));
         slots.flat_map(|data| data.records().iter()).find(|record| !record.is_expired(call.now_ms))
     })
 }

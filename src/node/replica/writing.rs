@@ -10,7 +10,7 @@ use crate::node::answers::Ticket;
 use crate::node::leader_time::LeaderTime;
 use crate::node::memory;
 use crate::planted::{self, Bug};
-use crate::protocol::command::resolve;
+use crate::protocol::command::{Route, resolve};
 use crate::protocol::errors;
 use crate::protocol::frame::{RefusalReason, RequestHead};
 use crate::protocol::identity::Blocking;
@@ -155,6 +155,8 @@ fn slots_of(head: &RequestHead, body: &[u8], spans: &mut Vec<Span>) -> Vec<Slot>
     let mut add = |args: Args<'_>| {
         if let Ok(spec) = resolve(args) {
             slots.extend(spec.key_positions(args).map(|position| Slot::of_key(args.get(position))));
+            // In a transaction it is about all keys.
+            slots.extend(Slot::all().filter(|_| head.transaction && matches!(spec.route, Route::EveryShard(_))));
         }
     };
     if head.transaction {

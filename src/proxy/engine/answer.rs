@@ -3,8 +3,9 @@
 use bytes::Bytes;
 
 use super::Engine;
+use super::covering::Cover;
 use super::flight::{Flight, FlightKey, Purpose, State};
-use super::scatter::{PartReply, merge_replies};
+use super::scatter::{PartReply, Scatter, merge_replies};
 use crate::control::routing::NodeIndex;
 use crate::protocol::command::Merge;
 use crate::protocol::coverage;
@@ -15,6 +16,7 @@ use crate::protocol::reply_scan::{integer, is_error, is_null};
 use crate::protocol::split;
 use crate::proxy::metrics::{CommandClass, Outcome};
 use crate::proxy::outbox::{COPY_BYTES_MAX, Outbox};
+use crate::topology::SLOT_COUNT;
 
 impl Engine {
     /// A node answered a request.
@@ -143,10 +145,8 @@ impl Engine {
         if scatter.info {
             let keys = replies.iter().filter_map(|r| integer(r.bytes)).sum::<i64>();
             merged = self.finish_info(whole, keys.unsigned_abs());
-        } else if let ([only], true) = (&replies[..], scatter.cover.is_some()) {
-            merged.extend_from_slice(only.bytes);
         } else {
-            merge_replies(&scatter, &replies, &mut merged);
+            put_whole(&scatter, &replies, &mut merged);
         }
         scatter.parts.iter().for_each(|part| self.flights.free(*part));
         let large = (merged.len() > COPY_BYTES_MAX).then(|| Bytes::from(std::mem::take(&mut merged)));
@@ -192,6 +192,26 @@ impl Engine {
         let stats = self.stats.add_reads(names.0, names.1);
         stats.reads.add(1);
         of_shard.push((node, stats));
+    }
+}
+
+/// The reply to all of a request. Of a command over all keys that was not carried out for all slots it says for how many.
+fn put_whole(scatter: &Scatter, replies: &[PartReply<'_>], out: &mut Vec<u8>) {
+    let left = scatter.cover.as_deref().map_or(0, Cover::left_count);
+    let is_failed = match replies {
+        [only] if scatter.cover.is_some() => {
+            out.extend_from_slice(only.bytes);
+            is_error(only.bytes)
+        }
+        _ => merge_replies(scatter, replies, out),
+    };
+    let is_enough = left == 0 || scatter.merge == Merge::AnyOne && !is_null(out);
+    if is_failed && scatter.write && left > 0 && replies.len() > 1 {
+        out.truncate(out.len() - 2);
+        out.extend_from_slice(format!("; {left} of {SLOT_COUNT} slots are left\r\n").as_bytes());
+    } else if !is_failed && !is_enough {
+        out.clear();
+        ReplyWriter::new(out, false).error(&errors::not_covered(scatter.write, left));
     }
 }
 

@@ -1,8 +1,12 @@
-//! Commands over all keys: DBSIZE, KEYS, FLUSHALL, FLUSHDB, and the count that INFO tells (DESIGN.md, R15).
+//! Commands over all keys: DBSIZE, KEYS, RANDOMKEY, FLUSHALL, FLUSHDB, and the count that INFO tells (DESIGN.md, R15).
 //!
 //! Each shard gets the slots that it is believed to own and says which of them it covered. What it did not is frozen there or
 //! has moved: a `strong` read of each such slot is sent after it, which waits where the slot is decided about and follows
-//! it to its owner as any request does; then the owners are asked for what is left, until every slot was covered once.
+//! it to its owner as any request does; then the owners are asked for what is left, until every slot was covered once. RANDOMKEY is
+//! done when anybody has a key. What is not covered in time is an error, which says that it is not all.
+//!
+//! The part of a flush goes where the first of its slots is, as any write does, and its record moves with that slot: whatever becomes of
+//! the shard that has it, it is known once.
 //!
 //! Invariant: nothing of its client is taken before such a command is answered, and one that changes data is taken when all
 //! before it is answered: it is about every slot, and reaches some of them late.
@@ -17,7 +21,7 @@ use crate::net::Moment;
 use crate::protocol::command::{CommandSpec, Merge, lookup};
 use crate::protocol::coverage::{self, SlotRuns};
 use crate::protocol::frame::ReadLevel;
-use crate::protocol::reply_scan::is_error;
+use crate::protocol::reply_scan::{is_error, is_null};
 use crate::protocol::request::{Args, write_array};
 use crate::topology::{SLOT_COUNT, Slot};
 
@@ -42,6 +46,11 @@ impl Cover {
     pub fn new(spec: &'static CommandSpec, request: &[u8], deadline: Moment) -> Self {
         let left = vec![true; SLOT_COUNT].into_boxed_slice();
         Self { spec, request: request.to_vec(), deadline, left, left_count: SLOT_COUNT, probes: false }
+    }
+
+    /// How many slots nobody has covered.
+    pub const fn left_count(&self) -> usize {
+        self.left_count
     }
 
     fn note(&mut self, covered: &SlotRuns) {
@@ -71,7 +80,8 @@ impl Engine {
         }
         let whole = self.claim(key, spec);
         let deadline = self.flights[whole].deadline;
-        let mut scatter = Scatter::new(merge, spec.is_write(), 0, 0);
+        let coin = if merge == Merge::AnyOne { self.coin.toss() } else { 0 };
+        let mut scatter = Scatter::new(merge, spec.is_write(), 0, coin);
         scatter.cover = Some(Box::new(Cover::new(spec, args.bytes(), deadline)));
         self.enlist_scatter(key, whole, scatter, args.bytes().len());
         self.clients[key as usize].awaited = Some((whole, Awaited::Nothing));
@@ -95,9 +105,10 @@ impl Engine {
         }
         let parts = shards.into_iter().map(|(shard, slots)| {
             let mut body = Vec::new();
+            let record = slots.first().copied().filter(|_| spec.is_write());
             coverage::put(&mut body, &SlotRuns::of(slots));
             body.extend_from_slice(&request);
-            (shard, None, body)
+            (shard, record, body)
         });
         let parts = parts.collect();
         self.launch_parts(whole, spec, deadline, parts, true);
@@ -166,9 +177,12 @@ impl Engine {
         let Some(scatter) = self.flights[whole].scatter.as_mut() else { return false };
         let Some(cover) = scatter.cover.as_deref() else { return false };
         let (left_count, probed, deadline) = (cover.left_count, cover.probes, cover.deadline);
+        let merge = scatter.merge;
         let parts = scatter.parts.clone();
         let failed = parts.iter().any(|part| is_error(self.flights[*part].body()));
-        if failed || left_count == 0 || now >= deadline {
+        let is_found = merge == Merge::AnyOne
+            && parts.iter().any(|part| !self.flights[*part].probe && !is_null(self.flights[*part].body()));
+        if failed || is_found || left_count == 0 || now >= deadline {
             return false;
         }
         if probed {

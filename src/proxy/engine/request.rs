@@ -322,7 +322,7 @@ impl Engine {
             Route::Connection => self.take_connection(key, spec, args),
             Route::OneShard => self.take_one_shard(key, spec, args, large),
             Route::Split(merge) => self.take_split(key, spec, args, merge, large),
-            Route::EveryShard(merge) => self.take_every_shard(key, spec, args, merge),
+            Route::EveryShard(merge) => self.take_covering(key, spec, args, merge),
             Route::Cursor => self.take_cursor(key, spec, args),
         }
     }
@@ -455,28 +455,6 @@ impl Engine {
         } else {
             flight.bytes = bytes;
         }
-    }
-
-    fn take_every_shard(&mut self, key: u32, spec: &'static CommandSpec, args: Args<'_>, merge: Merge) -> Taken {
-        if merge != Merge::AnyOne {
-            return self.take_covering(key, spec, args, merge);
-        }
-        let shards: Vec<_> = self.routing.owners().collect();
-        match shards[..] {
-            [] => return self.no_owner(key),
-            [shard] => self.launch_whole(key, spec, shard, None, args.bytes(), None),
-            _ => {
-                let whole = self.claim(key, spec);
-                let scatter = Scatter::new(merge, spec.is_write(), shards.len(), self.coin.toss());
-                self.enlist_scatter(key, whole, scatter, args.bytes().len());
-                for shard in shards {
-                    let flight = self.claim_part(key, spec, whole);
-                    self.flights[flight].bytes.extend_from_slice(args.bytes());
-                    self.launch(flight, shard, None);
-                }
-            }
-        }
-        Taken::Yes
     }
 
     /// A cursor's upper bits are the slot at which the scan goes on.

@@ -2,7 +2,7 @@
 //! read again when slots move, and only then.
 
 use super::flight::Flight;
-use crate::protocol::command::resolve;
+use crate::protocol::command::{Route, resolve};
 use crate::protocol::request::{Args, Span, parse_array};
 use crate::protocol::{split, transaction};
 use crate::topology::Slot;
@@ -19,9 +19,13 @@ pub fn slots_of(flight: &Flight, spans: &mut Vec<Span>, slots: &mut Vec<Slot>) {
         let Ok(sent) = transaction::split(body, spans) else { return };
         slots.extend(sent.watched().map(|(key, _)| Slot::of_key(key)));
         let mut rest = sent.requests();
+        let mut is_about_all = false;
         while let Some(request) = transaction::next_request(&mut rest, spans) {
-            add_keys(Args::new(request, spans), slots);
+            let args = Args::new(request, spans);
+            add_keys(args, slots);
+            is_about_all |= resolve(args).is_ok_and(|spec| matches!(spec.route, Route::EveryShard(_)));
         }
+        slots.extend(Slot::all().filter(|_| is_about_all));
     } else if flight.split.is_some() {
         let mut rest = body;
         while let Some(part) = split::next_part(&mut rest, spans) {

@@ -180,7 +180,7 @@ impl Engine {
 
     fn send_exec(&mut self, key: u32, spec: &'static CommandSpec, shard: Option<ShardIndex>, args: Args<'_>) -> Taken {
         let transaction = self.clients[key as usize].session.take_transaction();
-        let (slot, many) = (transaction.first_slot(), transaction.slots().len() > 1);
+        let (slot, many) = (transaction.first_slot(), transaction.slots().nth(1).is_some());
         self.stats.transactions.add(1);
         let mut body = Vec::new();
         let plan = transaction.send(&mut body);
@@ -203,8 +203,12 @@ impl Engine {
 
     /// Whether other requests for the slots of its transaction are on their way elsewhere.
     fn is_transaction_astray(&mut self, key: u32) -> bool {
-        let slots = self.clients[key as usize].session.transaction().map_or(&[][..], Transaction::slots);
-        let slots = if slots.len() > 1 { slots.to_vec() } else { Vec::new() };
+        if !self.may_be_astray(key) {
+            return false;
+        }
+        let transaction = self.clients[key as usize].session.transaction();
+        let slots: Vec<Slot> = transaction.into_iter().flat_map(Transaction::slots).collect();
+        let slots = if slots.len() > 1 { slots } else { Vec::new() };
         self.has_strays_of(key, slots.into_iter())
     }
 

@@ -96,7 +96,7 @@ impl Engine {
     pub(super) fn review_watches(&mut self) {
         let watching = self.clients.iter().filter(|(_, client)| client.watching);
         for key in watching.map(|(key, _)| key as u32).collect::<Vec<_>>() {
-            let slots = self.clients[key as usize].session.transaction().map(|it| it.slots().to_vec());
+            let slots = self.clients[key as usize].session.transaction().map(|it| it.slots().collect::<Vec<_>>());
             self.end_moved_watch(key, &slots.unwrap_or_default());
         }
     }

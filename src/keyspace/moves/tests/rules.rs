@@ -191,6 +191,35 @@ fn r15_each_slot_is_covered_once_while_it_moves() {
     assert!(read_covering(&source, &some, "GET a").1.starts_with('-'));
 }
 
+#[test]
+fn r15_the_record_of_a_flush_moves_with_the_first_slot_that_it_was_wanted_for() {
+    let (mut source, mut target) = pair();
+    let first = slot("t").min(slot("u"));
+    let both = SlotRuns::of([first, slot("t").max(slot("u"))]);
+    apply(&mut source, 1000, "SET {t}k v");
+    assert_eq!(cover(&mut source, 1, &both, "FLUSHALL").0, Applied::Reply);
+    apply(&mut source, 1000, "SET {t}after v");
+    apply(&mut source, 1000, "SET {u}after v");
+    let number = export(&mut source, TARGET, &both.slots().collect::<Vec<_>>());
+    import(&source, &mut target, number);
+    send(&source, &mut target, number, 4096);
+    freeze(&mut source, number);
+    send(&source, &mut target, number, 4096);
+    end(&mut source, number, ExportEndHow::Gone);
+    // Its leader died before it had answered; it is asked for where the slot is now.
+    let (applied, covered, reply) = cover(&mut target, 1, &both, "FLUSHALL");
+    assert_eq!((applied, covered, reply.as_str()), (Applied::Repeated, both.clone(), "+OK\r\n"));
+    assert_eq!(read(&target, 1000, "DBSIZE"), ":2\r\n");
+    // Where the slot is no more nobody flushes anything.
+    let (mut body, mut out, time) = (Vec::new(), Vec::new(), source.log_time());
+    coverage::put(&mut body, &both);
+    body.extend_from_slice(&request("FLUSHALL"));
+    let identity = Some(Identity { id: WriteId { session: SessionId(9), sequence: 2 }, low: 1, born: time });
+    let seen = source.ownership();
+    let again = Entry::Cover { time, seed: 0, resp3: false, identity, seen, body: &body };
+    assert_eq!(source.apply(&again, &mut out).unwrap(), Applied::NotOwner(first));
+}
+
 fn id(sequence: u64) -> WriteId {
     WriteId { session: SessionId(3), sequence }
 }

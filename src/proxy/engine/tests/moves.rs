@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::protocol::coverage::{self, SlotRuns};
+use crate::protocol::errors;
 use crate::protocol::identity::{Blocking, CancelHow};
 use crate::protocol::split::{count, next_part};
 use crate::topology::{Epoch, Whereabouts, WriteId};
@@ -497,13 +498,13 @@ fn requests_of_a_shard_that_goes_away_find_their_slots() {
     let part = (0..3).find(|node| !w.nodes[*node].got.is_empty() && *node != 1);
     part.into_iter().for_each(|node| {
         let part = w.take(node);
-        w.reply(node, &part, 11, "$-1\r\n");
+        w.cover(node, &part, &[], "$-1\r\n");
     });
     let append = w.take(1);
     assert_eq!((append.head.shard, append.head.epoch), (ShardId(2), Epoch(9)));
     w.reply(1, &append, 12, ":1\r\n");
     let part = w.take(1);
-    w.reply(1, &part, 12, "$1\r\nx\r\n");
+    w.cover(1, &part, &[], "$1\r\nx\r\n");
     assert_eq!(w.read(c), ":1\r\n$1\r\nx\r\n", "the part for the shard that is gone is asked elsewhere");
     w.nothing_left();
 }
@@ -575,6 +576,104 @@ fn r15_nothing_before_or_behind_a_flush_goes_past_it() {
     w.reply(0, &behind, 12, ":1\r\n");
     assert_eq!(w.read(c), ":1\r\n+OK\r\n:1\r\n");
     assert_eq!(w.engine.names.span(), 0);
+    w.nothing_left();
+}
+
+#[test]
+fn r15_a_flush_in_doubt_goes_where_its_first_slot_went_and_is_asked_for_by_its_name() {
+    let mut w = World::new();
+    let c = w.client();
+    w.send(c, &["FLUSHALL"]);
+    let (first, second) = (w.take(0), w.take(1));
+    assert_eq!((first.head.slot, second.head.slot), (Slot::new(0), Slot::new(8192)));
+    w.cover(1, &second, &[], "+OK\r\n");
+    // It may have been taken; then the shard gives all that it has away, and is no more.
+    w.cut(0);
+    w.change_catalog(|catalog| {
+        catalog.shards.retain(|shard| shard.id != ShardId(1));
+        catalog.slots = vec![crate::topology::SlotRange { first: 0, last: 16383, owner: ShardId(2), epoch: Epoch(9) }];
+    });
+    (0..5).for_each(|_| w.tick(100));
+    let again = w.take(1);
+    assert_eq!((name(&again), &again.body, again.head.retried), (name(&first), &first.body, true));
+    w.cover(1, &again, &[], "+OK\r\n");
+    assert_eq!(w.read(c), "+OK\r\n");
+    w.nothing_left();
+}
+
+#[test]
+fn r15_what_was_not_covered_in_time_is_said() {
+    let mut w = World::new();
+    let (c, k) = (w.client(), key_of(0, 1));
+    w.read_at_leaders(c);
+    for (request, reply, left) in [
+        (
+            "FLUSHALL",
+            "+OK\r\n",
+            "-TIMEOUT 1 of the 16384 slots could not be asked in time, since nobody served them; nothing was",
+        ),
+        ("DBSIZE", ":4\r\n", "-TIMEOUT 1 of the 16384 slots could not be asked in time"),
+        ("RANDOMKEY", "$-1\r\n", "-TIMEOUT 1 of the 16384 slots could not be asked in time"),
+    ] {
+        w.send(c, &[request]);
+        let (first, second) = (w.take(0), w.take(1));
+        w.cover(1, &second, &[], reply);
+        w.cover(0, &first, &[slot_of(&k)], reply);
+        // The slot is where it was, and then again it is not, until it is too late.
+        let deadline = w.engine.settings.limits.request_deadline;
+        let probe = w.take(0);
+        w.now = w.now + deadline;
+        w.reply(0, &probe, 12, "*2\r\n$1\r\n0\r\n*0\r\n");
+        let read = w.read(c);
+        assert!(read.starts_with(left), "{read}");
+        (0..20).for_each(|_| w.tick(100));
+    }
+    w.nothing_left();
+}
+
+#[test]
+fn r15_a_random_key_is_of_a_slot_that_was_wanted_and_absent_only_if_all_slots_are_empty() {
+    let mut w = World::new();
+    let (c, k) = (w.client(), key_of(0, 1));
+    w.read_at_leaders(c);
+    w.send(c, &["RANDOMKEY"]);
+    let (first, second) = (w.take(0), w.take(1));
+    assert!(first.head.covers && second.head.covers);
+    w.cover(1, &second, &[], "$-1\r\n");
+    w.cover(0, &first, &[slot_of(&k)], "$-1\r\n");
+    // The only key is in a slot that nobody covered.
+    let probe = w.take(0);
+    w.reply(0, &probe, 12, "*2\r\n$1\r\n0\r\n*1\r\n$1\r\nk\r\n");
+    let rest = w.take(0);
+    w.cover(0, &rest, &[], "$1\r\nk\r\n");
+    assert_eq!(w.read(c), "$1\r\nk\r\n");
+    // Whoever has a key has the answer, whatever is on its way.
+    w.send(c, &["RANDOMKEY"]);
+    let (first, second) = (w.take(0), w.take(1));
+    w.cover(1, &second, &[], "$1\r\nx\r\n");
+    w.cover(0, &first, &[slot_of(&k)], "$-1\r\n");
+    assert_eq!(w.read(c), "$1\r\nx\r\n");
+    w.nothing_left();
+}
+
+#[test]
+fn r15_a_transaction_over_all_keys_fails_when_there_is_a_second_shard() {
+    let mut w = World::new();
+    w.change_catalog(|catalog| {
+        catalog.slots = vec![crate::topology::SlotRange { first: 0, last: 16383, owner: ShardId(1), epoch: Epoch(9) }];
+    });
+    let c = w.client();
+    w.send(c, &["MULTI"]);
+    w.send(c, &["FLUSHALL"]);
+    w.send(c, &["EXEC"]);
+    let exec = w.take(0);
+    assert_eq!((exec.head.slot, exec.head.transaction), (Slot::new(0), true));
+    // A slot has gone elsewhere by the time that it is applied, or has to be judged again.
+    let gone = Slot::new(16000).unwrap();
+    let moved = Whereabouts { slot: gone, epoch: Epoch(10), owner: ShardId(2) };
+    w.redirect(0, &exec, Some(moved));
+    let expected = format!("+OK\r\n+QUEUED\r\n-{}\r\n", errors::exec_abort(errors::CROSS_SLOT));
+    assert_eq!(w.read(c), expected);
     w.nothing_left();
 }
 
