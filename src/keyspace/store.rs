@@ -251,14 +251,14 @@ impl Keyspace {
     /// Notes how much more there is to say of a key that was changed in place and had so many items before.
     #[cold]
     fn note_edited(&mut self, slot: Slot, key: &[u8], before: u64) {
-        let Some(record) = self.peek(key) else { return };
-        let items = record.value.stream_size().abs_diff(before);
-        let is_string = matches!(record.value, Value::String(_));
+        let Some(now) = self.peek(key).map(|record| record.value.clone()) else { return };
+        let items = now.stream_size().abs_diff(before);
+        let is_string = matches!(now, Value::String(_));
         let bytes = EDIT_BYTES + items * if is_string { 1 } else { ITEM_BYTES };
         // What comes with one request is counted once, however many commands it has.
         let request = std::mem::take(&mut self.request_bytes) as u64;
         if let Some(changed) = self.moves.changed_mut(slot) {
-            changed.note_patch(key, bytes + request);
+            changed.note_patch(key, bytes + request, &now);
         }
     }
 

@@ -212,7 +212,7 @@ impl Keyspace {
     pub fn aside_bytes(&self) -> u64 {
         let frozen = self.moves.exports.values().flat_map(Export::frozen).map(|(_, data)| data.sums().held.bytes());
         let slots = self.moves.exports.values().flat_map(|export| export.slots.values());
-        let bases = slots.map(|slot| slot.changed.base_bytes() + slot.sent.base_bytes());
+        let bases = slots.map(|slot| slot.changed.held_bytes() + slot.sent.held_bytes());
         frozen.chain(bases).chain(self.moves.imports.values().map(Import::bytes)).sum()
     }
 }

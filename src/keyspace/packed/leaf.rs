@@ -108,6 +108,13 @@ impl<'a, const PREFIX: usize> Item<'a, PREFIX> {
 }
 
 impl Leaf {
+    /// What it takes, but for large parts that other leaves have too; roughly, as a tree counts its bytes.
+    pub fn own_bytes(&self) -> u64 {
+        let large = self.large.iter().flatten().filter(|part| Arc::strong_count(part) == 1);
+        let bytes = self.bytes.len() as u64 + large.map(|part| part.len() as u64).sum::<u64>();
+        bytes + bytes / 4 + 3 * self.len() as u64
+    }
+
     /// A leaf of one item.
     pub fn of<const PREFIX: usize>(prefix: u64, parts: &[Part<'_>]) -> Self {
         let mut leaf = Self::default();

@@ -19,6 +19,7 @@ mod leaf;
 mod overwrite;
 #[cfg(test)]
 mod tests;
+mod unshared;
 
 use std::ops::Range;
 use std::sync::Arc;

@@ -100,6 +100,15 @@ impl Hash {
         self.fields.heap_bytes() + self.expiries.as_ref().map_or(0, |expiries| expiries.heap_bytes())
     }
 
+    /// What of that is not also of an earlier or later state of it.
+    pub fn unshared_bytes(&self, other: &Self) -> u64 {
+        let expiries = match (&self.expiries, &other.expiries) {
+            (Some(mine), Some(theirs)) => mine.unshared_bytes(theirs),
+            (mine, _) => mine.as_ref().map_or(0, |expiries| expiries.heap_bytes()),
+        };
+        self.fields.unshared_bytes(&other.fields) + expiries
+    }
+
     /// What `OBJECT ENCODING` says.
     pub const fn encoding(&self) -> HashEncoding {
         self.encoding

@@ -133,6 +133,17 @@ impl Value {
         }
     }
 
+    /// What of that is not also of another value, of which it is an earlier or later state. A string shares nothing.
+    pub fn unshared_bytes(&self, other: &Self) -> u64 {
+        match (self, other) {
+            (Self::List(list), Self::List(other)) => list.tree().unshared_bytes(other.tree()),
+            (Self::Set(set), Self::Set(other)) => set.tree().unshared_bytes(other.tree()),
+            (Self::Hash(hash), Self::Hash(other)) => hash.unshared_bytes(other),
+            (Self::SortedSet(set), Self::SortedSet(other)) => set.unshared_bytes(other),
+            _ => self.heap_bytes() as u64,
+        }
+    }
+
     /// Its type.
     pub const fn value_type(&self) -> ValueType {
         match self {

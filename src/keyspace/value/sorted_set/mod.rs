@@ -95,6 +95,11 @@ impl SortedSet {
         self.members.heap_bytes() + self.scores.heap_bytes()
     }
 
+    /// What of that is not also of an earlier or later state of it.
+    pub fn unshared_bytes(&self, other: &Self) -> u64 {
+        self.members.unshared_bytes(&other.members) + self.scores.unshared_bytes(&other.scores)
+    }
+
     /// What `OBJECT ENCODING` says.
     pub const fn encoding(&self) -> SortedSetEncoding {
         self.encoding
