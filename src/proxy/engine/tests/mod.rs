@@ -3,6 +3,7 @@
 mod blocked;
 mod desk;
 mod moves;
+mod news;
 mod retries;
 mod stories;
 mod swaps;
@@ -23,7 +24,7 @@ use crate::net::{Clock, Moment};
 use crate::protocol::control::Welcome;
 use crate::protocol::frame::{
     Assembler, Heartbeat, Kind, NodeStatus, PREAMBLE, ReadLevel, Refusal, RefusalReason, ReplicaStatus, ReplyHead,
-    RequestHead, Role, put_message, split_frame,
+    RequestHead, Role, put_message, split_frame, split_numbered,
 };
 use crate::protocol::request::Limits;
 use crate::proxy::limits::WorkerLimits;
@@ -67,6 +68,10 @@ struct FakeNode {
     input: Vec<u8>,
     got: Vec<Got>,
     heartbeats: u64,
+    /// The revisions with which it was asked for a newer catalog.
+    asked: Vec<Revision>,
+    /// Those of the catalogs that it was given.
+    given: Vec<Revision>,
     /// What the proxy said last of itself.
     report: Option<crate::protocol::control::ProxyReport>,
 }
@@ -201,9 +206,16 @@ impl World {
                     let (head, body) = RequestHead::decode(message.payload).unwrap();
                     self.nodes[node].got.push(Got { head, body: body.to_vec() });
                 }
-                Kind::Heartbeat => self.nodes[node].heartbeats = Heartbeat::decode(message.payload).unwrap().sequence,
+                Kind::Heartbeat => {
+                    let heartbeat = Heartbeat::decode(message.payload).unwrap();
+                    self.nodes[node].heartbeats = heartbeat.sequence;
+                    self.nodes[node].asked.extend(Some(heartbeat.revision).filter(|told| *told != Revision(u64::MAX)));
+                }
                 Kind::Proxy => self.nodes[node].report = Some(serde_json::from_slice(message.payload).unwrap()),
-                Kind::Catalog => {}
+                Kind::Catalog => {
+                    let (revision, _) = split_numbered(message.payload).unwrap();
+                    self.nodes[node].given.push(Revision(revision));
+                }
                 other => panic!("{other:?}"),
             }
         }
