@@ -1,5 +1,10 @@
 //! What goes wrong, when, and for how long.
 
+use std::collections::BTreeMap;
+
+use pontoon::control::leaders::Leaders;
+use pontoon::topology::balance::{Placement, Weigh};
+
 use super::clients::Clients;
 use super::edits::Edit;
 use super::random::Random;
@@ -67,13 +72,17 @@ enum Kind {
     Reconnect,
     Snapshot,
     Transfer,
+    Spread,
     Members,
     Weights,
     Shards,
 }
 
+/// How many leaders are asked to give way at once, as by the node that conducts it.
+const GIVING_WAY_MAX: usize = 2;
+
 /// Every kind, its name, and how often it comes in a mixture.
-const KINDS: [(Kind, &str, usize); 27] = [
+const KINDS: [(Kind, &str, usize); 28] = [
     (Kind::PowerCut, "power cut", 3),
     (Kind::Kill, "kill", 2),
     (Kind::PowerCutOfAll, "power cut of all", 1),
@@ -98,6 +107,7 @@ const KINDS: [(Kind, &str, usize); 27] = [
     (Kind::Reconnect, "reconnect of peers", 1),
     (Kind::Snapshot, "snapshot", 1),
     (Kind::Transfer, "leader transfer", 2),
+    (Kind::Spread, "leaders spread", 2),
     (Kind::Members, "members edited", 3),
     (Kind::Weights, "weights edited", 4),
     (Kind::Shards, "shards edited", 3),
@@ -182,6 +192,7 @@ pub fn strike(world: &mut World, clients: &mut Clients, plan: &Plan) {
             world.snapshot(node, shard);
         }
         Kind::Transfer => transfer(world),
+        Kind::Spread => spread(world),
         Kind::Members => world.edit(Edit::Members),
         Kind::Weights => world.edit(Edit::Weights),
         Kind::Shards => world.edit(Edit::Shards),
@@ -393,6 +404,23 @@ pub fn transfer(world: &mut World) {
         let target = homes[world.random.below(homes.len())];
         if let Some(leader) = world.leader(shard).filter(|leader| *leader != target) {
             world.transfer(shard, leader, target);
+        }
+    }
+}
+
+/// Leaders are asked to give way until they are spread over the hosts, as the node that leads the catalog plans it (`node::balance`); not
+/// as patiently. What is planned is old when it arrives: meanwhile others may lead, or be in step no more.
+fn spread(world: &mut World) {
+    let told = world.members.iter().filter(|member| !member.paused);
+    let told = told.filter_map(|member| Some((member.name.clone(), member.running.as_ref()?.engine.leaders_report())));
+    let told: BTreeMap<_, _> = told.collect();
+    let catalog = std::sync::Arc::clone(&world.catalog);
+    let leaders = Leaders::of(&catalog, &told);
+    let planned = Placement::of(&leaders.situation, Weigh::Leaders).transfers;
+    for transfer in planned.into_iter().take(GIVING_WAY_MAX) {
+        let from = world.members.iter().position(|member| member.name == leaders.nodes[transfer.from]);
+        if let (Some(from), Some((to, leader))) = (from, leaders.place(&catalog, transfer.shard, transfer.to)) {
+            world.give_way(from, leader.shard, to, leader.term);
         }
     }
 }

@@ -11,7 +11,7 @@ use pontoon::protocol::control::Hello;
 use pontoon::protocol::frame::{
     Assembler, Heartbeat, Kind, PREAMBLE, Refusal, ReplyHead, RequestHead, put_message, split_frame,
 };
-use pontoon::topology::{LogTime, ReplicaId, ShardId};
+use pontoon::topology::{LogTime, ReplicaId, ShardId, Term};
 
 use super::faults::Fault;
 use super::member::{Incoming, Reader, Running};
@@ -164,6 +164,15 @@ impl World {
         let Some(to) = record.replica_on(&self.members[target].name).map(|r| r.id) else { return };
         if let Some(replica) = self.members[node].running.as_mut().and_then(|r| r.engine.replica_mut(shard)) {
             replica.group.transfer(to);
+            self.turn_unless_paused(node);
+        }
+    }
+
+    /// A leader is asked to give way to another replica. It has the last word.
+    pub fn give_way(&mut self, node: usize, shard: ShardId, to: ReplicaId, term: Term) {
+        if let Some(running) = self.members[node].running.as_mut() {
+            let given = running.engine.give_leadership(shard, to, term, "they are spread");
+            self.tell(|| format!("shard {shard}: node {node} is asked to give way to {to}: {given:?}"));
             self.turn_unless_paused(node);
         }
     }
