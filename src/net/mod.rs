@@ -2,6 +2,7 @@
 
 pub mod clock;
 pub mod entropy;
+pub mod readiness;
 
 pub use clock::{Clock, Moment};
 pub use entropy::Entropy;

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use socket2::{Domain, Protocol, Socket, Type};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 
 use super::core::{Core, Course};
 use super::engine::{Settings, Shared};
@@ -18,7 +18,7 @@ use super::exposition::Shown;
 use super::limits::WorkerLimits;
 use super::metrics::WorkerStats;
 use super::process::Process;
-use super::worker::{self, Mail, WorkerOptions};
+use super::worker::{self, Mail, Postbox, WorkerOptions, postbox};
 use super::{engine, redis};
 use crate::control::admin;
 use crate::control::follow::Follow;
@@ -120,7 +120,7 @@ pub struct Proxy {
     address: SocketAddr,
     admin_address: Option<SocketAddr>,
     process: Arc<Process>,
-    mail: Vec<mpsc::UnboundedSender<Mail>>,
+    mail: Vec<Postbox>,
     workers: Vec<JoinHandle<()>>,
     /// Ends the thread beside the workers when it is dropped.
     _supervised: oneshot::Sender<()>,
@@ -159,7 +159,9 @@ impl Proxy {
 
     fn tell_all(&self, letter: impl Fn() -> Mail) {
         // A worker that ended already needs not be told.
-        self.mail.iter().for_each(|mail| drop(mail.send(letter())));
+        for mail in &self.mail {
+            mail.send(letter());
+        }
     }
 }
 
@@ -181,7 +183,8 @@ pub fn start(options: ProxyOptions) -> Result<Proxy, ProxyError> {
     let process = Arc::new(Process::new(stats.clone(), facts(&options, address), options.clock.clone()));
     let desk = Arc::new(Desk { parameters: parameters(&options, address, count), ..Desk::default() });
     let catalog = Arc::new(ArcSwapOption::empty());
-    let (mail, inboxes): (Vec<_>, Vec<_>) = (0..count).map(|_| mpsc::unbounded_channel()).unzip();
+    let boxes = (0..count).map(|_| postbox()).collect::<std::io::Result<Vec<_>>>()?;
+    let (mail, inboxes): (Vec<_>, Vec<_>) = boxes.into_iter().unzip();
     let reload = follower(&options, &process, &catalog, &mail)?;
     let supervised = supervise(admin, process.clone(), reload)?;
     let mut workers = Vec::new();
@@ -228,7 +231,7 @@ fn follower(
     options: &ProxyOptions,
     process: &Arc<Process>,
     catalog: &Arc<ArcSwapOption<Catalog>>,
-    workers: &[mpsc::UnboundedSender<Mail>],
+    workers: &[Postbox],
 ) -> Result<Follower, ProxyError> {
     let file = options.config.display().to_string();
     let unwatched = |error: std::io::Error| ProxyError::Watch { file, reason: os_reason(&error) };
@@ -245,10 +248,9 @@ fn follower(
             let follow = Follow::start(&options.config, Arc::new(config.clone()), move |followed| {
                 process.set_followed(followed.clone());
                 // A worker that ended needs no file.
-                let course = |worker: &mpsc::UnboundedSender<Mail>| {
-                    drop(worker.send(Mail::Course(Course::Redis(followed.config.clone()))));
-                };
-                workers.iter().for_each(course);
+                for worker in &workers {
+                    worker.send(Mail::Course(Course::Redis(followed.config.clone())));
+                }
             });
             Ok(Box::pin(follow.map_err(unwatched)?.run()))
         }

@@ -1,20 +1,19 @@
 //! Connections to nodes: opened when the engine asks, read, closed.
 
-use std::future::poll_fn;
-use std::pin::Pin;
-use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::io::{Error, ErrorKind};
+use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
 use std::time::Duration;
 
-use socket2::TcpKeepalive;
-use tokio::io::{AsyncRead, ReadBuf};
-use tokio::net::TcpStream;
-use tokio::task::AbortHandle;
+use socket2::{Domain, Protocol, SockRef, TcpKeepalive, Type};
 
-use super::{Core, Worker};
+use super::{Core, Mail, Socket, Worker};
 use crate::control::os_reason;
 use crate::control::routing::NodeIndex;
+use crate::net::readiness::{Ready, receive};
 use crate::proxy::engine::LinkError;
+
+/// Reads of one node in one turn, so that it cannot hold the others up.
+const READS_PER_TURN_MAX: u32 = 16;
 
 /// A connection that is quiet for so long is probed, and then in this interval.
 const KEEPALIVE: Duration = Duration::from_secs(5);
@@ -26,90 +25,162 @@ const UNACKNOWLEDGED_MAX: Duration = Duration::from_secs(10);
 #[derive(Default)]
 pub struct LinkSocket {
     pub(super) stream: Option<TcpStream>,
-    task: Option<AbortHandle>,
-}
-
-/// Begins to open a connection.
-pub fn connect<C: Core>(worker: &Rc<Worker<C>>, node: NodeIndex, addr: String) {
-    let task = tokio::task::spawn_local(link(worker.clone(), node, addr));
-    let mut links = worker.links.borrow_mut();
-    if links.len() <= node.at() {
-        links.resize_with(node.at() + 1, LinkSocket::default);
-    }
-    if let Some(before) = links[node.at()].task.replace(task.abort_handle()) {
-        before.abort();
-    }
-}
-
-/// Closes a connection, or stops opening it.
-pub fn disconnect<C: Core>(worker: &Worker<C>, node: NodeIndex) {
-    if let Some(link) = worker.links.borrow_mut().get_mut(node.at()) {
-        let link = std::mem::take(link);
-        if let Some(task) = link.task {
-            task.abort();
-        }
-    }
-}
-
-async fn link<C: Core>(worker: Rc<Worker<C>>, node: NodeIndex, addr: String) {
-    let opened = TcpStream::connect(&addr).await.and_then(|stream| prepare(&stream).map(|()| stream));
-    let reason = match opened {
-        Ok(stream) => {
-            worker.links.borrow_mut()[node.at()].stream = Some(stream);
-            {
-                let mut engine = worker.engine.borrow_mut();
-                engine.at(worker.clock.now());
-                engine.node_connected(node);
-            }
-            worker.due();
-            poll_fn(|context| worker.poll_link(node, context)).await
-        }
-        Err(error) => LinkError::Socket(os_reason(&error)),
-    };
-    worker.link_broke(node, &reason);
-}
-
-/// Has the other end's death noticed, also where nothing is sent for days.
-fn prepare(stream: &TcpStream) -> std::io::Result<()> {
-    stream.set_nodelay(true)?;
-    let socket = socket2::SockRef::from(stream);
-    socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE_INTERVAL))?;
-    socket.set_tcp_user_timeout(Some(UNACKNOWLEDGED_MAX))
+    /// Which attempt to connect it is about.
+    attempt: u64,
+    /// Whether it is connected.
+    pub(super) open: bool,
+    /// Addresses that were not tried yet, the next one last.
+    untried: Vec<SocketAddr>,
+    readable: bool,
+    ended: bool,
+    /// Whether its send buffer is full.
+    pub(super) blocked: bool,
 }
 
 impl<C: Core> Worker<C> {
-    fn poll_link(self: &Rc<Self>, node: NodeIndex, context: &mut Context<'_>) -> Poll<LinkError> {
-        loop {
-            let mut scratch = self.scratch.borrow_mut();
-            let mut buffer = ReadBuf::new(&mut scratch);
-            {
-                let mut links = self.links.borrow_mut();
-                let Some(stream) = links[node.at()].stream.as_mut() else { return Poll::Pending };
-                match Pin::new(stream).poll_read(context, &mut buffer) {
-                    Poll::Pending => return Poll::Pending,
-                    Poll::Ready(Ok(())) if buffer.filled().is_empty() => {
-                        return Poll::Ready(LinkError::Socket("closed by the node".to_owned()));
-                    }
-                    Poll::Ready(Ok(())) => {}
-                    Poll::Ready(Err(error)) => return Poll::Ready(LinkError::Socket(os_reason(&error))),
+    /// Begins to open a connection.
+    pub(super) fn connect(&mut self, node: NodeIndex, addr: String) {
+        if self.links.len() <= node.at() {
+            self.links.resize_with(node.at() + 1, LinkSocket::default);
+        }
+        let attempt = self.next_attempt;
+        self.next_attempt += 1;
+        self.links[node.at()] = LinkSocket { attempt, ..LinkSocket::default() };
+        if let Ok(addr) = addr.parse() {
+            return self.resolved(node, attempt, Ok(vec![addr]));
+        }
+        // Names are looked up by the C library, which keeps its thread waiting.
+        let home = self.peers[self.number].clone();
+        let look_up = move || {
+            let found = addr.to_socket_addrs().map(Iterator::collect);
+            home.send(Mail::Resolved(node, attempt, found));
+        };
+        if let Err(error) = std::thread::Builder::new().name("pontoon-names".to_owned()).spawn(look_up) {
+            self.link_broke(node, &LinkError::Socket(os_reason(&error)));
+        }
+    }
+
+    /// Closes a connection, or stops opening it.
+    pub(super) fn disconnect(&mut self, node: NodeIndex) {
+        if let Some(link) = self.links.get_mut(node.at()) {
+            *link = LinkSocket { attempt: u64::MAX, ..LinkSocket::default() };
+        }
+    }
+
+    /// It is known where to connect to.
+    pub(super) fn resolved(&mut self, node: NodeIndex, attempt: u64, found: std::io::Result<Vec<SocketAddr>>) {
+        let link = &mut self.links[node.at()];
+        if link.attempt != attempt {
+            return;
+        }
+        match found {
+            Ok(mut addrs) => {
+                addrs.reverse();
+                link.untried = addrs;
+                self.try_next(node, Error::new(ErrorKind::NotFound, "the name leads nowhere"));
+            }
+            Err(error) => self.link_broke(node, &LinkError::Socket(os_reason(&error))),
+        }
+    }
+
+    /// Tries the addresses that are left, the last of which failed so.
+    fn try_next(&mut self, node: NodeIndex, mut failed: Error) {
+        while let Some(addr) = self.links[node.at()].untried.pop() {
+            let begun = begin(addr).and_then(|stream| {
+                self.readiness.watch(&stream, Socket::Link(node).token())?;
+                Ok(stream)
+            });
+            match begun {
+                Ok(stream) => return self.links[node.at()].stream = Some(stream),
+                Err(error) => failed = error,
+            }
+        }
+        self.link_broke(node, &LinkError::Socket(os_reason(&failed)));
+    }
+
+    pub(super) fn link_ready(&mut self, node: NodeIndex, ready: Ready) {
+        let Some(link) = self.links.get_mut(node.at()) else { return };
+        let Some(stream) = &link.stream else { return };
+        if !link.open {
+            match connected(stream) {
+                Ok(true) => {
+                    link.open = true;
+                    link.untried = Vec::new();
+                    self.engine.node_connected(node);
+                }
+                Ok(false) => return,
+                Err(error) => {
+                    link.stream = None;
+                    return self.try_next(node, error);
                 }
             }
-            let mut engine = self.engine.borrow_mut();
-            engine.at(self.clock.now());
-            engine.node_data(node, buffer.filled());
-            drop(engine);
-            drop(scratch);
-            self.due();
+        }
+        let link = &mut self.links[node.at()];
+        if ready.writable && link.blocked {
+            link.blocked = false;
+            self.unblocked.nodes.push(node);
+        }
+        if ready.readable {
+            link.readable = true;
+            link.ended |= ready.ended;
+            self.read_link(node);
+        }
+    }
+
+    pub(super) fn read_link(&mut self, node: NodeIndex) {
+        for _ in 0..READS_PER_TURN_MAX {
+            let link = &mut self.links[node.at()];
+            let Some(stream) = link.stream.as_ref().filter(|_| link.readable) else { return };
+            match receive(stream, &mut self.scratch) {
+                Ok(0) => return self.link_broke(node, &LinkError::Socket("closed by the node".to_owned())),
+                Ok(count) => {
+                    // Less than there was room for was all there was, but for the end.
+                    link.readable = count == self.scratch.len() || link.ended;
+                    self.engine.node_data(node, &self.scratch[..count]);
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return link.readable = false,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return self.link_broke(node, &LinkError::Socket(os_reason(&error))),
+            }
+        }
+        if self.links[node.at()].readable {
+            self.again.push(Socket::Link(node));
         }
     }
 
     /// The socket of a link failed by itself.
-    pub(super) fn link_broke(&self, node: NodeIndex, reason: &LinkError) {
-        self.links.borrow_mut()[node.at()].stream = None;
-        let mut engine = self.engine.borrow_mut();
-        engine.at(self.clock.now());
-        engine.node_lost(node, reason);
-        drop(engine);
-        self.due();
+    pub(super) fn link_broke(&mut self, node: NodeIndex, reason: &LinkError) {
+        self.disconnect(node);
+        self.engine.node_lost(node, reason);
+    }
+}
+
+/// Begins to connect; the socket is told writable when that is decided.
+fn begin(addr: SocketAddr) -> std::io::Result<TcpStream> {
+    let socket = socket2::Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_nonblocking(true)?;
+    socket.set_tcp_nodelay(true)?;
+    match socket.connect(&addr.into()) {
+        Err(error) if error.raw_os_error() != Some(libc::EINPROGRESS) => Err(error),
+        _ => Ok(socket.into()),
+    }
+}
+
+/// Has the other end's death noticed, also where nothing is sent for days.
+fn watch_over(stream: &TcpStream) -> std::io::Result<()> {
+    let socket = SockRef::from(stream);
+    socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE_INTERVAL))?;
+    socket.set_tcp_user_timeout(Some(UNACKNOWLEDGED_MAX))
+}
+
+/// Whether a connection stands, or is still being made.
+fn connected(stream: &TcpStream) -> std::io::Result<bool> {
+    if let Some(error) = stream.take_error()? {
+        return Err(error);
+    }
+    match stream.peer_addr() {
+        Ok(_) => watch_over(stream).map(|()| true),
+        Err(error) if error.kind() == ErrorKind::NotConnected => Ok(false),
+        Err(error) => Err(error),
     }
 }

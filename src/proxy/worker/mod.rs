@@ -1,35 +1,33 @@
 //! One worker: a thread with its own listener, its own connections to every node, and an engine ([`Core`]) that decides.
 //!
-//! Shared nothing: tasks of one thread take turns on one [`Worker`], so nothing is locked and no request crosses a
-//! channel. A turn is: sockets that became readable are drained into the engine (`clients`, `links`), then one flush
-//! (`flush`), which is last in the run queue, sends what all of them produced with one write per socket.
+//! Shared nothing: one loop over all sockets of the thread, so nothing is locked and no request crosses a channel. A turn is:
+//! sockets that became readable are drained into the engine (`clients`, `links`), then one flush (`flush`) sends what all of them
+//! produced with one write per socket. There is no runtime here: a task per connection cost more than the engine does.
 
 mod clients;
 mod flush;
 mod links;
+mod mail;
 mod moderation;
 
-use std::cell::{Cell, RefCell};
 use std::net::TcpListener;
-use std::rc::Rc;
 use std::sync::Arc;
-use std::task::Waker;
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
-use tokio::sync::{mpsc, watch};
-use tokio::task::{AbortHandle, LocalSet};
 
-use super::core::{Core, Course};
+use super::core::Core;
 use super::engine::{Order, Settings, Shared};
 use super::metrics::WorkerStats;
+use crate::control::routing::NodeIndex;
 use crate::frontend::ClientView;
+use crate::net::readiness::{Readiness, Ready};
 use crate::net::{Clock, Moment};
 use crate::protocol::frame::ReadLevel;
-use crate::protocol::identity::CancelHow;
 use crate::topology::Catalog;
 use clients::ClientSocket;
 use links::LinkSocket;
+pub use mail::{Inbox, Mail, Postbox, postbox};
 use moderation::Moderation;
 
 /// Bytes that one read takes at most.
@@ -39,27 +37,6 @@ const TICK_SOON: Duration = Duration::from_millis(2);
 /// Between two ticks otherwise.
 const TICK: Duration = Duration::from_millis(20);
 
-/// What a worker is told by the rest of its process.
-#[derive(Debug)]
-pub enum Mail {
-    /// Where to begin, or what to follow now.
-    Course(Course),
-    /// Tell the worker with this number your connections, for its client (place and id).
-    ListViews(usize, u32, u64),
-    /// The connections of another worker, for a client (place and id).
-    Views(u32, u64, Vec<ClientView>),
-    /// Close the clients with these ids.
-    Kill(Vec<u64>),
-    /// Take no requests until then, or only reads.
-    Pause(Moment, bool),
-    /// End the wait of the client with this id.
-    Unblock(u64, CancelHow),
-    /// Stop accepting, answer what was asked, close.
-    Drain,
-    /// End now.
-    Stop,
-}
-
 /// What a worker is made with.
 #[derive(Debug)]
 pub struct WorkerOptions {
@@ -67,7 +44,7 @@ pub struct WorkerOptions {
     pub number: usize,
     /// What its engine is made with.
     pub settings: Settings,
-    /// Where its clients come in; one of several sockets of one port.
+    /// Where its clients come in; one of several sockets of one port. It does not block.
     pub listener: TcpListener,
     /// The clock.
     pub clock: Clock,
@@ -76,149 +53,210 @@ pub struct WorkerOptions {
     /// Where the newest catalog is published.
     pub catalog: Arc<ArcSwapOption<Catalog>>,
     /// What it is told.
-    pub mail: mpsc::UnboundedReceiver<Mail>,
+    pub mail: Inbox,
     /// How to tell the workers, itself included, in the order of their numbers.
-    pub peers: Vec<mpsc::UnboundedSender<Mail>>,
+    pub peers: Vec<Postbox>,
     /// How clients' connections start out.
     pub reads: ReadLevel,
 }
 
+/// What a socket is called where it is waited for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Socket {
+    Client(u32),
+    Link(NodeIndex),
+    Listener,
+    Bell,
+}
+
+impl Socket {
+    const KIND_SHIFT: u32 = 32;
+
+    const fn token(self) -> u64 {
+        match self {
+            Self::Client(key) => key as u64,
+            Self::Link(NodeIndex(node)) => 1 << Self::KIND_SHIFT | node as u64,
+            Self::Listener => 2 << Self::KIND_SHIFT,
+            Self::Bell => 3 << Self::KIND_SHIFT,
+        }
+    }
+
+    const fn of(token: u64) -> Self {
+        let place = token as u32;
+        match token >> Self::KIND_SHIFT {
+            0 => Self::Client(place),
+            1 => Self::Link(NodeIndex(place)),
+            2 => Self::Listener,
+            _ => Self::Bell,
+        }
+    }
+}
+
 /// One worker.
 struct Worker<C> {
-    engine: RefCell<C>,
-    clients: RefCell<Vec<Option<ClientSocket>>>,
-    links: RefCell<Vec<LinkSocket>>,
-    scratch: RefCell<Box<[u8]>>,
+    engine: C,
+    readiness: Readiness,
+    clients: Vec<Option<ClientSocket>>,
+    links: Vec<LinkSocket>,
+    /// Sockets that are read in the next turn, whatever becomes ready.
+    again: Vec<Socket>,
+    /// Sockets that take bytes again.
+    unblocked: flush::Unblocked,
+    scratch: Box<[u8]>,
     clock: Clock,
+    /// The clock, since sockets were looked at last.
+    now: Moment,
+    ticked: Moment,
     stats: Arc<WorkerStats>,
     catalog: Arc<ArcSwapOption<Catalog>>,
-    moderation: RefCell<Moderation>,
-    /// Whether the flush has something to do, and how to wake it.
-    flush_due: Cell<bool>,
-    flush_waker: RefCell<Option<Waker>>,
-    blocked: RefCell<flush::Blocked>,
-    accepting: RefCell<Option<AbortHandle>>,
-    next_client: Cell<u64>,
+    moderation: Moderation,
+    listener: Option<TcpListener>,
+    /// Whether the process ran out of descriptors, and when it is tried again.
+    exhausted_until: Option<Moment>,
+    mail: Inbox,
+    next_client: u64,
     client_step: u64,
+    next_attempt: u64,
     connections_max: usize,
     reads: ReadLevel,
     number: usize,
-    peers: Vec<mpsc::UnboundedSender<Mail>>,
+    peers: Vec<Postbox>,
     /// Clients that wait for other workers' connections: id, how many are missing, what came.
-    collections: RefCell<Vec<(u64, usize, Vec<ClientView>)>>,
-    draining: Cell<bool>,
-    done: watch::Sender<bool>,
+    collections: Vec<(u64, usize, Vec<ClientView>)>,
+    draining: bool,
+    done: bool,
 }
 
 /// Runs a worker on this thread until it is drained.
 ///
 /// # Errors
-/// When the thread's runtime or listener cannot be set up.
+/// When its sockets cannot be waited for.
 pub fn run<C: Core>(options: WorkerOptions) -> std::io::Result<()> {
     moderation::sharpen_timers();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let local = LocalSet::new();
-    local.block_on(&runtime, work::<C>(options))
-}
-
-async fn work<C: Core>(options: WorkerOptions) -> std::io::Result<()> {
-    let listener = tokio::net::TcpListener::from_std(options.listener)?;
-    let now = options.clock.now();
-    let (done, mut finished) = watch::channel(false);
-    let workers = options.settings.workers;
-    let connections_max = options.settings.limits.connections_max;
-    let worker = Rc::new(Worker {
-        stats: options.shared.stats.clone(),
-        engine: RefCell::new(C::make(options.settings, options.shared, now)),
-        clients: RefCell::default(),
-        links: RefCell::default(),
-        scratch: RefCell::new(vec![0; READ_BYTES_MAX].into_boxed_slice()),
-        clock: options.clock,
-        catalog: options.catalog,
-        moderation: RefCell::new(Moderation::new(now)),
-        flush_due: Cell::new(false),
-        flush_waker: RefCell::default(),
-        blocked: RefCell::default(),
-        accepting: RefCell::default(),
-        next_client: Cell::new(options.number as u64 + 1),
-        client_step: workers as u64,
-        connections_max,
-        reads: options.reads,
-        number: options.number,
-        peers: options.peers,
-        collections: RefCell::default(),
-        draining: Cell::new(false),
-        done,
-    });
-    let accepting = tokio::task::spawn_local(clients::accept(worker.clone(), listener));
-    *worker.accepting.borrow_mut() = Some(accepting.abort_handle());
-    tokio::task::spawn_local(flush::run(worker.clone()));
-    tokio::task::spawn_local(tick(worker.clone()));
-    tokio::task::spawn_local(read_mail(worker, options.mail));
-    // The sender lives in the worker, which its own tasks keep.
-    let _ = finished.wait_for(|done| *done).await;
+    let mut worker = Worker::<C>::new(options)?;
+    while !worker.done {
+        worker.turn()?;
+    }
     Ok(())
 }
 
-async fn tick<C: Core>(worker: Rc<Worker<C>>) {
-    loop {
-        let soon = worker.engine.borrow().is_waiting();
-        tokio::time::sleep(if soon { TICK_SOON } else { TICK }).await;
-        worker.engine.borrow_mut().tick(worker.clock.now(), worker.clock.wall());
-        worker.carry_out_orders();
-        worker.due();
-        worker.finish_if_drained();
-    }
-}
-
-async fn read_mail<C: Core>(worker: Rc<Worker<C>>, mut mail: mpsc::UnboundedReceiver<Mail>) {
-    while let Some(letter) = mail.recv().await {
-        match letter {
-            Mail::Course(course) => worker.engine.borrow_mut().set_course(course),
-            Mail::ListViews(to, key, id) => {
-                let views = worker.engine.borrow().views();
-                // A worker that ended has no client that waits.
-                let _ = worker.peers[to].send(Mail::Views(key, id, views));
-            }
-            Mail::Views(key, id, views) => worker.collect(key, id, views),
-            Mail::Kill(ids) => worker.engine.borrow_mut().kill(&ids),
-            Mail::Pause(until, writes_only) => worker.engine.borrow_mut().pause(until, writes_only),
-            Mail::Unblock(id, how) => worker.engine.borrow_mut().unblock(id, how),
-            Mail::Drain => worker.drain(),
-            Mail::Stop => drop(worker.done.send_replace(true)),
-        }
-        worker.carry_out_orders();
-        worker.due();
-    }
-}
-
 impl<C: Core> Worker<C> {
-    /// Lets the flush run after all that is ready now.
-    fn due(&self) {
-        if !self.flush_due.replace(true)
-            && let Some(waker) = self.flush_waker.borrow_mut().take()
-        {
-            waker.wake();
+    fn new(options: WorkerOptions) -> std::io::Result<Self> {
+        let readiness = Readiness::new()?;
+        readiness.watch(&options.listener, Socket::Listener.token())?;
+        readiness.watch(&*options.mail.bell, Socket::Bell.token())?;
+        let now = options.clock.now();
+        Ok(Self {
+            readiness,
+            clients: Vec::new(),
+            links: Vec::new(),
+            again: Vec::new(),
+            unblocked: flush::Unblocked::default(),
+            scratch: vec![0; READ_BYTES_MAX].into_boxed_slice(),
+            now,
+            ticked: now,
+            clock: options.clock,
+            stats: options.shared.stats.clone(),
+            catalog: options.catalog,
+            moderation: Moderation::new(now),
+            listener: Some(options.listener),
+            exhausted_until: None,
+            mail: options.mail,
+            next_client: options.number as u64 + 1,
+            client_step: options.settings.workers as u64,
+            next_attempt: 0,
+            connections_max: options.settings.limits.connections_max,
+            reads: options.reads,
+            number: options.number,
+            peers: options.peers,
+            collections: Vec::new(),
+            draining: false,
+            done: false,
+            engine: C::make(options.settings, options.shared, now),
+        })
+    }
+
+    fn turn(&mut self) -> std::io::Result<()> {
+        self.look(self.patience())?;
+        self.settle();
+        if self.engine.has_dirty_nodes() && self.moderation.is_worth_a_pause(self.now, self.stats.requests.get()) {
+            self.flush_clients();
+            moderation::pause();
+            self.look(Duration::ZERO)?;
+            self.settle();
+        }
+        self.flush_nodes();
+        self.flush_clients();
+        self.done |= self.draining && self.engine.is_drained();
+        Ok(())
+    }
+
+    /// How long nothing is to be done.
+    fn patience(&self) -> Duration {
+        if self.engine.is_unsettled() || self.engine.has_dirty_nodes() || !self.again.is_empty() {
+            return Duration::ZERO;
+        }
+        self.next_tick().since(self.now)
+    }
+
+    fn next_tick(&self) -> Moment {
+        self.ticked + if self.engine.is_waiting() { TICK_SOON } else { TICK }
+    }
+
+    /// Waits for sockets, so long at most, and takes in what came.
+    fn look(&mut self, at_most: Duration) -> std::io::Result<()> {
+        let again = std::mem::take(&mut self.again);
+        let count = self.readiness.wait(at_most)?;
+        self.now = self.clock.now();
+        self.engine.at(self.now);
+        for at in 0..count {
+            self.became_ready(self.readiness.ready(at));
+        }
+        for socket in again {
+            self.read(socket);
+        }
+        if self.now >= self.next_tick() {
+            self.ticked = self.now;
+            self.engine.tick(self.now, self.clock.wall());
+            self.accept_after_exhaustion();
+        }
+        Ok(())
+    }
+
+    #[inline]
+    fn became_ready(&mut self, ready: Ready) {
+        match Socket::of(ready.token) {
+            Socket::Client(key) => self.client_ready(key, ready),
+            Socket::Link(node) => self.link_ready(node, ready),
+            Socket::Listener => self.accept(),
+            Socket::Bell => self.read_mail(),
+        }
+    }
+
+    fn read(&mut self, socket: Socket) {
+        match socket {
+            Socket::Client(key) => self.read_client(key),
+            Socket::Link(node) => self.read_link(node),
+            Socket::Listener => self.accept(),
+            Socket::Bell => self.read_mail(),
         }
     }
 
     /// Catches the engine up and does what it asks for.
-    fn settle(self: &Rc<Self>) {
-        self.engine.borrow_mut().settle();
-        self.carry_out_orders();
+    fn settle(&mut self) {
+        self.engine.settle();
+        if self.engine.has_orders() {
+            self.carry_out_orders();
+        }
     }
 
-    fn carry_out_orders(self: &Rc<Self>) {
-        if !self.engine.borrow().has_orders() {
-            return;
-        }
-        let orders = self.engine.borrow_mut().take_orders();
-        for order in orders {
+    fn carry_out_orders(&mut self) {
+        for order in self.engine.take_orders() {
             match order {
-                Order::Connect(node, addr) => links::connect(self, node, addr),
-                Order::Disconnect(node) => links::disconnect(self, node),
+                Order::Connect(node, addr) => self.connect(node, addr),
+                Order::Disconnect(node) => self.disconnect(node),
                 Order::CloseClient(key, id) => self.close_client(key, id),
-                Order::ResumeClient(key) => self.wake_client(key),
+                Order::ResumeClient(key) => self.again.push(Socket::Client(key)),
                 Order::CatalogLearned(catalog) => self.publish(&catalog),
                 Order::CollectViews(key, id) => self.ask_for_views(key, id),
                 Order::Kill(ids) => self.tell_all(|| Mail::Kill(ids.clone())),
@@ -228,26 +266,46 @@ impl<C: Core> Worker<C> {
         }
     }
 
-    fn tell_all(&self, letter: impl Fn() -> Mail) {
-        // A worker that ended has nothing to do with it any more.
-        self.peers.iter().for_each(|peer| drop(peer.send(letter())));
+    fn read_mail(&mut self) {
+        while let Ok(letter) = self.mail.letters.try_recv() {
+            match letter {
+                Mail::Course(course) => self.engine.set_course(course),
+                Mail::ListViews(to, key, id) => {
+                    // A worker that ended has no client that waits.
+                    self.peers[to].send(Mail::Views(key, id, self.engine.views()));
+                }
+                Mail::Views(key, id, views) => self.collect(key, id, views),
+                Mail::Resolved(node, attempt, found) => self.resolved(node, attempt, found),
+                Mail::Kill(ids) => self.engine.kill(&ids),
+                Mail::Pause(until, writes_only) => self.engine.pause(until, writes_only),
+                Mail::Unblock(id, how) => self.engine.unblock(id, how),
+                Mail::Drain => self.drain(),
+                Mail::Stop => self.done = true,
+            }
+        }
     }
 
-    fn ask_for_views(&self, key: u32, id: u64) {
+    fn tell_all(&self, letter: impl Fn() -> Mail) {
+        // A worker that ended has nothing to do with it any more.
+        for peer in &self.peers {
+            peer.send(letter());
+        }
+    }
+
+    fn ask_for_views(&mut self, key: u32, id: u64) {
         let others = self.peers.iter().enumerate().filter(|(number, _)| *number != self.number);
-        let asked = others.filter(|(_, peer)| peer.send(Mail::ListViews(self.number, key, id)).is_ok()).count();
-        self.collections.borrow_mut().push((id, asked + 1, Vec::new()));
+        let asked = others.filter(|(_, peer)| peer.send(Mail::ListViews(self.number, key, id))).count();
+        self.collections.push((id, asked + 1, Vec::new()));
         self.collect(key, id, Vec::new());
     }
 
-    fn collect(&self, key: u32, id: u64, views: Vec<ClientView>) {
-        let mut collections = self.collections.borrow_mut();
-        let Some(at) = collections.iter().position(|(client, ..)| *client == id) else { return };
-        collections[at].1 -= 1;
-        collections[at].2.extend(views);
-        if collections[at].1 == 0 {
-            let (_, _, views) = collections.swap_remove(at);
-            self.engine.borrow_mut().take_views(key, id, views);
+    fn collect(&mut self, key: u32, id: u64, views: Vec<ClientView>) {
+        let Some(at) = self.collections.iter().position(|(client, ..)| *client == id) else { return };
+        self.collections[at].1 -= 1;
+        self.collections[at].2.extend(views);
+        if self.collections[at].1 == 0 {
+            let (_, _, views) = self.collections.swap_remove(at);
+            self.engine.take_views(key, id, views);
         }
     }
 
@@ -258,22 +316,10 @@ impl<C: Core> Worker<C> {
         });
     }
 
-    fn drain(self: &Rc<Self>) {
-        if self.draining.replace(true) {
-            return;
-        }
-        if let Some(accepting) = self.accepting.borrow_mut().take() {
-            accepting.abort();
-        }
-        self.engine.borrow_mut().drain();
-        self.carry_out_orders();
-        self.due();
-        self.finish_if_drained();
-    }
-
-    fn finish_if_drained(&self) {
-        if self.draining.get() && self.engine.borrow().is_drained() {
-            self.done.send_replace(true);
+    fn drain(&mut self) {
+        if !std::mem::replace(&mut self.draining, true) {
+            self.listener = None;
+            self.engine.drain();
         }
     }
 }
