@@ -387,6 +387,13 @@ impl Group {
         while self.unpersisted.front().is_some_and(|n| *n <= number) {
             self.unpersisted.pop_front();
         }
+        // What others have made durable is applied before it is durable here, the own removal too. The library looks for a leader's
+        // own progress, which there is none of then, and who is no member cannot lead.
+        let own = self.raw.raft.id;
+        if self.raw.raft.state == StateRole::Leader && self.raw.raft.prs().get(own).is_none() {
+            let term = self.raw.raft.term;
+            self.raw.raft.become_follower(term, raft::INVALID_ID);
+        }
         self.raw.on_persist_ready(number);
         if let Some((_, index)) = self.installing.take_if(|(part, _)| *part <= number) {
             self.raw.advance_apply_to(index.0);
@@ -476,13 +483,19 @@ impl Group {
     /// Whether a majority of the members knows durably, and this leader too, that they are the members: an entry that was proposed
     /// after their last change is committed. Before that, after a restart of all, those who were members before may be needed
     /// to elect a leader, as a change counts from when it is known to be committed, and that alone is not synced.
+    ///
+    /// A transfer of the leadership that was begun in this term, and may have failed, changes nothing of that.
     pub fn members_are_settled(&self) -> bool {
-        self.reign().is_some() && self.applied().index > self.members_told_after
+        self.knows_members() && self.applied().index > self.members_told_after
+    }
+
+    fn knows_members(&self) -> bool {
+        self.leads_surely() && !self.changes_members()
     }
 
     /// Sees that the members will be settled even if nobody writes.
     pub fn settle_members(&mut self) {
-        if self.reign().is_some() && self.last_index() == self.members_told_after {
+        if self.knows_members() && self.last_index() == self.members_told_after {
             // Should it fail, it is proposed again.
             let _ = self.propose([Bytes::new()]);
         }
