@@ -3,12 +3,10 @@
 use std::collections::VecDeque;
 
 use bytes::Bytes;
-use raft::eraftpb::{
-    ConfChange, ConfChangeSingle, ConfChangeTransition, ConfChangeType, ConfChangeV2, ConfState, Entry, EntryType,
-    MessageType,
-};
+use raft::eraftpb::{ConfChange, ConfChangeV2, ConfState, Entry, EntryType, MessageType};
 use raft::{RawNode, StateRole};
 
+use super::change::{conf_change, parsed};
 use super::codec::entry_type;
 use super::log_window::{LogEntry, LogWindow};
 use super::{
@@ -45,6 +43,9 @@ pub struct GroupOptions {
     pub keeps_leases: bool,
     /// Random for each start of the process: with it, no context of a read comes twice in the cluster's life.
     pub boot_nonce: u64,
+    /// Whether a leader tells followers what is committed only with what it sends them anyway (entries, heartbeats, answers to
+    /// their questions), instead of by messages of their own.
+    pub tells_commits_late: bool,
 }
 
 /// What a replica finds on its disk when it starts.
@@ -187,6 +188,7 @@ impl Group {
             max_election_tick: options.election_ticks + 1,
             read_only_option: raft::ReadOnlyOption::Safe,
             batch_append: true,
+            skip_bcast_commit: options.tells_commits_late,
             max_uncommitted_size: options.uncommitted_bytes_max,
             max_committed_size_per_ready: options.committed_bytes_max,
             ..raft::Config::default()
@@ -285,8 +287,24 @@ impl Group {
         if refused {
             return;
         }
+        let asker = (message.get_msg_type() == MessageType::MsgReadIndex).then_some(message.from);
+        let sent_before = self.raw.raft.msgs.len();
         let _ = self.raw.step(message);
+        if let Some(asker) = asker.filter(|id| self.is_majority_with(ReplicaId(*id))) {
+            let messages = &mut self.raw.raft.msgs;
+            let asked = messages.split_off(sent_before.min(messages.len()));
+            let is_needed = |m: &Message| m.to == asker || m.get_msg_type() != MessageType::MsgHeartbeat;
+            messages.extend(asked.into_iter().filter(is_needed));
+        }
         self.note_transfer();
+    }
+
+    /// Whether this leader and the voter `other` are a majority: then a question of `other` is answered when it confirms the
+    /// leader itself, and others need not be asked. If that confirmation is lost, those that come with heartbeats serve.
+    fn is_majority_with(&self, other: ReplicaId) -> bool {
+        let Members { voters, voters_outgoing, .. } = self.members();
+        let leads = self.raw.raft.state == StateRole::Leader;
+        leads && voters_outgoing.is_empty() && voters.len() <= 3 && voters.contains(&other) && self.votes()
     }
 
     /// Whether a message that is no word of a leader would make this follower forget the leader that it hears: what it
@@ -668,43 +686,9 @@ pub enum RestoreError {
     Rejected(String),
 }
 
-/// One change is a simple step, two at once are a joint one, and none at all ends it.
-fn conf_change(change: MemberChange) -> ConfChangeV2 {
-    let single = |kind, id: ReplicaId| {
-        let mut single = ConfChangeSingle::default();
-        single.set_change_type(kind);
-        single.node_id = id.0;
-        single
-    };
-    let singles = match change {
-        MemberChange::AddLearner(id) => vec![single(ConfChangeType::AddLearnerNode, id)],
-        MemberChange::AddVoter(id) => vec![single(ConfChangeType::AddNode, id)],
-        MemberChange::Remove(id) => vec![single(ConfChangeType::RemoveNode, id)],
-        MemberChange::Exchange { add, remove } => {
-            vec![single(ConfChangeType::AddNode, add), single(ConfChangeType::RemoveNode, remove)]
-        }
-        MemberChange::LeaveJoint => Vec::new(),
-    };
-    let is_joint = singles.len() > 1;
-    let mut conf = ConfChangeV2::default();
-    conf.set_changes(singles.into());
-    if is_joint {
-        conf.set_transition(ConfChangeTransition::Explicit);
-    }
-    conf
-}
-
 fn to_entry(entry: LogEntry) -> Result<Entry, RestoreError> {
     let kind = entry_type(entry.kind).ok_or(RestoreError::EntryKind { index: entry.index, kind: entry.kind })?;
     let mut raw = Entry { term: entry.term.0, index: entry.index.0, data: entry.data, ..Entry::default() };
     raw.set_entry_type(kind);
     Ok(raw)
-}
-
-/// A committed change of members was encoded by a leader of this group; an empty one is what Raft makes of a second
-/// change while one is pending.
-fn parsed<T: protobuf::Message>(data: &[u8]) -> T {
-    let mut change = T::new();
-    change.merge_from_bytes(data).expect("a committed change of members is well-formed");
-    change
 }

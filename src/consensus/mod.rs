@@ -16,6 +16,7 @@
 //!
 //! Deliberately absent: clocks, and so leases themselves ([`Reign`] is what they rest on); any knowledge of what entries mean.
 
+mod change;
 mod codec;
 mod group;
 mod log_window;

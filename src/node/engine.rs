@@ -171,6 +171,8 @@ pub struct Engine {
     letters: VecDeque<Vec<u8>>,
     memory: Memory,
     batch: WriteBatch,
+    /// Requests that came since the last batch was taken.
+    requests: usize,
     parts: Vec<(ShardId, Held)>,
     in_flight: Option<Vec<(ShardId, Held)>>,
     forgetting: removal::Forgetting,
@@ -203,6 +205,7 @@ impl Engine {
             letters: VecDeque::new(),
             memory: Memory::new(options.memory_bytes_max),
             batch: WriteBatch::default(),
+            requests: 0,
             parts: Vec::new(),
             in_flight: None,
             forgetting: removal::Forgetting::default(),
@@ -300,6 +303,7 @@ impl Engine {
         answers: &mut dyn Answers,
     ) {
         let seed = self.next_random();
+        self.requests += 1;
         let Some(replica) = self.replicas.get_mut(&head.shard) else {
             return answers.refuse(ticket, RefusalReason::NoReplica, None);
         };
@@ -429,8 +433,14 @@ impl Engine {
             self.complete(std::mem::take(&mut parts));
         }
         self.in_flight = Some(parts);
+        self.requests = 0;
         self.forgetting_taken();
         Some(std::mem::take(&mut self.batch))
+    }
+
+    /// How many requests came since the last batch was taken: others like them come while this one is written.
+    pub const fn requests_since_batch(&self) -> usize {
+        self.requests
     }
 
     /// The batch under way is on disk.

@@ -1,10 +1,11 @@
-//! The thread that writes the log, so that reads and messages go on while the disk works.
+//! Where batches are written to the log: on a thread of its own, so that reads and messages go on while the disk works; but a
+//! small batch on a quick disk, while little else is asked for, at once, which saves two switches between threads.
 //!
 //! One batch at a time; what gathers meanwhile is the next batch (group commit that adapts to the disk). A failed write
 //! or sync ends the node: what was promised to be durable may not be, and trying again would hide it (RELIABILITY.md, B11).
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, mpsc};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread;
 use std::time::Duration;
 
@@ -51,29 +52,145 @@ pub struct Written {
     pub result: Result<(), StorageError>,
     /// Groups that keep old segments from being used again: time for a snapshot of each.
     pub pinned_by: Vec<u64>,
+    /// How long it took.
+    took: Duration,
 }
 
-/// Starts the thread. It ends when the sender is dropped; `done` is called on it after each batch.
-pub fn start(
-    name: &str,
-    mut log: SegmentLog,
+/// The log, and who measures it.
+struct Pen {
+    log: SegmentLog,
     clock: Clock,
     figures: Arc<Figures>,
-    done: impl Fn(Written) + Send + 'static,
-) -> (mpsc::Sender<WriteBatch>, thread::JoinHandle<()>) {
-    let (sender, batches) = mpsc::channel::<WriteBatch>();
-    let work = move || {
-        while let Ok(mut batch) = batches.recv() {
-            let began = clock.now();
-            let result = log.write(&mut batch).and_then(|()| log.sync());
-            figures.sync_times.add(clock.now().since(began));
-            let pinned_by = log.pinned_by(NEEDED_SEGMENTS_MAX);
-            done(Written { batch, result, pinned_by });
+}
+
+impl Pen {
+    fn write(&mut self, mut batch: WriteBatch) -> Written {
+        let began = self.clock.now();
+        let result = self.log.write(&mut batch).and_then(|()| self.log.sync());
+        let took = self.clock.now().since(began);
+        self.figures.sync_times.add(took);
+        let pinned_by = self.log.pinned_by(NEEDED_SEGMENTS_MAX);
+        Written { batch, result, pinned_by, took }
+    }
+}
+
+/// Where batches are written: by the log's thread, or here and now while the disk is quick and there is little else to do. Handing a
+/// batch over and taking it back costs about as much processor time as a small batch itself.
+pub struct LogWriter {
+    pen: Arc<Mutex<Pen>>,
+    thread: mpsc::Sender<WriteBatch>,
+    disk: Trust,
+}
+
+/// Whether the disk is quick, by the last batches.
+#[derive(Debug)]
+struct Trust {
+    /// Quick batches that are still to be seen before one is written here.
+    wanting: u32,
+}
+
+impl Default for Trust {
+    fn default() -> Self {
+        Self { wanting: QUICK_AT_FIRST }
+    }
+}
+
+impl Trust {
+    fn note(&mut self, took: Duration) {
+        if took >= SLOW {
+            self.wanting = QUICK_AFTER_SLOW;
+        } else if took < QUICK {
+            self.wanting = self.wanting.saturating_sub(1);
         }
-    };
-    let thread = thread::Builder::new().name(format!("log-{name}")).spawn(work);
-    (sender, thread.expect("the operating system starts a thread"))
+    }
+
+    const fn holds(&self) -> bool {
+        self.wanting == 0
+    }
+}
+
+impl LogWriter {
+    /// Starts the thread. It ends when this is dropped; `done` is called on it after each batch that it wrote.
+    pub fn start(
+        name: &str,
+        log: SegmentLog,
+        clock: Clock,
+        figures: Arc<Figures>,
+        done: impl Fn(Written) + Send + 'static,
+    ) -> Self {
+        let (thread, batches) = mpsc::channel::<WriteBatch>();
+        let pen = Arc::new(Mutex::new(Pen { log, clock, figures }));
+        let theirs = Arc::clone(&pen);
+        let work = move || {
+            while let Ok(batch) = batches.recv() {
+                let written = lock(&theirs).write(batch);
+                done(written);
+            }
+        };
+        let spawned = thread::Builder::new().name(format!("log-{name}")).spawn(work);
+        spawned.expect("the operating system starts a thread");
+        Self { pen, thread, disk: Trust::default() }
+    }
+
+    /// Whether this batch may hold up the caller, to whom so many requests came since the last one. None may be with the thread.
+    pub fn is_quick_for(&self, batch: &WriteBatch, requests: usize) -> bool {
+        let is_small = batch.len() <= BYTES_HERE_MAX && requests <= REQUESTS_HERE_MAX;
+        is_small && self.disk.holds() && lock(&self.pen).log.has_room_for(batch)
+    }
+
+    /// Writes a batch and syncs it. None may be with the thread.
+    pub fn write(&self, batch: WriteBatch) -> Written {
+        lock(&self.pen).write(batch)
+    }
+
+    /// Gives a batch to the thread. `false`: it has ended.
+    pub fn hand_over(&self, batch: WriteBatch) -> bool {
+        self.thread.send(batch).is_ok()
+    }
+
+    /// Learns from a batch that came back how quick the disk is.
+    pub fn note(&mut self, written: &Written) {
+        self.disk.note(written.took);
+    }
+}
+
+/// A panic while it was held ended the process.
+fn lock(pen: &Mutex<Pen>) -> MutexGuard<'_, Pen> {
+    pen.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Needed segments above which the groups that need the oldest are asked for a snapshot.
 const NEEDED_SEGMENTS_MAX: u64 = 4;
+/// A batch longer than that goes to the thread.
+const BYTES_HERE_MAX: usize = 16 * 1024;
+/// The same with more requests than this: as many will come while it is written, and could be looked at.
+const REQUESTS_HERE_MAX: usize = 4;
+/// A batch that takes less is quick, one that takes as long as [`SLOW`] is slow.
+const QUICK: Duration = Duration::from_millis(1);
+const SLOW: Duration = Duration::from_millis(5);
+/// Quick batches before the first is written here, and after a slow one: a disk that stalls now and then holds up what needs no
+/// disk once in so many batches at most.
+const QUICK_AT_FIRST: u32 = 16;
+const QUICK_AFTER_SLOW: u32 = 1000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_disk_is_trusted_after_some_quick_batches_and_after_a_stall_for_long_not() {
+        let mut disk = Trust::default();
+        let quick_until_trusted = |disk: &mut Trust| {
+            (1..).find(|_| {
+                disk.note(QUICK / 2);
+                disk.holds()
+            })
+        };
+        assert_eq!(quick_until_trusted(&mut disk), Some(QUICK_AT_FIRST));
+        disk.note(QUICK);
+        assert!(disk.holds(), "neither quick nor a stall: what it takes to make space");
+        disk.note(SLOW);
+        assert!(!disk.holds());
+        assert_eq!(quick_until_trusted(&mut disk), Some(QUICK_AFTER_SLOW));
+    }
+}

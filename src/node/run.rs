@@ -18,7 +18,7 @@ use super::connections::Connections;
 use super::engine::{Engine, EngineOptions};
 use super::figures::Figures;
 use super::home::{Home, HomeError};
-use super::log_thread::{self, Written};
+use super::log_thread::{LogWriter, Written};
 use super::marks::Marks;
 use super::peer_link::Links;
 use super::registration::Claims;
@@ -294,23 +294,22 @@ async fn forget_leases(shared: Shared) {
     }
 }
 
-type Batches = std_mpsc::Sender<crate::storage::WriteBatch>;
-
 fn start_log(
     name: &NodeName,
     log: SegmentLog,
     clock: &Clock,
     figures: &Arc<Figures>,
-) -> (Batches, mpsc::UnboundedReceiver<Written>) {
+) -> (LogWriter, mpsc::UnboundedReceiver<Written>) {
     // At most one batch is on its way, so the channel holds at most one.
     let (done, returned) = mpsc::unbounded_channel();
     let give_back = move |written| drop(done.send(written));
-    let (batches, _) = log_thread::start(name.as_str(), log, clock.clone(), Arc::clone(figures), give_back);
-    (batches, returned)
+    (LogWriter::start(name.as_str(), log, clock.clone(), Arc::clone(figures), give_back), returned)
 }
 
 async fn take_back(shared: Shared, mut returned: mpsc::UnboundedReceiver<Written>) {
     while let Some(written) = returned.recv().await {
-        server::batch_written(&shared, written);
+        let node = &mut *shared.borrow_mut();
+        node.batch_written(written);
+        node.wake.notify_one();
     }
 }

@@ -7,8 +7,9 @@ use std::cell::RefCell;
 use std::io;
 use std::ops::ControlFlow;
 use std::rc::Rc;
-use std::sync::{Arc, mpsc};
+use std::sync::Arc;
 
+use tokio::io::Interest;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 use tokio::task::spawn_local;
@@ -18,7 +19,7 @@ use super::control;
 use super::engine::{Engine, Event, TICK};
 use super::figures::Figures;
 use super::home::Home;
-use super::log_thread::Written;
+use super::log_thread::{LogWriter, Written};
 use super::marks::{self, Marks};
 use super::peer_link::Links;
 use super::registration::{self, Claims};
@@ -59,7 +60,7 @@ pub struct Node {
     /// Who this is.
     pub name: NodeName,
     /// Where batches for the log go.
-    pub log: mpsc::Sender<WriteBatch>,
+    pub log: LogWriter,
     /// What machines are told.
     pub figures: Arc<Figures>,
     /// What plain RESP clients share.
@@ -110,22 +111,53 @@ impl Node {
     fn turn(&mut self, shared: &Shared) {
         let (now, wall) = (self.clock.now(), self.clock.wall());
         self.engine.turn(now, wall, &mut self.connections);
-        self.submit();
+        self.submit(shared, now);
         self.handle_events(shared, now);
         marks::work(self, shared);
         registration::work(self, shared);
         vetting::work(self, shared);
-        self.links.flush(&mut self.engine, shared);
-        self.flush(shared);
+        self.send(shared);
     }
 
-    /// Gives the gathered batch to the log thread, if that is idle.
-    fn submit(&mut self) {
-        if let Some(batch) = self.engine.take_batch()
-            && self.log.send(batch).is_err()
-        {
+    /// Has the gathered batch written, if none is under way.
+    fn submit(&mut self, shared: &Shared, now: Moment) {
+        let requests = self.engine.requests_since_batch();
+        let Some(batch) = self.engine.take_batch() else { return };
+        if !self.log.is_quick_for(&batch, requests) {
+            return self.hand_over(batch);
+        }
+        // Others work on what they are sent while this node writes.
+        self.handle_events(shared, now);
+        self.send(shared);
+        let written = self.log.write(batch);
+        self.batch_written(written);
+        self.engine.turn(self.clock.now(), self.clock.wall(), &mut self.connections);
+        if let Some(next) = self.engine.take_batch() {
+            self.hand_over(next);
+        }
+    }
+
+    fn hand_over(&mut self, batch: WriteBatch) {
+        if !self.log.hand_over(batch) {
             self.fail("the log's thread has ended".to_owned());
         }
+    }
+
+    /// Takes a batch back that was written.
+    pub fn batch_written(&mut self, written: Written) {
+        self.log.note(&written);
+        if let Err(error) = written.result {
+            return self.fail(format!("{error}{}", error.advice()));
+        }
+        for group in written.pinned_by {
+            self.engine.snapshot(ShardId(group));
+        }
+        self.engine.batch_written(written.batch);
+    }
+
+    fn send(&mut self, shared: &Shared) {
+        self.links.flush(&mut self.engine, shared);
+        self.flush(shared);
     }
 
     fn flush(&mut self, shared: &Shared) {
@@ -231,19 +263,6 @@ impl Node {
         }
         self.wake.notify_one();
     }
-}
-
-/// Takes a batch back from the log thread.
-pub fn batch_written(shared: &Shared, written: Written) {
-    let node = &mut *shared.borrow_mut();
-    if let Err(error) = written.result {
-        return node.fail(format!("{error}{}", error.advice()));
-    }
-    for group in written.pinned_by {
-        node.engine.snapshot(ShardId(group));
-    }
-    node.engine.batch_written(written.batch);
-    node.wake.notify_one();
 }
 
 /// Runs turns and ticks until the node ends.
@@ -410,6 +429,10 @@ async fn read_until(
                 tail.drain(..consumed);
                 taken
             };
+            if count < scratch.len() {
+                // All there was. To be told so by another look costs as much as to read.
+                let _ = stream.try_io(Interest::READABLE, || io::Result::<()>::Err(io::ErrorKind::WouldBlock.into()));
+            }
             if tail.is_empty() && tail.capacity() > READ_BYTES {
                 *tail = Vec::new();
             }

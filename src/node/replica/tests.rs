@@ -106,6 +106,7 @@ impl Trio {
             quiet_ticks: if lease && started { LEASE_TICKS + 1 } else { 0 },
             keeps_leases: lease,
             boot_nonce: self.now_ms * 10 + node as u64,
+            tells_commits_late: true,
         };
         let restored = Restored { start: SnapshotPoint::birth(record.birth.iter().map(|r| r.id)), hard_state, entries };
         let group = Group::restore(id, options, restored).unwrap();
@@ -302,6 +303,19 @@ fn r2_a_read_behind_writes_is_answered_after_them_and_by_the_leader_alone() {
     assert!(trio.told.replies[&read].0 >= trio.told.replies[&write].0);
     let elsewhere = trio.ask(1, &["GET", "k"], |head| head.after_writes = true);
     assert_eq!(trio.refusal(elsewhere), Some(RefusalReason::NotLeader));
+}
+
+#[test]
+fn a_strong_read_at_a_follower_needs_no_third_and_sees_what_was_not_known_there_to_be_committed() {
+    let mut trio = Trio::led(second(), true);
+    (0..2).for_each(|other| trio.separate(2, other));
+    let write = trio.write(0, "1");
+    trio.exchange();
+    assert!(trio.reply(write).is_some());
+    assert!(trio.replica(1).group.committed() < trio.replica(0).group.committed(), "nobody told it");
+    let read = trio.read(1, ReadLevel::Strong);
+    trio.exchange();
+    assert_eq!(trio.reply(read), Some("$1\r\n1\r\n"));
 }
 
 #[test]

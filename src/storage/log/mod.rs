@@ -156,6 +156,11 @@ impl SegmentLog {
         self.unless_poisoned(Self::sync_batches)
     }
 
+    /// Whether a batch goes into the present segment: to make the next one takes longer than to write.
+    pub fn has_room_for(&self, batch: &WriteBatch) -> bool {
+        self.active.has_room(batch_bytes(batch))
+    }
+
     /// What the log takes on disk.
     pub fn usage(&self) -> LogUsage {
         let live: u64 = self.lengths.values().sum();
