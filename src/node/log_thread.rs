@@ -5,7 +5,7 @@
 //! or sync ends the node: what was promised to be durable may not be, and trying again would hide it (RELIABILITY.md, B11).
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
+use std::sync::{Arc, Mutex, MutexGuard, mpsc};
 use std::thread;
 use std::time::Duration;
 
@@ -154,9 +154,9 @@ impl LogWriter {
     }
 }
 
-/// A panic while it was held ended the process.
 fn lock(pen: &Mutex<Pen>) -> MutexGuard<'_, Pen> {
-    pen.lock().unwrap_or_else(PoisonError::into_inner)
+    // What is half written by who panicked with it must not be gone on with.
+    pen.lock().expect("nobody panics while writing")
 }
 
 /// Needed segments above which the groups that need the oldest are asked for a snapshot.

@@ -249,6 +249,8 @@ fn a_follower_that_is_behind_what_a_proxy_knows_does_not_answer() {
     let slots = slots_of(&keys);
     nodes.want(slots.clone(), B);
     nodes.until_served(B, &slots);
+    // Followers hear with a heartbeat that it is committed.
+    nodes.ticks(4);
     nodes.isolate(2);
     nodes.want(slots.clone(), A);
     nodes.until_served(A, &slots);
