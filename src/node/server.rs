@@ -112,6 +112,7 @@ impl Node {
         let (now, wall) = (self.clock.now(), self.clock.wall());
         self.engine.turn(now, wall, &mut self.connections);
         self.submit(shared, now);
+        let now = self.clock.now();
         self.handle_events(shared, now);
         marks::work(self, shared);
         registration::work(self, shared);
