@@ -2,30 +2,21 @@
 //! and links to its peers.
 
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::task::{spawn_blocking, spawn_local};
-
-use super::home::{Beginning, HomeError};
+use super::home::HomeError;
 use super::replica::Replica;
-use super::server::Shared;
+use super::server::{Node, Shared};
 use super::{handshake, peer_link, removal};
 use crate::control::operator::{Operator, Target};
 use crate::protocol::control::{ControlReply, ControlRequest, Hello, PeerRole};
 use crate::protocol::frame::{Assembler, Heartbeat, Kind, split_frame, split_numbered};
-use crate::storage::StorageError;
-use crate::topology::{
-    Catalog, CatalogOutcome, Incarnation, LogIndex, NodeName, ReplicaId, ShardId, ShardRecord, ShardsConfig,
-};
+use crate::topology::{Catalog, CatalogOutcome, Incarnation, LogIndex, NodeName, ShardId, ShardsConfig};
 
 /// Between two heartbeats to a member of the catalog.
 const HEARTBEAT: Duration = Duration::from_millis(250);
 /// Before something that failed is tried again.
 const RETRY: Duration = Duration::from_millis(100);
-/// Before a replica that is to lead first stands for election again, and how often it does.
-const STAND_AGAIN: Duration = Duration::from_millis(25);
-const STANDS_MAX: u32 = 20;
 /// Before a node that was refused asks again.
 const REFUSED_RETRY: Duration = Duration::from_secs(1);
 /// Heartbeats without anything learned after which another node is asked.
@@ -87,11 +78,7 @@ enum Hindrance {
 }
 
 /// Does what the present revision asks for.
-async fn act(shared: &Shared, catalog: &Arc<Catalog>) -> Result<(), Hindrance> {
-    if let Err(error) = keep(shared, catalog).await {
-        shared.borrow_mut().fail(format!("{error}{}", error.advice()));
-        return Ok(());
-    }
+async fn act(shared: &Shared, catalog: &Catalog) -> Result<(), Hindrance> {
     let (name, mine, retired) = {
         let node = shared.borrow();
         (node.name.clone(), node.home.incarnation(), node.home.check_not_retired(catalog))
@@ -107,9 +94,9 @@ async fn act(shared: &Shared, catalog: &Arc<Catalog>) -> Result<(), Hindrance> {
     match catalog.nodes.get(&name).map(|record| record.incarnation) {
         None => Ok(()),
         Some(Some(known)) if known == mine => {
-            let all_go = removal::destroy_unlisted(&mut shared.borrow_mut(), catalog);
-            take_replicas(shared, catalog).await;
             let node = &mut *shared.borrow_mut();
+            let all_go = removal::destroy_unlisted(node, catalog);
+            take_replicas(node, catalog);
             let addr = |peer: &NodeName| catalog.addr(peer).map(|a| (peer.clone(), a.to_owned()));
             let peers = node.engine.peer_names().filter_map(addr).collect();
             node.links.fit(peers, shared);
@@ -136,38 +123,20 @@ async fn register(catalog: &Catalog, name: NodeName, incarnation: Incarnation) -
     }
 }
 
-/// Keeps a copy of the catalog before anything is done that it asks for.
-async fn keep(shared: &Shared, catalog: &Arc<Catalog>) -> Result<(), HomeError> {
-    let Some(copy) = shared.borrow().home.copy_of(catalog) else { return Ok(()) };
-    apart(move || copy.write()).await?;
-    shared.borrow_mut().home.keeps(Arc::clone(catalog));
-    Ok(())
-}
-
-/// Writes something on another thread: requests do not wait for it.
-async fn apart(write: impl FnOnce() -> Result<(), StorageError> + Send + 'static) -> Result<(), StorageError> {
-    spawn_blocking(write).await.expect("a write does not panic")
-}
-
-async fn take_replicas(shared: &Shared, catalog: &Catalog) {
-    let name = shared.borrow().name.clone();
+fn take_replicas(node: &mut Node, catalog: &Catalog) {
+    let name = node.name.clone();
     for (shard, record) in catalog.replicas_on(&name) {
-        let born_here = shard.birth.iter().any(|b| b.id == record.id) && shard.id != ShardId::CATALOG;
-        let is_there = {
-            let node = shared.borrow();
-            node.engine.replica(shard.id).is_some() || node.removals.is_under_way(shard.id)
-        };
-        if is_there {
+        if node.engine.replica(shard.id).is_some() || node.removals.is_under_way(shard.id) {
             continue;
         }
-        let made = if born_here {
-            give_birth(shared, catalog, shard, record.id).await
+        let born_here = shard.birth.iter().any(|b| b.id == record.id);
+        let made = if born_here && shard.id != ShardId::CATALOG {
+            node.home.give_birth(catalog, shard, record.id)
         } else {
-            shared.borrow_mut().home.newcomer(shard, record.id)
+            node.home.newcomer(shard, record.id)
         };
-        let node = &mut *shared.borrow_mut();
         match made {
-            Ok(replica) => {
+            Ok(mut replica) => {
                 let has_nothing = replica.applied() == LogIndex(0);
                 if has_nothing && shard.all_replicas().count() == 1 {
                     tracing::error!(
@@ -176,44 +145,15 @@ async fn take_replicas(shared: &Shared, catalog: &Catalog) {
                     );
                 }
                 tracing::info!(shard = %shard.name, replica = %record.id, "replica {}", if born_here { "formed" } else { "joins" });
-                node.engine.add_replica(replica);
                 // The first node of the list leads first; the others take over by their election time.
                 if shard.birth.first().is_some_and(|b| b.id == record.id) {
-                    spawn_local(stand(Rc::clone(shared), shard.id));
+                    replica.group.campaign();
                 }
+                node.engine.add_replica(replica);
             }
             Err(HomeError::OtherReplica { .. }) => removal::destroy_leftovers(node, &[shard.id]),
             Err(error) => return node.fail(format!("{error}{}", error.advice())),
         }
-    }
-}
-
-async fn give_birth(
-    shared: &Shared,
-    catalog: &Catalog,
-    shard: &ShardRecord,
-    id: ReplicaId,
-) -> Result<Replica, HomeError> {
-    let beginning = shared.borrow_mut().home.begin_birth(catalog, shard, id)?;
-    let birth = match beginning {
-        Beginning::There(replica) => return Ok(*replica),
-        Beginning::Birth(birth) => birth,
-    };
-    let writes = shared.borrow().home.writes_of(&birth);
-    apart(move || writes.write()).await?;
-    shared.borrow_mut().home.end_birth(*birth)
-}
-
-/// Stands for election until somebody leads: the other members may not be there yet, and do not answer then.
-async fn stand(shared: Shared, shard: ShardId) {
-    for _ in 0..STANDS_MAX {
-        {
-            let node = &mut *shared.borrow_mut();
-            let Some(replica) = node.engine.replica_mut(shard).filter(|r| r.group.leader().is_none()) else { return };
-            replica.group.campaign();
-            node.wake.notify_one();
-        }
-        tokio::time::sleep(STAND_AGAIN).await;
     }
 }
 

@@ -4,25 +4,27 @@
 //! back. Invariants: a shard is formed here only from the catalog's record of its birth, and only once (DESIGN.md, section
 //! 5): a mark without a state means that the disk lost it, and is an error, never an empty shard.
 
-mod birth;
 mod removal;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-pub use self::birth::{Beginning, Birth, BirthWrites, CatalogCopy};
 use super::engine::TICK;
 use super::machine::{Machine, MachineError, MachineLoader};
 use super::replica::Replica;
 use crate::consensus::{Group, GroupOptions, HardState, LogEntry, RestoreError, Restored, SnapshotPoint};
+use crate::keyspace::Keyspace;
 use crate::net::Entropy;
 use crate::storage::{
     DataDir, Disk, Identity, LogOptions, RecoveredGroup, SegmentLog, SnapshotReader, SnapshotWriter, StorageError,
     snapshot,
 };
-use crate::topology::{Catalog, ClusterId, Incarnation, LogIndex, NodeName, ReplicaId, ShardId, ShardRecord, Term};
+use crate::topology::{
+    Catalog, ClusterId, Incarnation, LogIndex, NodeName, ReplicaId, ShardId, ShardRecord, Slot, Term,
+};
 
+const CATALOG_DOCUMENT: &str = "catalog";
 const LEASES_DOCUMENT: &str = "leases";
 
 /// Why a node cannot start or a replica cannot be.
@@ -133,7 +135,7 @@ pub struct Home {
     /// Shards of which the directory holds the state of another replica than the catalog has here.
     of_others: BTreeSet<ShardId>,
     /// The copy of the catalog that was written last, since the start.
-    kept: Option<Arc<Catalog>>,
+    kept: Option<Catalog>,
 }
 
 /// A handle to the snapshots of a node, for other threads.
@@ -247,7 +249,7 @@ impl Home {
     /// # Errors
     /// It is damaged.
     pub fn catalog(&self) -> Result<Option<Catalog>, HomeError> {
-        Ok(self.dir.read_document(birth::CATALOG_DOCUMENT)?)
+        Ok(self.dir.read_document(CATALOG_DOCUMENT)?)
     }
 
     /// Refuses a directory that was replaced by another one under its name, or whose node was removed.
@@ -264,6 +266,22 @@ impl Home {
             true => HomeError::Retired { dir, node, incarnation },
             false => HomeError::Removed { dir, node, incarnation },
         })
+    }
+
+    /// Keeps a copy of the catalog; the first one decides which cluster the node belongs to. A revision that tells of slots that
+    /// moved, and of nothing else, is not written: while slots move there are several a second, each would stop the node for a
+    /// sync, and a node that starts hears of them anew.
+    ///
+    /// # Errors
+    /// The disk, or the catalog of another cluster.
+    pub fn keep_catalog(&mut self, catalog: &Catalog) -> Result<(), HomeError> {
+        self.dir.join_cluster(catalog.cluster)?;
+        if self.kept.as_ref().is_some_and(|kept| kept.is_same_but_for_slots(catalog)) {
+            return Ok(());
+        }
+        self.dir.write_document(CATALOG_DOCUMENT, catalog)?;
+        self.kept = Some(catalog.clone());
+        Ok(())
     }
 
     /// Brings the replicas back that the directory holds.
@@ -336,6 +354,64 @@ impl Home {
         let mut replica = Replica::new(shard, id, group, machine, snapshot_bytes);
         replica.log_starts_afresh = log_starts_afresh;
         Ok(replica)
+    }
+
+    /// Forms a data shard here, from the catalog's record of its birth; or brings the replica back, which is there already
+    /// when the copy of the catalog was missing at the start.
+    ///
+    /// # Errors
+    /// The disk, or the shard was formed here before and its state is gone.
+    pub fn give_birth(&mut self, catalog: &Catalog, shard: &ShardRecord, id: ReplicaId) -> Result<Replica, HomeError> {
+        if let Some(replica) = self.restore(shard.id, id, shard.place(id))? {
+            return Ok(replica);
+        }
+        let mut keyspace = Keyspace::new(catalog.seed);
+        for range in &shard.birth_slots {
+            (range.first..=range.last).filter_map(Slot::new).for_each(|slot| keyspace.own(slot, range.epoch));
+        }
+        let point = SnapshotPoint::birth(shard.birth.iter().map(|r| r.id));
+        self.bear((shard.id, id, shard.place(id)), point, Machine::Data(keyspace.into()))
+    }
+
+    /// Forms the catalog's group of a new cluster here.
+    ///
+    /// # Errors
+    /// The node belongs to a cluster, or is not the catalog's first member.
+    pub fn found(&mut self, catalog: Catalog) -> Result<Replica, HomeError> {
+        catalog.validate().map_err(|e| HomeError::Init(e.to_string()))?;
+        let name = self.dir.identity().node.clone();
+        if let Some(cluster) = self.cluster() {
+            return Err(HomeError::Init(format!("node `{name}` belongs to cluster {cluster} already")));
+        }
+        if self.dir.identity().bootstrapped.iter().any(|(shard, _)| *shard == ShardId::CATALOG) {
+            return Err(HomeError::Init(format!("node `{name}` has the catalog of a cluster already")));
+        }
+        let [first] = catalog.catalog_shard().birth.as_slice() else {
+            return Err(HomeError::Init("the catalog must be born with one replica".to_owned()));
+        };
+        let (first, point) = (first.clone(), SnapshotPoint::birth([first.id]));
+        if first.node != name {
+            return Err(HomeError::Init(format!("the catalog is born on node `{}`, and this is `{name}`", first.node)));
+        }
+        // The mark decides; a node that belonged to a cluster before there is one could never create it.
+        let cluster = catalog.cluster;
+        let replica = self.bear((ShardId::CATALOG, first.id, 0), point, Machine::Catalog(Arc::new(catalog)))?;
+        self.dir.join_cluster(cluster)?;
+        Ok(replica)
+    }
+
+    /// The state first, then the mark: a crash between them leaves a replica that is simply there.
+    fn bear(
+        &mut self,
+        (shard, id, place): (ShardId, ReplicaId, usize),
+        point: SnapshotPoint,
+        machine: Machine,
+    ) -> Result<Replica, HomeError> {
+        if let Some(state) = machine.freeze() {
+            self.snapshots().write(shard, id, &point, state.pieces())?;
+        }
+        self.dir.mark_bootstrapped(shard, id)?;
+        self.revive((shard, id, place), point, machine, RecoveredGroup::default(), 0)
     }
 
     /// A replica that joins a shard: it has nothing until the leader sends it the state. Or brings it back, as above.

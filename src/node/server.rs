@@ -211,7 +211,7 @@ impl Node {
 
     fn catalog_is(&mut self, catalog: Arc<Catalog>) {
         self.connections.catalog = Some(Arc::clone(&catalog));
-        if let Err(error) = self.home.join_cluster(&catalog) {
+        if let Err(error) = self.home.keep_catalog(&catalog) {
             self.fail(format!("{error}{}", error.advice()));
         }
         self.catalog_changed.notify_one();

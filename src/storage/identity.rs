@@ -6,7 +6,6 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -28,23 +27,9 @@ const LOST_AND_FOUND: &str = "lost+found";
 pub struct DataDir {
     disk: Disk,
     path: PathBuf,
-    /// As it was when this was last written or looked at here.
     identity: Identity,
-    kept: Kept,
     _lock: DiskLock,
 }
-
-/// What is on disk of the identity; whoever changes it does so one after the other.
-#[derive(Clone, Debug)]
-struct Kept {
-    disk: Disk,
-    path: PathBuf,
-    identity: Arc<Mutex<Identity>>,
-}
-
-/// Marks replicas as formed in a data directory, from any thread.
-#[derive(Clone, Debug)]
-pub struct Marker(Kept);
 
 /// What a data directory says about its node.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -87,10 +72,7 @@ impl DataDir {
                 identity
             }
         };
-        let (disk, path) = (disk.clone(), path.to_path_buf());
-        let on_disk = Arc::new(Mutex::new(identity.clone()));
-        let kept = Kept { disk: disk.clone(), path: path.join(IDENTITY_FILE), identity: on_disk };
-        Ok(Self { disk, path, identity, kept, _lock: lock })
+        Ok(Self { disk: disk.clone(), path: path.to_path_buf(), identity, _lock: lock })
     }
 
     /// What the directory says about its node.
@@ -106,23 +88,28 @@ impl DataDir {
                 let why = format!("the data directory belongs to cluster {present}, not to {cluster}");
                 Err(StorageError::Foreign { path: self.path.clone(), why })
             }
-            None => self.change(|identity| identity.cluster = Some(cluster)),
+            None => self.replace(Identity { cluster: Some(cluster), ..self.identity.clone() }),
         }
     }
 
-    /// What notes that replicas were formed here, without this thread.
-    pub fn marker(&self) -> Marker {
-        Marker(self.kept.clone())
-    }
-
-    /// Looks at what was marked by others.
-    pub fn look(&mut self) {
-        self.identity = self.kept.lock().clone();
+    /// Notes, durably, that this replica was formed here from its shard's first members.
+    pub fn mark_bootstrapped(&mut self, shard: ShardId, replica: ReplicaId) -> Result<(), StorageError> {
+        if self.is_bootstrapped(shard, replica) {
+            return Ok(());
+        }
+        let mut identity = self.identity.clone();
+        identity.bootstrapped.insert((shard, replica));
+        self.replace(identity)
     }
 
     /// Forgets, durably, that replicas of a shard were formed here: the cluster has given them up, and never uses their ids again.
     pub fn unmark_bootstrapped(&mut self, shard: ShardId) -> Result<(), StorageError> {
-        self.change(|identity| identity.bootstrapped.retain(|(of, _)| *of != shard))
+        let mut identity = self.identity.clone();
+        identity.bootstrapped.retain(|(of, _)| *of != shard);
+        if identity.bootstrapped.len() == self.identity.bootstrapped.len() {
+            return Ok(());
+        }
+        self.replace(identity)
     }
 
     /// Whether this replica was ever formed here from its shard's first members.
@@ -160,35 +147,10 @@ impl DataDir {
         &self.disk
     }
 
-    fn change(&mut self, change: impl FnOnce(&mut Identity)) -> Result<(), StorageError> {
-        self.identity = self.kept.change(change)?;
+    fn replace(&mut self, identity: Identity) -> Result<(), StorageError> {
+        write_document(&self.disk, &self.path.join(IDENTITY_FILE), &identity)?;
+        self.identity = identity;
         Ok(())
-    }
-}
-
-impl Kept {
-    fn lock(&self) -> MutexGuard<'_, Identity> {
-        // It is replaced whole, so that a panic elsewhere leaves it whole.
-        self.identity.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Changes it, durably, if that is a change; what it is then.
-    fn change(&self, change: impl FnOnce(&mut Identity)) -> Result<Identity, StorageError> {
-        let mut kept = self.lock();
-        let mut identity = kept.clone();
-        change(&mut identity);
-        if identity != *kept {
-            write_document(&self.disk, &self.path, &identity)?;
-            kept.clone_from(&identity);
-        }
-        Ok(identity)
-    }
-}
-
-impl Marker {
-    /// Notes, durably, that this replica was formed here from its shard's first members.
-    pub fn mark_bootstrapped(&self, shard: ShardId, replica: ReplicaId) -> Result<(), StorageError> {
-        self.0.change(|identity| identity.bootstrapped.extend([(shard, replica)])).map(drop)
     }
 }
 
@@ -236,7 +198,7 @@ mod tests {
         let machine = SimulatedDisk::new(1);
         let mut dir = open(&machine, "n1", 7).unwrap();
         dir.join_cluster(ClusterId(9)).unwrap();
-        dir.marker().mark_bootstrapped(ShardId(3), ReplicaId(4)).unwrap();
+        dir.mark_bootstrapped(ShardId(3), ReplicaId(4)).unwrap();
         dir.write_document("catalog", &vec![1, 2]).unwrap();
         machine.crash();
         let mut dir = open(&machine, "n1", 8).unwrap();
@@ -245,24 +207,6 @@ mod tests {
         assert_eq!(dir.read_document("catalog").unwrap(), Some(vec![1, 2]));
         let error = dir.join_cluster(ClusterId(10)).unwrap_err().to_string();
         assert!(error.contains("belongs to cluster 00000000000000000000000000000009, not to"), "{error}");
-    }
-
-    #[test]
-    fn what_another_thread_marks_and_what_changes_here_are_both_kept() {
-        let machine = SimulatedDisk::new(1);
-        let mut dir = open(&machine, "n1", 7).unwrap();
-        let marker = dir.marker();
-        std::thread::spawn(move || marker.mark_bootstrapped(ShardId(3), ReplicaId(4)).unwrap()).join().unwrap();
-        assert!(!dir.is_bootstrapped(ShardId(3), ReplicaId(4)), "it was not looked at yet");
-        dir.join_cluster(ClusterId(9)).unwrap();
-        assert!(dir.is_bootstrapped(ShardId(3), ReplicaId(4)));
-        dir.marker().mark_bootstrapped(ShardId(5), ReplicaId(6)).unwrap();
-        dir.look();
-        assert!(dir.is_bootstrapped(ShardId(5), ReplicaId(6)));
-        let identity = dir.identity().clone();
-        drop(dir);
-        machine.crash();
-        assert_eq!(open(&machine, "n1", 8).unwrap().identity(), &identity);
     }
 
     #[test]

@@ -20,7 +20,7 @@ pub mod snapshot;
 
 pub use disk::{Disk, DiskFile, DiskLock};
 pub use error::StorageError;
-pub use identity::{DataDir, Identity, Marker};
+pub use identity::{DataDir, Identity};
 pub use log::{LogOptions, LogUsage, Recovered, RecoveredEntry, RecoveredGroup, SegmentLog, WriteBatch};
 pub use simulated::SimulatedDisk;
 pub use snapshot::{SnapshotReader, SnapshotWriter};

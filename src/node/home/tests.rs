@@ -1,7 +1,6 @@
 //! What a directory holds comes back whole, or is an error: after a crash, with files missing, under other replicas.
 
 use super::*;
-use crate::keyspace::Keyspace;
 use crate::storage::SimulatedDisk;
 use crate::topology::ShardsConfig;
 
@@ -24,7 +23,7 @@ fn sent_a_state(disk: &SimulatedDisk) -> (Catalog, ShardId) {
     let catalog = catalog_of_a_newcomer();
     let shard = catalog.data_shards()[0].clone();
     let (mut home, mut log) = open(disk).unwrap();
-    home.keep_catalog(&Arc::new(catalog.clone())).unwrap();
+    home.keep_catalog(&catalog).unwrap();
     let members = crate::consensus::Members::of_voters([shard.replicas[0].id]);
     let point = SnapshotPoint { index: LogIndex(9), term: Term(6), members };
     let state = Machine::Data(Keyspace::new(catalog.seed).into()).freeze().unwrap();
@@ -119,7 +118,7 @@ fn given_up(nth: u64) -> (SimulatedDisk, Catalog, bool) {
     let mut catalog = Catalog::found(ClusterId(7), 1, &config, &BTreeMap::new());
     let disk = SimulatedDisk::new(nth);
     let (mut home, mut log) = open(&disk).unwrap();
-    home.keep_catalog(&Arc::new(catalog.clone())).unwrap();
+    home.keep_catalog(&catalog).unwrap();
     for shard in catalog.data_shards() {
         home.give_birth(&catalog, shard, shard.replicas[0].id).unwrap();
         let mut batch = crate::storage::WriteBatch::default();
@@ -133,7 +132,7 @@ fn given_up(nth: u64) -> (SimulatedDisk, Catalog, bool) {
     assert!(catalog.shard(ShardId(2)).is_none());
     disk.stop(nth);
     let mut give_up = || {
-        home.keep_catalog(&Arc::new(catalog.clone())).ok()?;
+        home.keep_catalog(&catalog).ok()?;
         let mut batch = crate::storage::WriteBatch::default();
         batch.forget(2);
         log.write(&mut batch).and_then(|()| log.sync()).ok()?;
@@ -211,11 +210,11 @@ fn only_what_a_start_needs_of_the_catalog_is_written_again() {
     let disk = SimulatedDisk::new(1);
     let (mut home, _log) = open(&disk).unwrap();
     let mut catalog = catalog_of_a_newcomer();
-    home.keep_catalog(&Arc::new(catalog.clone())).unwrap();
+    home.keep_catalog(&catalog).unwrap();
     catalog.slots[0].epoch = crate::topology::Epoch(9);
     catalog.revision = catalog.revision.next();
     disk.fail_sync(1);
-    home.keep_catalog(&Arc::new(catalog.clone())).expect("nothing is written");
+    home.keep_catalog(&catalog).expect("nothing is written");
     catalog.version += 1;
-    assert!(home.keep_catalog(&Arc::new(catalog.clone())).is_err(), "this is");
+    assert!(home.keep_catalog(&catalog).is_err(), "this is");
 }
