@@ -61,7 +61,7 @@ pub struct WorkerOptions {
 }
 
 /// What a socket is called where it is waited for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Socket {
     Client(u32),
     Link(NodeIndex),
@@ -205,7 +205,10 @@ impl<C: Core> Worker<C> {
 
     /// Waits for sockets, so long at most, and takes in what came.
     fn look(&mut self, at_most: Duration) -> std::io::Result<()> {
-        let again = std::mem::take(&mut self.again);
+        let mut again = std::mem::take(&mut self.again);
+        // Once each: what is told of a socket while it is due again would else give it one turn more every time.
+        again.sort_unstable();
+        again.dedup();
         let count = self.readiness.wait(at_most)?;
         self.now = self.clock.now();
         self.engine.at(self.now);

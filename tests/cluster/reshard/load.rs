@@ -270,6 +270,10 @@ fn blocked<'a>(address: &str, queue: usize) -> Check<'a> {
 /// Whole walks over all keys: those that were there all the time must be found by each.
 fn scanning<'a>(address: &str, stop: &AtomicBool) -> Check<'a> {
     let mut c = connect(address);
+    // Others have written them: from here on this client has seen them, and `session` may not go back behind that.
+    cmd("CLIENT").arg("READS").arg("strong").exec(&mut c).unwrap();
+    walk(&mut c, "stable:*");
+    cmd("CLIENT").arg("READS").arg("session").exec(&mut c).unwrap();
     let mut walks = 0;
     while goes_on(stop) {
         let missing = missing(&walk(&mut c, "stable:*"));
