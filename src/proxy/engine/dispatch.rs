@@ -115,11 +115,7 @@ impl Engine {
                 // One that has not heard of it yet: the leader has.
                 self.flights[key].leader_only |= !goes_on;
             }
-            RefusalReason::NotLeader => {
-                // A follower that knows of a freeze and not of its end has no more to say to a read either: the leader has.
-                flight.leader_only |= !write;
-                self.routing.merge_hint(shard, node, refusal.leader);
-            }
+            RefusalReason::NotLeader => self.routing.merge_hint(shard, node, refusal.leader),
             RefusalReason::Behind
             | RefusalReason::ExpiryUnsettled
             | RefusalReason::Loading
