@@ -285,7 +285,6 @@ fn new_node(node: usize, catalog: &Arc<Catalog>) -> Node {
             quiet_ticks: 0,
             keeps_leases: false,
             boot_nonce: node as u64 + 1,
-            tells_commits_late: true,
         };
         let start = SnapshotPoint::birth(shard.birth.iter().map(|replica| -> ReplicaId { replica.id }));
         let restored = Restored { start, hard_state: HardState::default(), entries: Vec::new() };

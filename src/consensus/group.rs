@@ -43,9 +43,6 @@ pub struct GroupOptions {
     pub keeps_leases: bool,
     /// Random for each start of the process: with it, no context of a read comes twice in the cluster's life.
     pub boot_nonce: u64,
-    /// Whether a leader tells followers what is committed only with what it sends them anyway (entries, heartbeats, answers to
-    /// their questions), instead of by messages of their own.
-    pub tells_commits_late: bool,
 }
 
 /// What a replica finds on its disk when it starts.
@@ -188,7 +185,6 @@ impl Group {
             max_election_tick: options.election_ticks + 1,
             read_only_option: raft::ReadOnlyOption::Safe,
             batch_append: true,
-            skip_bcast_commit: options.tells_commits_late,
             max_uncommitted_size: options.uncommitted_bytes_max,
             max_committed_size_per_ready: options.committed_bytes_max,
             ..raft::Config::default()

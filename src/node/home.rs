@@ -345,7 +345,7 @@ impl Home {
         let hard_state = logged_state.unwrap_or_default();
         let entries = entries_after(&start, logged);
         let log_starts_afresh = entries.is_none();
-        let options = self.group_options(shard, place, logged_state.is_some());
+        let options = self.group_options(place, logged_state.is_some());
         let restored = Restored { start, hard_state, entries: entries.unwrap_or_default() };
         let group = Group::restore(id, options, restored).map_err(|error| {
             let dir = self.dir.path().to_path_buf();
@@ -429,7 +429,7 @@ impl Home {
 
     /// `place` sets the elections of a group's replicas apart; a replica has the place of the one that it replaces.
     /// `took_part`: whether the replica may have voted or heard a leader before this start.
-    fn group_options(&self, shard: ShardId, place: usize, took_part: bool) -> GroupOptions {
+    fn group_options(&self, place: usize, took_part: bool) -> GroupOptions {
         let ticks = |ms: u128| (ms / TICK.as_millis()) as usize;
         let lease_ticks = ticks(450);
         let quiet = took_part && (self.keeps_leases || self.kept_leases);
@@ -446,7 +446,6 @@ impl Home {
             committed_bytes_max: 8 << 20,
             boot_nonce: self.boot_nonce,
             // What is in the catalog spreads from each of its voters.
-            tells_commits_late: shard != ShardId::CATALOG,
         }
     }
 }

@@ -106,7 +106,6 @@ impl Trio {
             quiet_ticks: if lease && started { LEASE_TICKS + 1 } else { 0 },
             keeps_leases: lease,
             boot_nonce: self.now_ms * 10 + node as u64,
-            tells_commits_late: true,
         };
         let restored = Restored { start: SnapshotPoint::birth(record.birth.iter().map(|r| r.id)), hard_state, entries };
         let group = Group::restore(id, options, restored).unwrap();

@@ -142,7 +142,6 @@ impl Nodes {
                 quiet_ticks: 0,
                 keeps_leases: false,
                 boot_nonce: node as u64 + 1,
-                tells_commits_late: true,
             };
             let start = SnapshotPoint::birth(record.birth.iter().map(|r| r.id));
             let restored = Restored { start, hard_state: HardState::default(), entries: Vec::new() };
