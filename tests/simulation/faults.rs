@@ -89,7 +89,7 @@ const KINDS: [(Kind, &str, usize); 28] = [
     (Kind::VoterBetween, "voter between candidates", 2),
     (Kind::Pause, "pause", 3),
     (Kind::Partition, "partition", 3),
-    (Kind::Minority, "minority with clients", 4),
+    (Kind::Minority, "minority with clients", 9),
     (Kind::SlowDisk, "slow disk", 2),
     (Kind::BadWeather, "bad weather", 1),
     (Kind::ClockStep, "clock step", 2),

@@ -1,6 +1,7 @@
 //! Three nodes in memory, their messages carried by hand: what reads promise while links are cut and nodes start again.
 
 mod arrival;
+mod hung;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
