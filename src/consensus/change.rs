@@ -1,12 +1,13 @@
 //! Changes of members, as the entries of the library that they travel in.
 
+use bytes::Bytes;
 use raft::eraftpb::{ConfChangeSingle, ConfChangeTransition, ConfChangeType, ConfChangeV2};
 
 use super::MemberChange;
-use crate::topology::ReplicaId;
+use crate::topology::{ReplicaId, Revision};
 
 /// One change is a simple step, two at once are a joint one, and none at all ends it.
-pub(super) fn conf_change(change: MemberChange) -> ConfChangeV2 {
+pub(super) fn conf_change(change: MemberChange, revision: Revision) -> ConfChangeV2 {
     let single = |kind, id: ReplicaId| {
         let mut single = ConfChangeSingle::default();
         single.set_change_type(kind);
@@ -25,10 +26,21 @@ pub(super) fn conf_change(change: MemberChange) -> ConfChangeV2 {
     let is_joint = singles.len() > 1;
     let mut conf = ConfChangeV2::default();
     conf.set_changes(singles.into());
+    conf.context = context(revision);
     if is_joint {
         conf.set_transition(ConfChangeTransition::Explicit);
     }
     conf
+}
+
+/// What says by which revision of the catalog a change was made.
+pub(super) fn context(revision: Revision) -> Bytes {
+    Bytes::copy_from_slice(&revision.0.to_le_bytes())
+}
+
+/// What [`context`] says; zero where it says nothing.
+pub(super) fn revision(context: &[u8]) -> Revision {
+    Revision(context.try_into().map_or(0, u64::from_le_bytes))
 }
 
 /// A committed change of members was encoded by a leader of this group; an empty one is what Raft makes of a second

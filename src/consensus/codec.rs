@@ -1,7 +1,7 @@
 //! Raft messages as bytes. Ours instead of protobuf's: hostile bytes can at most fail, never recurse (RUSTSEC-2024-0437),
 //! and the entries of a received message share one buffer.
 //!
-//! Format, little endian: fixed fields, then `u8` snapshot presence with index, term and members, then `u32` count of
+//! Format, little endian: fixed fields, then `u8` snapshot presence with index, term, members and data, then `u32` count of
 //! entries, each `u8 kind | u64 term | u64 index | u32 length | data`.
 
 use bytes::Bytes;
@@ -40,6 +40,7 @@ pub fn encode_message(message: &Message, out: &mut Vec<u8>) {
         out.extend_from_slice(&meta.index.to_le_bytes());
         out.extend_from_slice(&meta.term.to_le_bytes());
         put_members(out, meta.get_conf_state());
+        put_bytes(out, message.get_snapshot().get_data());
     }
     out.extend_from_slice(&(message.entries.len() as u32).to_le_bytes());
     for entry in message.entries.iter() {
@@ -75,6 +76,7 @@ pub fn decode_message(bytes: Bytes) -> Result<Message, CodecError> {
         meta.index = reader.u64()?;
         meta.term = reader.u64()?;
         *meta.mut_conf_state() = reader.members()?;
+        message.mut_snapshot().set_data(reader.blob()?);
     }
     for _ in 0..reader.u32()? {
         let mut entry = Entry::default();
@@ -194,7 +196,9 @@ impl Reader {
 
 #[cfg(test)]
 mod tests {
+    use super::super::{Members, SnapshotPoint, snapshot_point};
     use super::*;
+    use crate::topology::{LogIndex, ReplicaId, Revision, Term};
 
     fn sample() -> Message {
         let mut message = Message::default();
@@ -205,6 +209,7 @@ mod tests {
         let meta = message.mut_snapshot().mut_metadata();
         (meta.index, meta.term) = (7, 8);
         meta.mut_conf_state().set_voters(vec![1, 2, 3]);
+        message.mut_snapshot().set_data(Bytes::from_static(b"data"));
         for index in 0..3 {
             let mut entry = Entry::default();
             (entry.term, entry.index) = (3, index);
@@ -224,6 +229,18 @@ mod tests {
         }
         bytes.push(0);
         assert_eq!(decode_message(Bytes::from(bytes)), Err(CodecError("bytes left over")));
+    }
+
+    #[test]
+    fn a_snapshot_tells_by_which_catalog_its_members_are() {
+        let members = Members { revision: Revision(9), ..Members::of_voters([ReplicaId(1), ReplicaId(2)]) };
+        let point = SnapshotPoint { index: LogIndex(7), term: Term(8), members };
+        let mut message = Message::default();
+        message.set_msg_type(MessageType::MsgSnapshot);
+        message.set_snapshot(point.to_snapshot());
+        let mut bytes = Vec::new();
+        encode_message(&message, &mut bytes);
+        assert_eq!(snapshot_point(&decode_message(bytes.into()).unwrap()), Some(point));
     }
 
     #[test]

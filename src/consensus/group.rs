@@ -6,14 +6,14 @@ use bytes::Bytes;
 use raft::eraftpb::{ConfChange, ConfChangeV2, ConfState, Entry, EntryType, MessageType};
 use raft::{RawNode, StateRole};
 
-use super::change::{conf_change, parsed};
+use super::change::{conf_change, parsed, revision};
 use super::codec::entry_type;
 use super::log_window::{LogEntry, LogWindow};
 use super::{
     HardState, MemberChange, Members, Message, Progress, Situation, SnapshotPoint, Standstill, Step, left_to_do,
     next_step,
 };
-use crate::topology::{LogIndex, ReplicaId, Term};
+use crate::topology::{LogIndex, ReplicaId, Revision, Term};
 
 /// What a leader keeps of entries that every member has: a little, for whoever still asks by mistake.
 const SPARE_WINDOW_BYTES: usize = 256 * 1024;
@@ -331,18 +331,18 @@ impl Group {
         }
     }
 
-    /// Proposes one step towards other members. Returns its index.
+    /// Proposes one step towards the members that this revision of the catalog wants. Returns its index.
     ///
     /// # Errors
     /// Not the leader, or another change is in the log and not applied.
-    pub fn propose_members(&mut self, change: MemberChange) -> Result<LogIndex, ProposeError> {
+    pub fn propose_members(&mut self, change: MemberChange, by: Revision) -> Result<LogIndex, ProposeError> {
         if !self.leads() {
             return Err(ProposeError::NotLeader);
         }
         if self.member_change_at.is_some() || self.raw.raft.has_pending_conf() {
             return Err(ProposeError::Full);
         }
-        let conf = conf_change(change);
+        let conf = conf_change(change, by);
         let index = self.last_index().next();
         self.raw.propose_conf_change(Vec::new(), conf).map_err(|_| ProposeError::Full)?;
         self.member_change_at = Some(index);
@@ -365,9 +365,7 @@ impl Group {
         effects.leadership_changed |= ready.ss().is_some();
         effects.messages.extend(ready.take_messages());
         if !ready.snapshot().is_empty() {
-            let meta = ready.snapshot().get_metadata();
-            let members = Members::of_conf_state(meta.get_conf_state());
-            let point = SnapshotPoint { index: LogIndex(meta.index), term: Term(meta.term), members };
+            let point = SnapshotPoint::of_snapshot(ready.snapshot());
             self.raw.mut_store().install(point.clone());
             self.installing = Some((ready.number(), point.index));
             effects.entries.clear();
@@ -617,12 +615,13 @@ impl Group {
                 EntryType::EntryNormal => entry.data,
                 EntryType::EntryConfChange => {
                     let applied = self.raw.apply_conf_change(&parsed::<ConfChange>(&entry.data));
-                    self.set_members(entry.index, applied);
+                    self.set_members(entry.index, applied, Revision(0));
                     Bytes::new()
                 }
                 EntryType::EntryConfChangeV2 => {
-                    let applied = self.raw.apply_conf_change(&parsed::<ConfChangeV2>(&entry.data));
-                    self.set_members(entry.index, applied);
+                    let change = parsed::<ConfChangeV2>(&entry.data);
+                    let applied = self.raw.apply_conf_change(&change);
+                    self.set_members(entry.index, applied, revision(&change.context));
                     Bytes::new()
                 }
             };
@@ -632,7 +631,7 @@ impl Group {
         self.raw.advance_apply_to(last.0);
     }
 
-    fn set_members(&mut self, index: u64, applied: raft::Result<ConfState>) {
+    fn set_members(&mut self, index: u64, applied: raft::Result<ConfState>, by: Revision) {
         if self.member_change_at.is_some_and(|at| at.0 <= index) {
             self.member_change_at = None;
         }
@@ -640,7 +639,8 @@ impl Group {
         self.members_told_after = self.last_index();
         // An impossible change (removing the last voter) is refused by the library the same way on all replicas.
         if let Ok(conf) = applied {
-            self.raw.mut_store().set_members(Members::of_conf_state(&conf));
+            let by = by.max(self.members().revision);
+            self.raw.mut_store().set_members(Members::of_conf_state(&conf, by));
         }
     }
 

@@ -182,12 +182,7 @@ impl Storage for LogWindow {
         if self.applied.index.0 < request_index {
             return Err(Error::Store(StorageError::SnapshotTemporarilyUnavailable));
         }
-        let mut snapshot = Snapshot::default();
-        let meta = snapshot.mut_metadata();
-        meta.index = self.applied.index.0;
-        meta.term = self.applied.term.0;
-        *meta.mut_conf_state() = self.applied.members.to_conf_state();
-        Ok(snapshot)
+        Ok(self.applied.to_snapshot())
     }
 }
 

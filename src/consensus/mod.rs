@@ -29,7 +29,9 @@ pub use group::{
 pub use log_window::LogEntry;
 pub use membership::{Progress, Situation, Standstill, Step, left_to_do, next_step};
 
-use crate::topology::{LogIndex, ReplicaId, Term};
+use raft::eraftpb::Snapshot;
+
+use crate::topology::{LogIndex, ReplicaId, Revision, Term};
 
 /// A message between replicas of a group; opaque but for [`snapshot_point`], encoded by [`encode_message`].
 pub type Message = raft::eraftpb::Message;
@@ -55,6 +57,10 @@ pub struct Members {
     /// Whether the joint change ends by itself.
     #[serde(default)]
     pub auto_leave: bool,
+    /// The revision of the catalog by which they were last changed. Who knows an older one must change nothing: it may
+    /// bring back a replica that the cluster has given up since.
+    #[serde(default)]
+    pub revision: Revision,
 }
 
 impl Members {
@@ -91,7 +97,7 @@ impl Members {
     }
 
     /// In the order of ids, so that all replicas see the same order: the library's own is that of a hash set.
-    fn of_conf_state(conf: &raft::eraftpb::ConfState) -> Self {
+    fn of_conf_state(conf: &raft::eraftpb::ConfState, revision: Revision) -> Self {
         let ids = |numbers: &[u64]| {
             let mut ids: Vec<_> = numbers.iter().copied().map(ReplicaId).collect();
             ids.sort_unstable();
@@ -103,6 +109,7 @@ impl Members {
             voters_outgoing: ids(conf.get_voters_outgoing()),
             learners_next: ids(conf.get_learners_next()),
             auto_leave: conf.get_auto_leave(),
+            revision,
         }
     }
 }
@@ -122,6 +129,22 @@ impl SnapshotPoint {
     /// The point that a new group of these voters starts from.
     pub fn birth(voters: impl IntoIterator<Item = ReplicaId>) -> Self {
         Self { index: BIRTH_INDEX, term: BIRTH_TERM, members: Members::of_voters(voters) }
+    }
+
+    /// Of the library's metadata; what it knows nothing of is in the data.
+    fn of_snapshot(snapshot: &Snapshot) -> Self {
+        let meta = snapshot.get_metadata();
+        let members = Members::of_conf_state(meta.get_conf_state(), change::revision(snapshot.get_data()));
+        Self { index: LogIndex(meta.index), term: Term(meta.term), members }
+    }
+
+    fn to_snapshot(&self) -> Snapshot {
+        let mut snapshot = Snapshot::default();
+        snapshot.set_data(change::context(self.members.revision));
+        let meta = snapshot.mut_metadata();
+        (meta.index, meta.term) = (self.index.0, self.term.0);
+        *meta.mut_conf_state() = self.members.to_conf_state();
+        snapshot
     }
 }
 
@@ -192,12 +215,6 @@ impl std::fmt::Display for MemberChange {
 
 /// Whether a message carries a snapshot point, so that the caller must send the state along.
 pub fn snapshot_point(message: &Message) -> Option<SnapshotPoint> {
-    (message.get_msg_type() == raft::eraftpb::MessageType::MsgSnapshot).then(|| {
-        let meta = message.get_snapshot().get_metadata();
-        SnapshotPoint {
-            index: LogIndex(meta.index),
-            term: Term(meta.term),
-            members: Members::of_conf_state(meta.get_conf_state()),
-        }
-    })
+    (message.get_msg_type() == raft::eraftpb::MessageType::MsgSnapshot)
+        .then(|| SnapshotPoint::of_snapshot(message.get_snapshot()))
 }

@@ -13,8 +13,9 @@ impl Replica {
             return;
         }
         let Some(record) = catalog.shard(self.shard) else { return };
-        // A member that this copy of the catalog does not know of: the copy is older than the members are.
-        if self.group.members().all().any(|id| id >= catalog.next_replica) {
+        // This copy of the catalog is older than the members are: what it wants may have been given up since, and what was
+        // a replica then may be destroyed by now.
+        if catalog.revision < self.group.members().revision {
             return;
         }
         self.group.settle_members();
@@ -25,7 +26,7 @@ impl Replica {
                 tracing::info!(shard = %record.name, replica = %to, "gets the leadership, as this replica is to leave");
                 self.group.transfer(to);
             }
-            Some(Step::Change(change)) => match self.group.propose_members(change) {
+            Some(Step::Change(change)) => match self.group.propose_members(change, catalog.revision) {
                 Ok(index) => tracing::info!(shard = %record.name, %index, "members: {change}"),
                 Err(error) => tracing::debug!(shard = %record.name, "members: {change}: {error}"),
             },

@@ -2,6 +2,7 @@
 
 mod arrival;
 mod hung;
+mod members;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

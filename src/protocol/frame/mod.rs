@@ -22,7 +22,7 @@ pub use refusal::{Refusal, RefusalReason};
 pub use status::{Heartbeat, NodeStatus, Progress, ReplicaStatus, Role};
 
 /// The first bytes of a connection that speaks this protocol, format version last.
-pub const PREAMBLE: [u8; 8] = *b"\0PONTOO\x02";
+pub const PREAMBLE: [u8; 8] = *b"\0PONTOO\x03";
 /// The longest payload of one frame; longer messages are cut.
 pub const PIECE_BYTES_MAX: usize = 256 * 1024;
 /// `u32 length | u8 kind | u8 flags`.
