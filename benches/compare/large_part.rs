@@ -21,7 +21,9 @@ const ELSE: &str = "longest write meanwhile, without a snapshot";
 /// Freezing comes before a snapshot's file, removal of the one before after it.
 const MARGIN: Duration = Duration::from_millis(100);
 const WRITERS: usize = 64;
-const LOOK: Duration = Duration::from_millis(1);
+/// What no write may wait because of a snapshot.
+const LATE: Duration = Duration::from_millis(20);
+const LOOK: Duration = Duration::from_millis(5);
 
 pub fn run(plan: &Plan, cores: &Cores, dir: &Path, results: &mut Results) -> Result<(), String> {
     let own = dir.join("large");
@@ -118,6 +120,18 @@ fn snapshots(store: &Store, plan: &Plan, results: &mut Results) -> Result<(), St
     };
     let (beside, otherwise) = (longest(true), longest(false));
     let seconds: f64 = spans.iter().map(|[from, to]| (*to - *from).as_secs_f64()).sum();
+    // The disk is somebody else's too: what is slow without a snapshot as often is not slow because of one.
+    let slow = |touched: bool, seconds: f64| {
+        let count = outcome.slow.iter().filter(|slow| slow.1 > LATE && touches(slow) == touched).count();
+        count as f64 / (plan.snapshot_load * seconds) * 100.0
+    };
+    let touched_seconds = seconds + 2.0 * MARGIN.as_secs_f64() * spans.len() as f64;
+    let (late, late_else) =
+        (slow(true, touched_seconds), slow(false, plan.snapshot_time.as_secs_f64() - touched_seconds));
+    results.note(format!(
+        "Writes above {} ms: {late:.3}% of those that a snapshot touched, {late_else:.3}% of the others.",
+        LATE.as_millis()
+    ));
     results.note(format!(
         "Snapshots of {} keys: {} of the three nodes in {:.0} s of {:.0} writes/s, {seconds:.1} s long in all.",
         plan.large_keys,

@@ -7,6 +7,7 @@
 //!   parts       proxy: rates mget latency cores idle     store: writes reads failover     large: restart snapshot
 //!   how much    smoke (seconds each) | quick (a few minutes) | nothing said (an hour) | whole (all loads crossed: hours)
 //! ROUNDS=5 SECONDS=2 TRIALS=20    rounds, seconds measured of each load in each round, leaders killed
+//! SNAPSHOT_LOAD=5000              writes a second beside snapshots
 //! PONTOON_BEFORE=path             an older Pontoon, measured in the same rounds
 //! PONTOON NUTCRACKER HAPROXY ETCD REDIS_SERVER PREDIXY    programs to take instead of the installed ones
 //! ```
@@ -104,7 +105,7 @@ impl Plan {
             idle_connections: (connections_max - 100).min(pick(500.0, 10_000.0, 10_000.0) as usize),
             large_keys: pick(20_000.0, 1e6, 1e6) as u64,
             snapshot_time: Duration::from_secs_f64(pick(3.0, 45.0, 60.0)),
-            snapshot_load: pick(4_000.0, 10_000.0, 10_000.0),
+            snapshot_load: from_environment("SNAPSHOT_LOAD").unwrap_or(pick(4_000.0, 5_000.0, 5_000.0)),
             words,
         })
     }
