@@ -259,9 +259,9 @@ impl Group {
         raft.election_elapsed = raft.election_elapsed.max(due).max(self.lease_ticks);
     }
 
-    /// Stands for election now.
+    /// Stands for election now, unless it does.
     pub fn campaign(&mut self) {
-        if self.unpersisted.is_empty() && self.raw.raft.state != StateRole::Leader {
+        if self.unpersisted.is_empty() && !matches!(self.raw.raft.state, StateRole::Leader | StateRole::Candidate) {
             // Refused while a change of members is unapplied; the election time will bring the next try.
             let _ = self.raw.campaign();
         }

@@ -17,6 +17,9 @@ use crate::topology::{Catalog, CatalogOutcome, Incarnation, LogIndex, NodeName, 
 const HEARTBEAT: Duration = Duration::from_millis(250);
 /// Before something that failed is tried again.
 const RETRY: Duration = Duration::from_millis(100);
+/// Before who is to lead a new shard stands again, and how often it does.
+const STAND_AGAIN: Duration = Duration::from_millis(25);
+const STANDS_MAX: u32 = 20;
 /// Before a node that was refused asks again.
 const REFUSED_RETRY: Duration = Duration::from_secs(1);
 /// Heartbeats without anything learned after which another node is asked.
@@ -96,7 +99,9 @@ async fn act(shared: &Shared, catalog: &Catalog) -> Result<(), Hindrance> {
         Some(Some(known)) if known == mine => {
             let node = &mut *shared.borrow_mut();
             let all_go = removal::destroy_unlisted(node, catalog);
-            take_replicas(node, catalog);
+            for shard in take_replicas(node, catalog) {
+                tokio::task::spawn_local(stand(Rc::clone(shared), shard));
+            }
             let addr = |peer: &NodeName| catalog.addr(peer).map(|a| (peer.clone(), a.to_owned()));
             let peers = node.engine.peer_names().filter_map(addr).collect();
             node.links.fit(peers, shared);
@@ -123,8 +128,10 @@ async fn register(catalog: &Catalog, name: NodeName, incarnation: Incarnation) -
     }
 }
 
-fn take_replicas(node: &mut Node, catalog: &Catalog) {
+/// Takes the replicas that this node is given. Returns the shards that it is to lead first.
+fn take_replicas(node: &mut Node, catalog: &Catalog) -> Vec<ShardId> {
     let name = node.name.clone();
+    let mut first_of = Vec::new();
     for (shard, record) in catalog.replicas_on(&name) {
         if node.engine.replica(shard.id).is_some() || node.removals.is_under_way(shard.id) {
             continue;
@@ -136,7 +143,7 @@ fn take_replicas(node: &mut Node, catalog: &Catalog) {
             node.home.newcomer(shard, record.id)
         };
         match made {
-            Ok(mut replica) => {
+            Ok(replica) => {
                 let has_nothing = replica.applied() == LogIndex(0);
                 if has_nothing && shard.all_replicas().count() == 1 {
                     tracing::error!(
@@ -147,13 +154,30 @@ fn take_replicas(node: &mut Node, catalog: &Catalog) {
                 tracing::info!(shard = %shard.name, replica = %record.id, "replica {}", if born_here { "formed" } else { "joins" });
                 // The first node of the list leads first; the others take over by their election time.
                 if shard.birth.first().is_some_and(|b| b.id == record.id) {
-                    replica.group.campaign();
+                    first_of.push(shard.id);
                 }
                 node.engine.add_replica(replica);
             }
             Err(HomeError::OtherReplica { .. }) => removal::destroy_leftovers(node, &[shard.id]),
-            Err(error) => return node.fail(format!("{error}{}", error.advice())),
+            Err(error) => {
+                node.fail(format!("{error}{}", error.advice()));
+                return Vec::new();
+            }
         }
+    }
+    first_of
+}
+
+/// Stands for election until somebody leads: the other members may not be there yet, and do not answer then.
+async fn stand(shared: Shared, shard: ShardId) {
+    for _ in 0..STANDS_MAX {
+        {
+            let node = &mut *shared.borrow_mut();
+            let Some(replica) = node.engine.replica_mut(shard).filter(|r| r.group.leader().is_none()) else { return };
+            replica.group.campaign();
+            node.wake.notify_one();
+        }
+        tokio::time::sleep(STAND_AGAIN).await;
     }
 }
 
