@@ -114,7 +114,8 @@ pub enum ProxyError {
     System(#[from] std::io::Error),
 }
 
-/// A running proxy. Dropped, it ends without waiting for anybody.
+/// A running proxy. Dropped, it stops following its file and serving metrics, while its workers go on until the process ends:
+/// [`Proxy::drain`] ends them.
 #[derive(Debug)]
 pub struct Proxy {
     address: SocketAddr,

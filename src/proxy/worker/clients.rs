@@ -6,9 +6,10 @@ use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
+use super::inflow::{Inflow, Inflowing};
 use super::{Core, Socket, Worker};
 use crate::frontend::Session;
-use crate::net::readiness::{Ready, receive};
+use crate::net::readiness::Ready;
 use crate::protocol::errors;
 use crate::protocol::reply::ReplyWriter;
 
@@ -24,10 +25,7 @@ pub struct ClientSocket {
     /// Never used again by this worker.
     id: u64,
     pub(super) stream: TcpStream,
-    /// Whether there may be something to read.
-    readable: bool,
-    /// Whether its end is there to be read.
-    ended: bool,
+    pub(super) inflow: Inflow,
     /// Whether its send buffer is full.
     pub(super) blocked: bool,
 }
@@ -42,7 +40,11 @@ impl<C: Core> Worker<C> {
                     self.exhausted_until = None;
                     self.take_client(stream, address);
                 }
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    // Whoever waited for a descriptor has gone.
+                    self.exhausted_until = None;
+                    return;
+                }
                 Err(error)
                     if matches!(
                         error.raw_os_error(),
@@ -93,7 +95,7 @@ impl<C: Core> Worker<C> {
             self.clients[key as usize] = None;
             return self.engine.client_broke(key);
         }
-        self.clients[key as usize] = Some(ClientSocket { id, stream, readable: false, ended: false, blocked: false });
+        self.clients[key as usize] = Some(ClientSocket { id, stream, inflow: Inflow::default(), blocked: false });
     }
 
     /// Closes a client's socket, unless its place is another's by now; the engine has forgotten the client.
@@ -110,8 +112,7 @@ impl<C: Core> Worker<C> {
             self.unblocked.clients.push(key);
         }
         if ready.readable {
-            socket.readable = true;
-            socket.ended |= ready.ended;
+            socket.inflow.told(ready);
             self.read_client(key);
         }
     }
@@ -120,25 +121,17 @@ impl<C: Core> Worker<C> {
     pub(super) fn read_client(&mut self, key: u32) {
         for _ in 0..READS_PER_TURN_MAX {
             let Some(socket) = self.clients.get_mut(key as usize).and_then(Option::as_mut) else { return };
-            if !socket.readable || !self.engine.wants_input(key) {
+            if !socket.inflow.is_readable() || !self.engine.wants_input(key) {
                 return;
             }
-            match receive(&socket.stream, &mut self.scratch) {
-                Ok(0) => {
-                    socket.readable = false;
-                    return self.engine.client_ended(key);
-                }
-                Ok(count) => {
-                    // Less than there was room for was all there was, but for the end.
-                    socket.readable = count == self.scratch.len() || socket.ended;
-                    self.engine.client_data(key, &self.scratch[..count]);
-                }
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return socket.readable = false,
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(_) => return self.client_broke(key),
+            match socket.inflow.read(&socket.stream, &mut self.scratch) {
+                Inflowing::Bytes(count) => self.engine.client_data(key, &self.scratch[..count]),
+                Inflowing::Nothing => return,
+                Inflowing::End => return self.engine.client_ended(key),
+                Inflowing::Broken(_) => return self.client_broke(key),
             }
         }
-        if self.clients[key as usize].as_ref().is_some_and(|socket| socket.readable) {
+        if self.clients[key as usize].as_ref().is_some_and(|socket| socket.inflow.is_readable()) {
             self.again.push(Socket::Client(key));
         }
     }

@@ -42,7 +42,9 @@ impl<C: Core> Worker<C> {
             }
             let (sent, is_full) = write_once(stream, output)?;
             link.blocked = is_full;
-            self.engine.node_sent(node, sent);
+            if sent > 0 {
+                self.engine.node_sent(node, sent);
+            }
         }
         Ok(())
     }
@@ -73,7 +75,10 @@ impl<C: Core> Worker<C> {
             }
             let (sent, is_full) = write_once(&mut socket.stream, output)?;
             (socket.blocked, sent_any) = (is_full, true);
-            self.engine.client_sent(key, sent);
+            // A socket that took nothing is no sign that its client reads.
+            if sent > 0 {
+                self.engine.client_sent(key, sent);
+            }
         }
         Ok(())
     }

@@ -1,15 +1,17 @@
 //! Connections to nodes: opened when the engine asks, read, closed.
 
 use std::io::{Error, ErrorKind};
-use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
+use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
 use socket2::{Domain, Protocol, SockRef, TcpKeepalive, Type};
 
-use super::{Core, Mail, Socket, Worker};
+use super::inflow::{Inflow, Inflowing};
+use super::names::LookUp;
+use super::{Core, Socket, Worker};
 use crate::control::os_reason;
 use crate::control::routing::NodeIndex;
-use crate::net::readiness::{Ready, receive};
+use crate::net::readiness::Ready;
 use crate::proxy::engine::LinkError;
 
 /// Reads of one node in one turn, so that it cannot hold the others up.
@@ -31,14 +33,13 @@ pub struct LinkSocket {
     pub(super) open: bool,
     /// Addresses that were not tried yet, the next one last.
     untried: Vec<SocketAddr>,
-    readable: bool,
-    ended: bool,
+    inflow: Inflow,
     /// Whether its send buffer is full.
     pub(super) blocked: bool,
 }
 
 impl<C: Core> Worker<C> {
-    /// Begins to open a connection.
+    /// Begins to open a connection. Whether that failed at once tells [`Self::report_failed_links`].
     pub(super) fn connect(&mut self, node: NodeIndex, addr: String) {
         if self.links.len() <= node.at() {
             self.links.resize_with(node.at() + 1, LinkSocket::default);
@@ -49,26 +50,38 @@ impl<C: Core> Worker<C> {
         if let Ok(addr) = addr.parse() {
             return self.resolved(node, attempt, Ok(vec![addr]));
         }
-        // Names are looked up by the C library, which keeps its thread waiting.
-        let home = self.peers[self.number].clone();
-        let look_up = move || {
-            let found = addr.to_socket_addrs().map(Iterator::collect);
-            home.send(Mail::Resolved(node, attempt, found));
-        };
-        if let Err(error) = std::thread::Builder::new().name("pontoon-names".to_owned()).spawn(look_up) {
-            self.link_broke(node, &LinkError::Socket(os_reason(&error)));
+        self.names.want(LookUp { node, attempt, name: addr });
+        self.look_up_names();
+    }
+
+    fn look_up_names(&mut self) {
+        while let Some(look_up) = self.names.next() {
+            let (node, attempt) = (look_up.node, look_up.attempt);
+            if let Err(error) = look_up.begin(self.peers[self.number].clone()) {
+                self.names.ended(node);
+                self.resolved(node, attempt, Err(error));
+            }
         }
+    }
+
+    /// A name was looked up.
+    pub(super) fn looked_up(&mut self, node: NodeIndex, attempt: u64, found: std::io::Result<Vec<SocketAddr>>) {
+        self.names.ended(node);
+        self.resolved(node, attempt, found);
+        self.look_up_names();
+        self.report_failed_links();
     }
 
     /// Closes a connection, or stops opening it.
     pub(super) fn disconnect(&mut self, node: NodeIndex) {
+        self.names.forget(node);
         if let Some(link) = self.links.get_mut(node.at()) {
             *link = LinkSocket { attempt: u64::MAX, ..LinkSocket::default() };
         }
     }
 
     /// It is known where to connect to.
-    pub(super) fn resolved(&mut self, node: NodeIndex, attempt: u64, found: std::io::Result<Vec<SocketAddr>>) {
+    fn resolved(&mut self, node: NodeIndex, attempt: u64, found: std::io::Result<Vec<SocketAddr>>) {
         let link = &mut self.links[node.at()];
         if link.attempt != attempt {
             return;
@@ -79,7 +92,7 @@ impl<C: Core> Worker<C> {
                 link.untried = addrs;
                 self.try_next(node, Error::new(ErrorKind::NotFound, "the name leads nowhere"));
             }
-            Err(error) => self.link_broke(node, &LinkError::Socket(os_reason(&error))),
+            Err(error) => self.failed_links.push((node, attempt, LinkError::Socket(os_reason(&error)))),
         }
     }
 
@@ -95,7 +108,18 @@ impl<C: Core> Worker<C> {
                 Err(error) => failed = error,
             }
         }
-        self.link_broke(node, &LinkError::Socket(os_reason(&failed)));
+        let attempt = self.links[node.at()].attempt;
+        self.failed_links.push((node, attempt, LinkError::Socket(os_reason(&failed))));
+    }
+
+    /// Tells the engine of attempts that failed at once. Not where they fail: that may be amid orders, and what the engine makes of a
+    /// loss must not come between them. An order that was still to come may have taken the place from such an attempt.
+    pub(super) fn report_failed_links(&mut self) {
+        for (node, attempt, reason) in std::mem::take(&mut self.failed_links) {
+            if self.links[node.at()].attempt == attempt {
+                self.link_broke(node, &reason);
+            }
+        }
     }
 
     pub(super) fn link_ready(&mut self, node: NodeIndex, ready: Ready) {
@@ -111,7 +135,8 @@ impl<C: Core> Worker<C> {
                 Ok(false) => return,
                 Err(error) => {
                     link.stream = None;
-                    return self.try_next(node, error);
+                    self.try_next(node, error);
+                    return self.report_failed_links();
                 }
             }
         }
@@ -121,8 +146,7 @@ impl<C: Core> Worker<C> {
             self.unblocked.nodes.push(node);
         }
         if ready.readable {
-            link.readable = true;
-            link.ended |= ready.ended;
+            link.inflow.told(ready);
             self.read_link(node);
         }
     }
@@ -130,20 +154,15 @@ impl<C: Core> Worker<C> {
     pub(super) fn read_link(&mut self, node: NodeIndex) {
         for _ in 0..READS_PER_TURN_MAX {
             let link = &mut self.links[node.at()];
-            let Some(stream) = link.stream.as_ref().filter(|_| link.readable) else { return };
-            match receive(stream, &mut self.scratch) {
-                Ok(0) => return self.link_broke(node, &LinkError::Socket("closed by the node".to_owned())),
-                Ok(count) => {
-                    // Less than there was room for was all there was, but for the end.
-                    link.readable = count == self.scratch.len() || link.ended;
-                    self.engine.node_data(node, &self.scratch[..count]);
-                }
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return link.readable = false,
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => return self.link_broke(node, &LinkError::Socket(os_reason(&error))),
+            let Some(stream) = link.stream.as_ref().filter(|_| link.inflow.is_readable()) else { return };
+            match link.inflow.read(stream, &mut self.scratch) {
+                Inflowing::Bytes(count) => self.engine.node_data(node, &self.scratch[..count]),
+                Inflowing::Nothing => return,
+                Inflowing::End => return self.link_broke(node, &LinkError::Socket("closed by the node".to_owned())),
+                Inflowing::Broken(error) => return self.link_broke(node, &LinkError::Socket(os_reason(&error))),
             }
         }
-        if self.links[node.at()].readable {
+        if self.links[node.at()].inflow.is_readable() {
             self.again.push(Socket::Link(node));
         }
     }

@@ -6,9 +6,13 @@
 
 mod clients;
 mod flush;
+mod inflow;
 mod links;
 mod mail;
 mod moderation;
+mod names;
+#[cfg(test)]
+mod tests;
 
 use std::net::TcpListener;
 use std::sync::Arc;
@@ -17,7 +21,7 @@ use std::time::Duration;
 use arc_swap::ArcSwapOption;
 
 use super::core::Core;
-use super::engine::{Order, Settings, Shared};
+use super::engine::{LinkError, Order, Settings, Shared};
 use super::metrics::WorkerStats;
 use crate::control::routing::NodeIndex;
 use crate::frontend::ClientView;
@@ -29,6 +33,7 @@ use clients::ClientSocket;
 use links::LinkSocket;
 pub use mail::{Inbox, Mail, Postbox, postbox};
 use moderation::Moderation;
+use names::Names;
 
 /// Bytes that one read takes at most.
 const READ_BYTES_MAX: usize = 64 * 1024;
@@ -98,6 +103,9 @@ struct Worker<C> {
     readiness: Readiness,
     clients: Vec<Option<ClientSocket>>,
     links: Vec<LinkSocket>,
+    /// Attempts to connect that failed at once, until the engine is told: the node, the attempt, why.
+    failed_links: Vec<(NodeIndex, u64, LinkError)>,
+    names: Names,
     /// Sockets that are read in the next turn, whatever becomes ready.
     again: Vec<Socket>,
     /// Sockets that take bytes again.
@@ -150,6 +158,8 @@ impl<C: Core> Worker<C> {
             readiness,
             clients: Vec::new(),
             links: Vec::new(),
+            failed_links: Vec::new(),
+            names: Names::default(),
             again: Vec::new(),
             unblocked: flush::Unblocked::default(),
             scratch: vec![0; READ_BYTES_MAX].into_boxed_slice(),
@@ -267,6 +277,7 @@ impl<C: Core> Worker<C> {
                 Order::Pause(until, writes_only) => self.tell_all(|| Mail::Pause(until, writes_only)),
             }
         }
+        self.report_failed_links();
     }
 
     fn read_mail(&mut self) {
@@ -278,7 +289,7 @@ impl<C: Core> Worker<C> {
                     self.peers[to].send(Mail::Views(key, id, self.engine.views()));
                 }
                 Mail::Views(key, id, views) => self.collect(key, id, views),
-                Mail::Resolved(node, attempt, found) => self.resolved(node, attempt, found),
+                Mail::Resolved(node, attempt, found) => self.looked_up(node, attempt, found),
                 Mail::Kill(ids) => self.engine.kill(&ids),
                 Mail::Pause(until, writes_only) => self.engine.pause(until, writes_only),
                 Mail::Unblock(id, how) => self.engine.unblock(id, how),
