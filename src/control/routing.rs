@@ -541,4 +541,4 @@ fn catalog_has(catalog: &Catalog, shard: ShardId, replica: ReplicaId) -> bool {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

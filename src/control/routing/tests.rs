@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use super::*;
 use crate::topology::ShardsConfig;
 
-const FILE: &str = "version = 1
+/// Two shards on three nodes; shard `a` has replicas 4, 5, 6 on them and shard `b` has 7, 8, 9.
+pub(crate) const FILE: &str = "version = 1
 [[node]]
 name = 'n1'
 addr = '127.0.0.1:1'

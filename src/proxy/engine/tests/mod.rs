@@ -19,6 +19,7 @@ use super::nodes::LinkError;
 use super::{Engine, Order, Settings, Shared};
 use crate::control::health::HealthTimes;
 use crate::control::routing::NodeIndex;
+use crate::control::routing::tests::FILE;
 use crate::frontend::{Desk, Facts, Session};
 use crate::net::{Clock, Moment};
 use crate::protocol::control::Welcome;
@@ -35,25 +36,6 @@ use crate::topology::{
     Catalog, ClusterId, Incarnation, LogIndex, LogTime, NodeName, ReplicaId, Revision, SessionId, ShardId,
     ShardsConfig, Slot, Term,
 };
-
-/// Two shards on three nodes; shard 1 has replicas 4, 5, 6 on them and shard 2 has 7, 8, 9.
-const FILE: &str = "version = 1
-[[node]]
-name = 'n1'
-addr = '127.0.0.1:1'
-[[node]]
-name = 'n2'
-addr = '127.0.0.1:2'
-[[node]]
-name = 'n3'
-addr = '127.0.0.1:3'
-[[shard]]
-name = 'a'
-nodes = ['n1', 'n2', 'n3']
-[[shard]]
-name = 'b'
-nodes = ['n1', 'n2', 'n3']
-";
 
 /// A request as a node got it.
 #[derive(Clone, Debug)]
