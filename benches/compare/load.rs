@@ -57,6 +57,8 @@ pub struct Outcome {
     pub time: Duration,
     /// The processor time of what is measured, meanwhile.
     pub cpu: Duration,
+    /// How much of their time the processors of the load were busy, where that was asked.
+    pub load_busy: Option<f64>,
     pub waits: Waits,
     /// Those that waited longer than `SLOW`: when they were answered, and how long they waited.
     pub slow: Vec<(Instant, Duration)>,

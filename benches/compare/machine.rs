@@ -22,18 +22,34 @@ pub struct Cores {
     pub others: String,
     /// Whether two processors can be measured without the load on either.
     pub are_many: bool,
+    /// The first and the last of `others`.
+    other_numbers: (usize, usize),
 }
 
 impl Cores {
     pub fn of_this_machine() -> Self {
         let count = std::thread::available_parallelism().map_or(1, usize::from);
-        let others = match count {
-            1 => "0".to_owned(),
-            2 | 3 => format!("1-{}", count - 1),
-            _ => format!("2-{}", count - 1),
+        let other_numbers = match count {
+            1 => (0, 0),
+            2 | 3 => (1, count - 1),
+            _ => (2, count - 1),
         };
+        let others = format!("{}-{}", other_numbers.0, other_numbers.1);
         let two = if count == 1 { "0" } else { "0,1" };
-        Self { one: "0".to_owned(), two: two.to_owned(), others, are_many: count >= 4 }
+        Self { one: "0".to_owned(), two: two.to_owned(), others, are_many: count >= 4, other_numbers }
+    }
+
+    /// How long the others have done nothing since the machine started, on average.
+    pub fn others_idle(&self) -> Duration {
+        const TICK: Duration = Duration::from_millis(10);
+        let stat = std::fs::read_to_string("/proc/stat").unwrap_or_default();
+        let (first, last) = self.other_numbers;
+        let ticks: u32 = (first..=last)
+            .filter_map(|number| stat.lines().find_map(|line| line.strip_prefix(&format!("cpu{number} "))))
+            // The fourth number is idle time, the fifth such while a disk was waited for.
+            .flat_map(|line| line.split_whitespace().skip(3).take(2).filter_map(|ticks| ticks.parse::<u32>().ok()))
+            .sum();
+        TICK * ticks / (last - first + 1) as u32
     }
 }
 

@@ -12,6 +12,8 @@ pub struct Sample {
     pub p50: Duration,
     pub p99: Duration,
     pub p999: Duration,
+    /// How much of their time the processors of the load were busy.
+    pub load_busy: Option<f64>,
     /// What is no load has a number of its own.
     pub amount: f64,
 }
@@ -24,6 +26,7 @@ impl From<&Outcome> for Sample {
             p50: outcome.waits.at(0.5),
             p99: outcome.waits.at(0.99),
             p999: outcome.waits.at(0.999),
+            load_busy: outcome.load_busy,
             amount: 0.0,
         }
     }
@@ -70,6 +73,10 @@ fn number(value: f64) -> String {
         size if size >= 10.0 => format!("{value:.1}"),
         _ => format!("{value:.2}"),
     }
+}
+
+pub fn percent(part: f64) -> String {
+    format!("{:.0}%", part * 100.0)
 }
 
 fn micros(wait: Duration) -> f64 {
@@ -142,6 +149,19 @@ impl Results {
         median(pairs.map(|(one, other)| of(one) / of(other)).filter(|ratio| ratio.is_finite()).collect())
     }
 
+    /// How much of their time the processors of the load were busy.
+    pub fn load_busy(&self, work: &str, system: &str) -> Option<f64> {
+        median(self.samples(work, system).iter().filter_map(|sample| sample.load_busy).collect())
+    }
+
+    /// The last floor is neither met nor missed.
+    pub fn leave_open(&mut self, why: &str) {
+        if let Some(floor) = self.floors.last_mut() {
+            floor.measured = format!("{}: {why}", floor.measured);
+            floor.met = None;
+        }
+    }
+
     /// A line of the floors. `unit` follows the numbers.
     pub fn floor(&mut self, work: &str, wanted: Wanted, measured: Option<f64>, unit: &str) {
         let (text, is_met): (String, fn(f64, f64) -> bool) = match wanted {
@@ -164,9 +184,9 @@ impl Results {
             |row: &Row| bases.iter().find(|base| !self.samples(&row.work, base).is_empty()).copied().unwrap_or("");
         if self.rows.iter().any(|row| row.unit.is_none()) {
             println!(
-                "| work | system | k/s: median (min-max) | ratio | CPU us each: median (min-max) | ratio | p50 us | p99 us | p99.9 us |\n\
+                "| work | system | k/s: median (min-max) | ratio | CPU us each: median (min-max) | ratio | p50 us | p99 us | p99.9 us | load busy |\n\
                  |{}",
-                " --- |".repeat(9)
+                " --- |".repeat(10)
             );
         }
         for row in self.rows.iter().filter(|row| row.unit.is_none()) {
@@ -174,7 +194,7 @@ impl Results {
             let ratio = |of: fn(&Sample) -> f64| self.ratio_to(row, base(row), of);
             let wait = |of: fn(&Sample) -> f64| self.median(&row.work, &row.system, of).map_or("-".to_owned(), number);
             println!(
-                "| {} | {} | {} | {} | {} | {} | {} | {} | {} |",
+                "| {} | {} | {} | {} | {} | {} | {} | {} | {} | {} |",
                 row.work,
                 row.system,
                 spread(|sample| sample.per_second / 1000.0),
@@ -184,6 +204,7 @@ impl Results {
                 wait(|sample| micros(sample.p50)),
                 wait(|sample| micros(sample.p99)),
                 wait(|sample| micros(sample.p999)),
+                self.load_busy(&row.work, &row.system).map_or_else(|| "-".to_owned(), percent),
             );
         }
         if self.rows.iter().any(|row| row.unit.is_some()) {
