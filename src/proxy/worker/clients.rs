@@ -125,7 +125,10 @@ impl<C: Core> Worker<C> {
                 return;
             }
             match socket.inflow.read(&socket.stream, &mut self.scratch) {
-                Inflowing::Bytes(count) => self.engine.client_data(key, &self.scratch[..count]),
+                Inflowing::Bytes(count) => {
+                    self.client_reads += 1;
+                    self.engine.client_data(key, &self.scratch[..count]);
+                }
                 Inflowing::Nothing => return,
                 Inflowing::End => return self.engine.client_ended(key),
                 Inflowing::Broken(_) => return self.client_broke(key),

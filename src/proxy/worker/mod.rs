@@ -32,7 +32,7 @@ use crate::topology::Catalog;
 use clients::ClientSocket;
 use links::LinkSocket;
 pub use mail::{Inbox, Mail, Postbox, postbox};
-use moderation::Moderation;
+use moderation::{Came, Moderation};
 use names::Names;
 
 /// Bytes that one read takes at most.
@@ -118,6 +118,8 @@ struct Worker<C> {
     stats: Arc<WorkerStats>,
     catalog: Arc<ArcSwapOption<Catalog>>,
     moderation: Moderation,
+    /// Reads of clients that brought something.
+    client_reads: u64,
     listener: Option<TcpListener>,
     /// Whether the process ran out of descriptors, and when it is tried again.
     exhausted_until: Option<Moment>,
@@ -169,6 +171,7 @@ impl<C: Core> Worker<C> {
             stats: options.shared.stats.clone(),
             catalog: options.catalog,
             moderation: Moderation::new(now),
+            client_reads: 0,
             listener: Some(options.listener),
             exhausted_until: None,
             mail: options.mail,
@@ -189,16 +192,24 @@ impl<C: Core> Worker<C> {
     fn turn(&mut self) -> std::io::Result<()> {
         self.look(self.patience())?;
         self.settle();
-        if self.engine.has_dirty_nodes() && self.moderation.is_worth_a_pause(self.now, self.stats.requests.get()) {
-            self.flush_clients();
-            moderation::pause();
-            self.look(Duration::ZERO)?;
-            self.settle();
+        if self.engine.has_dirty_nodes() {
+            if let Some(pause) = self.moderation.pause(self.now, self.came()) {
+                self.flush_clients();
+                moderation::sleep(pause);
+                self.look(Duration::ZERO)?;
+                self.settle();
+            }
+            self.moderation.sent_on(self.came());
         }
         self.flush_nodes();
         self.flush_clients();
         self.done |= self.draining && self.engine.is_drained();
         Ok(())
+    }
+
+    fn came(&self) -> Came {
+        let clients = self.engine.client_count() as u64;
+        Came { requests: self.stats.requests.get(), reads: self.client_reads, clients }
     }
 
     /// How long nothing is to be done.
