@@ -688,3 +688,6 @@ fn to_entry(entry: LogEntry) -> Result<Entry, RestoreError> {
     raw.set_entry_type(kind);
     Ok(raw)
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,147 @@
+//! Groups without disks or nodes around them, in orders of events that those seldom come to.
+
+use super::*;
+
+const LEASE_TICKS: usize = 18;
+/// More than any election time.
+const ELECTION: usize = 80;
+
+/// Three replicas whose messages arrive at once.
+struct Trio {
+    groups: Vec<Group>,
+    /// Whom no message reaches or leaves.
+    cut_off: Option<u64>,
+    /// Whose disk does not come to an end, and what it was given.
+    slow_disk: Option<u64>,
+    unsynced: Vec<Held>,
+}
+
+const WRITE: Bytes = Bytes::from_static(b"x");
+
+fn id(number: u64) -> ReplicaId {
+    ReplicaId(number)
+}
+
+fn group(number: u64) -> Group {
+    let options = GroupOptions {
+        heartbeat_ticks: 2,
+        lease_ticks: LEASE_TICKS,
+        election_ticks: 20 + 4 * number as usize,
+        append_bytes_max: 1 << 20,
+        appends_in_flight_max: 256,
+        uncommitted_bytes_max: 1 << 20,
+        committed_bytes_max: 1 << 20,
+        quiet_ticks: 0,
+        keeps_leases: false,
+        boot_nonce: number,
+    };
+    let start = SnapshotPoint::birth([1, 2, 3].map(ReplicaId));
+    Group::restore(id(number), options, Restored { start, ..Restored::default() }).unwrap()
+}
+
+impl Trio {
+    /// With the first as the leader.
+    fn led() -> Self {
+        let groups = (1..=3).map(group).collect();
+        let mut trio = Self { groups, cut_off: None, slow_disk: None, unsynced: Vec::new() };
+        trio.tick(ELECTION);
+        assert!(trio.of(1).leads_surely());
+        trio
+    }
+
+    fn of(&mut self, number: u64) -> &mut Group {
+        &mut self.groups[number as usize - 1]
+    }
+
+    fn tick(&mut self, times: usize) {
+        for _ in 0..times {
+            self.groups.iter_mut().for_each(Group::tick);
+            self.exchange();
+        }
+    }
+
+    /// Until nobody has anything to say.
+    fn exchange(&mut self) {
+        loop {
+            let mut said = Vec::new();
+            let mut effects = Effects::default();
+            for (group, number) in self.groups.iter_mut().zip(1..) {
+                while group.collect(&mut effects) {
+                    said.append(&mut effects.messages);
+                    for held in effects.held.drain(..) {
+                        if self.slow_disk == Some(number) {
+                            self.unsynced.push(held);
+                            continue;
+                        }
+                        group.persisted(held.number);
+                        said.extend(held.messages);
+                    }
+                }
+            }
+            said.retain(|message| ![message.from, message.to].map(Some).contains(&self.cut_off));
+            if said.is_empty() {
+                return;
+            }
+            for message in said {
+                self.of(message.to).step(message);
+            }
+        }
+    }
+
+    /// The slow disk comes to an end with what it was given first.
+    fn sync(&mut self) {
+        let (number, held) = (self.slow_disk.unwrap(), self.unsynced.remove(0));
+        self.of(number).persisted(held.number);
+        self.exchange();
+    }
+}
+
+#[test]
+fn a_leader_that_applied_its_own_removal_steps_down_when_what_it_wrote_later_is_on_disk() {
+    let mut trio = Trio::led();
+    trio.slow_disk = Some(1);
+    trio.of(1).propose_members(MemberChange::Remove(id(1)), Revision(1)).unwrap();
+    trio.exchange();
+    trio.of(1).propose([WRITE]).unwrap();
+    trio.exchange();
+    assert!(
+        trio.of(1).members().contains(id(1)),
+        "the others have it on disk, which commits it; it is applied when it is here"
+    );
+    while trio.of(1).members().contains(id(1)) {
+        trio.sync();
+    }
+    assert!(!trio.unsynced.is_empty() && trio.of(1).leads());
+    while !trio.unsynced.is_empty() {
+        trio.sync();
+    }
+    assert!(!trio.of(1).leads() && trio.of(1).leader().is_none());
+    assert_eq!(trio.of(1).propose([WRITE]), Err(ProposeError::NotLeader));
+    trio.slow_disk = None;
+    trio.tick(ELECTION);
+    assert!(trio.of(2).leads_surely() && trio.of(2).propose([WRITE]).is_ok());
+}
+
+#[test]
+fn a_leader_whose_transfer_failed_settles_its_members_all_the_same() {
+    let mut trio = Trio::led();
+    assert!(trio.of(1).reign().is_some() && trio.of(1).members_are_settled());
+    trio.cut_off = Some(3);
+    trio.of(1).transfer(id(3));
+    assert!(!trio.of(1).leads());
+    trio.tick(LEASE_TICKS + 1);
+    assert!(trio.of(1).leads_surely(), "given up");
+    assert_eq!(trio.of(1).reign(), None, "the message that makes the other stand may still arrive");
+    trio.of(1).propose_members(MemberChange::Remove(id(3)), Revision(1)).unwrap();
+    trio.exchange();
+    let told_after = trio.of(1).last_index();
+    assert_eq!(trio.of(1).members().voters, [1, 2].map(ReplicaId));
+    assert!(!trio.of(1).members_are_settled(), "nobody else knows durably that it is so");
+    trio.of(1).settle_members();
+    assert!(!trio.of(1).members_are_settled(), "proposed and not committed");
+    trio.exchange();
+    assert!(trio.of(1).members_are_settled() && trio.of(1).reign().is_none());
+    trio.of(1).settle_members();
+    trio.exchange();
+    assert_eq!(trio.of(1).last_index(), told_after.next(), "once is enough");
+}
