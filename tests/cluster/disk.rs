@@ -15,6 +15,8 @@ use crate::rebuild::{await_rebuilt, wipe};
 const ALL: &[usize] = &[1, 2, 3];
 /// Room for one segment of the log, and not for a second one.
 const SMALL_MIB: u32 = 80;
+/// A node that comes to trust its disk does so long before.
+const WRITES_UNTIL_QUICK_MAX: usize = 50_000;
 
 /// A small file system, for as long as this lives.
 struct SmallDisk(PathBuf);
@@ -48,8 +50,21 @@ struct Fault(Child);
 
 impl Fault {
     fn inject(process: &Process, call: &str) -> Self {
+        Self::attach(&["-f", "-p", &process.id().to_string()], call)
+    }
+
+    /// The same for one thread alone.
+    fn inject_in(process: &Process, thread: &str, call: &str) -> Self {
+        let tasks = fs::read_dir(format!("/proc/{}/task", process.id())).unwrap().map(|task| task.unwrap().path());
+        let is_it = |task: &PathBuf| fs::read_to_string(task.join("comm")).is_ok_and(|name| name.trim() == thread);
+        let found = tasks.into_iter().find(is_it).unwrap();
+        Self::attach(&["-p", found.file_name().unwrap().to_str().unwrap()], call)
+    }
+
+    fn attach(whom: &[&str], call: &str) -> Self {
         let strace = Command::new("strace")
-            .args(["-f", "-p", &process.id().to_string(), "-e", &format!("trace={call}")])
+            .args(whom)
+            .args(["-e", &format!("trace={call}")])
             .args(["-e", &format!("inject={call}:error=EIO"), "-o", "/dev/null"])
             .stderr(Stdio::piped())
             .spawn();
@@ -172,6 +187,35 @@ fn a_disk_that_fails_stops_its_node_alone() {
         cluster.await_health();
     });
     check_all(&cluster, &written);
+    cluster.end();
+}
+
+/// A small batch is written by the thread that also sends: what waits for it must not leave when its sync failed.
+#[test]
+fn a_disk_that_fails_under_a_small_batch_stops_its_node_too() {
+    let mut cluster = Cluster::start(3, &[ALL], &[]);
+    let mut connection = cluster.connect();
+    let mut written = 0;
+    for leads in [false, true] {
+        let leader = cluster.leader("a");
+        let found = ["n1", "n2", "n3"].into_iter().find(|name| (**name == *leader) == leads).unwrap();
+        // The thread that is there for large batches, and for slow disks, goes on.
+        let fault = Fault::inject_in(&cluster.nodes[found], &format!("node-{found}"), "fdatasync");
+        while cluster.nodes.get_mut(found).unwrap().ended().is_none() {
+            assert!(written < WRITES_UNTIL_QUICK_MAX, "the disk is too slow for this test, or {found} goes on");
+            set(&mut connection, written, b"v");
+            written += 1;
+        }
+        drop(fault);
+        assert_eq!(cluster.nodes.get_mut(found).unwrap().wait(), Some(1));
+        let words = last_words(&cluster.log(found));
+        assert!(words.contains("cannot sync at byte"), "{words}");
+        cluster.start_node(found);
+        cluster.await_health();
+    }
+    let found: Vec<Option<String>> =
+        redis::cmd("MGET").arg((0..written).collect::<Vec<_>>()).query(&mut connection).unwrap();
+    assert!(found.iter().all(|value| value.as_deref() == Some("v")));
     cluster.end();
 }
 
