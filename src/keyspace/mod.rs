@@ -36,6 +36,7 @@ mod item_stream;
 mod keys;
 mod limits;
 mod lists;
+mod look_ahead;
 mod moves;
 mod named;
 mod packed;
@@ -61,6 +62,7 @@ pub use entry::{ENTRY_FORMAT_VERSION, Entry, put_rejected};
 pub use error::{EntryError, SnapshotError};
 pub use holdings::{Holding, Holdings};
 pub use limits::Limits;
+pub use look_ahead::LOOK_AHEAD_ENTRIES;
 pub use moves::{
     BadCursor, Changed, Export, ExportEndHow, ExportReader, Import, Next, Past, Phase, Piece, Seals, SlotEpochs,
     SlotList, Step,

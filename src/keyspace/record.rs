@@ -82,6 +82,15 @@ pub struct Record {
 }
 
 impl Record {
+    /// Reads from each part that a write changes or frees, so that it is at hand.
+    pub fn fetch(&self) -> u64 {
+        let held = match &self.value {
+            Value::String(text) => text.fetch(),
+            _ => 0,
+        };
+        self.version ^ held
+    }
+
     /// A new record.
     pub fn new(position: Position, key: &[u8], value: Value, expire_at: Option<ExpireAt>, version: u64) -> Self {
         Self { position, accessed: AtomicU32::new(0), version, expire_at, key: Key::new(key), value }

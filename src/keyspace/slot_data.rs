@@ -68,6 +68,11 @@ impl SlotData {
         Self { epoch, version, last_removal_version, ..Self::default() }
     }
 
+    /// Reads from each part that a write changes, so that it is at hand.
+    pub fn fetch(&self) -> u64 {
+        self.version ^ self.expiring ^ self.records.len() as u64 ^ self.expiries.len() as u64
+    }
+
     /// The version counter.
     pub const fn version(&self) -> u64 {
         self.version

@@ -88,6 +88,13 @@ impl Machine {
         }
     }
 
+    /// Fetches from memory what entries that are about to be applied will change.
+    pub fn look_ahead<'a>(&self, entries: impl Iterator<Item = &'a [u8]>) {
+        if let Self::Data(keyspace) = self {
+            keyspace.look_ahead(entries);
+        }
+    }
+
     /// Executes a read of a data shard. `wanted`: the slots that a request over all keys is for.
     pub fn read(&self, wanted: Option<&SlotRuns>, args: Args<'_>, at: ReadAt, out: &mut Vec<u8>) -> Option<Read> {
         match (self, wanted) {

@@ -32,7 +32,7 @@ use super::points;
 use super::pulse::Pulse;
 use super::reads::{Reads, WaitingRead};
 use crate::consensus::{Committed, Group, ProposeError, SnapshotPoint};
-use crate::keyspace::{Entry, NEWS_AHEAD_MS};
+use crate::keyspace::{Entry, LOOK_AHEAD_ENTRIES, NEWS_AHEAD_MS};
 use crate::net::Moment;
 use crate::planted::{self, Bug};
 use crate::protocol::control::ControlReply;
@@ -376,7 +376,11 @@ impl Replica {
 
     /// Applies committed entries and answers who waits for them.
     pub fn apply(&mut self, committed: &[Committed], turn: &mut Turn<'_>) {
-        for entry in committed {
+        for (at, entry) in committed.iter().enumerate() {
+            if at % LOOK_AHEAD_ENTRIES == 0 && committed.len() > at + 1 {
+                let ahead = &committed[at..committed.len().min(at + LOOK_AHEAD_ENTRIES)];
+                self.machine.look_ahead(ahead.iter().map(|entry| &entry.data[..]));
+            }
             self.answer_reads_at(LogIndex(entry.index.0.saturating_sub(1)), turn);
             self.applied_bytes += entry.data.len() as u64 + 32;
             self.applied_entries += 1;

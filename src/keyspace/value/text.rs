@@ -119,6 +119,15 @@ impl Text {
         read(self.bytes(&mut [0; INTEGER_TEXT_BYTES_MAX]))
     }
 
+    /// Reads from where its bytes are, so that they are at hand.
+    pub fn fetch(&self) -> u64 {
+        match &self.0 {
+            Form::Boxed { bytes, .. } => bytes.first().copied().map_or(0, u64::from),
+            Form::Shared(bytes) => bytes.len() as u64,
+            Form::Integer(_) | Form::Inline { .. } => 0,
+        }
+    }
+
     /// How many bytes it has.
     pub fn len(&self) -> usize {
         self.with_bytes(<[u8]>::len)

@@ -44,6 +44,14 @@ pub fn parse_first(bytes: &[u8], spans: &mut Vec<Span>) -> Result<usize, Malform
     Ok(at)
 }
 
+/// The second argument of what may be a canonical request, which is not read to its end: nearly always its key.
+pub fn second_argument(bytes: &[u8]) -> Option<&[u8]> {
+    let (_, at) = length_line(bytes, 0, b'*').ok()?;
+    let (length, start) = length_line(bytes, at, b'$').ok()?;
+    let (length, start) = length_line(bytes, start.checked_add(length)?.checked_add(2)?, b'$').ok()?;
+    bytes.get(start..)?.get(..length)
+}
+
 /// Appends the canonical form of a request to `out`.
 pub fn write_array<'a>(out: &mut Vec<u8>, args: impl ExactSizeIterator<Item = &'a [u8]>) {
     write!(out, "*{}\r\n", args.len()).expect("a Vec takes all bytes");

@@ -9,7 +9,7 @@ mod inline;
 mod limits;
 mod parser;
 
-pub use canonical::{Malformed, parse_array, parse_first, write_array};
+pub use canonical::{Malformed, parse_array, parse_first, second_argument, write_array};
 pub use limits::Limits;
 pub use parser::{Form, Parsed, ProtocolError, RequestParser};
 
