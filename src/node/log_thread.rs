@@ -1,5 +1,6 @@
 //! Where batches are written to the log: on a thread of its own, so that reads and messages go on while the disk works; but a
-//! small batch on a quick disk, while little else is asked for, at once, which saves two switches between threads.
+//! small batch on a quick disk, while little else is asked for or processors are short, at once, which saves two switches
+//! between threads.
 //!
 //! One batch at a time; what gathers meanwhile is the next batch (group commit that adapts to the disk). A failed write
 //! or sync ends the node: what was promised to be durable may not be, and trying again would hide it (RELIABILITY.md, B11).
@@ -9,8 +10,9 @@ use std::sync::{Arc, Mutex, MutexGuard, mpsc};
 use std::thread;
 use std::time::Duration;
 
+use super::crowding::{self, Crowding};
 use super::figures::Figures;
-use crate::net::Clock;
+use crate::net::{Clock, Moment};
 use crate::storage::{SegmentLog, StorageError, WriteBatch};
 
 /// The upper bounds of the buckets of [`SyncTimes`].
@@ -74,12 +76,13 @@ impl Pen {
     }
 }
 
-/// Where batches are written: by the log's thread, or here and now while the disk is quick and there is little else to do. Handing a
-/// batch over and taking it back costs about as much processor time as a small batch itself.
+/// Where batches are written: by the log's thread, or here and now while the disk is quick and there is little else to do, or no
+/// processor to do it. Handing a batch over and taking it back costs about as much processor time as a small batch itself.
 pub struct LogWriter {
     pen: Arc<Mutex<Pen>>,
     thread: mpsc::Sender<WriteBatch>,
     disk: Trust,
+    crowding: Crowding,
 }
 
 /// Whether the disk is quick, by the last batches.
@@ -129,13 +132,22 @@ impl LogWriter {
         };
         let spawned = thread::Builder::new().name(format!("log-{name}")).spawn(work);
         spawned.expect("the operating system starts a thread");
-        Self { pen, thread, disk: Trust::default() }
+        Self { pen, thread, disk: Trust::default(), crowding: Crowding::default() }
     }
 
     /// Whether this batch may hold up the caller, to whom so many requests came since the last one. None may be with the thread.
     pub fn is_quick_for(&self, batch: &WriteBatch, requests: usize) -> bool {
-        let is_small = batch.len() <= BYTES_HERE_MAX && requests <= REQUESTS_HERE_MAX;
+        let (bytes_max, requests_max) = match self.crowding.is_short() {
+            true => (BYTES_CROWDED_MAX, usize::MAX),
+            false => (BYTES_HERE_MAX, REQUESTS_HERE_MAX),
+        };
+        let is_small = batch.len() <= bytes_max && requests <= requests_max;
         is_small && self.disk.holds() && lock(&self.pen).log.has_room_for(batch)
+    }
+
+    /// Looks whether processors are short; to be called now and then, by the caller of [`Self::write`].
+    pub fn look_around(&mut self, now: Moment) {
+        self.crowding.look(now, crowding::waited());
     }
 
     /// Writes a batch and syncs it. None may be with the thread.
@@ -163,7 +175,9 @@ fn lock(pen: &Mutex<Pen>) -> MutexGuard<'_, Pen> {
 const NEEDED_SEGMENTS_MAX: u64 = 4;
 /// A batch longer than that goes to the thread.
 const BYTES_HERE_MAX: usize = 16 * 1024;
-/// The same with more requests than this: as many will come while it is written, and could be looked at.
+/// The same where processors are short, however many requests come meanwhile: others have the processor then.
+const BYTES_CROWDED_MAX: usize = 64 * 1024;
+/// So does one with more requests than this: as many will come while it is written, and could be looked at.
 const REQUESTS_HERE_MAX: usize = 4;
 /// A batch that takes less is quick, one that takes as long as [`SLOW`] is slow.
 const QUICK: Duration = Duration::from_millis(1);

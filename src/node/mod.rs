@@ -24,6 +24,7 @@ mod board;
 mod cluster;
 pub mod connections;
 mod control;
+mod crowding;
 pub mod engine;
 mod figures;
 pub mod gate;

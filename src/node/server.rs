@@ -280,6 +280,7 @@ pub async fn run_turns(shared: Shared) {
                 let node = &mut *shared.borrow_mut();
                 let (now, wall) = (node.clock.now(), node.clock.wall());
                 node.engine.tick(now, wall, &mut node.connections);
+                node.log.look_around(now);
                 ticked += 1;
                 if ticked % PUBLISH_TICKS == 1 {
                     node.marks.let_go_of_old(now);
