@@ -238,6 +238,11 @@ impl<S> Connections<S> {
         Some(connection)
     }
 
+    /// How many connections were written to since [`Self::take_dirty`].
+    pub const fn dirty_count(&self) -> usize {
+        self.dirty.len()
+    }
+
     /// The connections that were written to since the last call.
     pub fn take_dirty(&mut self) -> Vec<usize> {
         for key in &self.dirty {

@@ -42,6 +42,8 @@ const PUBLISH_TICKS: u64 = 10;
 const READ_BYTES: usize = 256 * 1024;
 /// How long a connection that is being closed may take to read what was written to it.
 const LINGER: std::time::Duration = std::time::Duration::from_secs(1);
+/// So many connections at most are written to before other nodes are: to more it takes as long as a follower needs to write a batch.
+const CLIENTS_FIRST_MAX: usize = 4;
 /// The longest message that a node takes: the largest value and room for its command.
 const MESSAGE_BYTES_MAX: usize = 600 << 20;
 
@@ -157,6 +159,10 @@ impl Node {
     }
 
     fn send(&mut self, shared: &Shared) {
+        // What is sent wakes who gets it, and a follower that hears of a commit may take the processor before its client does.
+        if self.connections.dirty_count() <= CLIENTS_FIRST_MAX {
+            self.flush(shared);
+        }
         self.links.flush(&mut self.engine, shared);
         self.flush(shared);
     }
