@@ -3,6 +3,7 @@
 mod attempt;
 mod contact;
 
+use std::collections::btree_map::Entry::{Occupied, Vacant};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -186,19 +187,19 @@ impl<R: Default> Source<R> {
 
     fn follow_state<S: State<Reader = R>>(&mut self, around: &Around<'_, S>) {
         let exports = around.state.exports();
-        let mut before = std::mem::take(&mut self.attempts);
+        let is_listed = |number: &u64| exports.iter().any(|view| view.number == *number);
+        let ended: Vec<u64> = self.attempts.keys().copied().filter(|number| !is_listed(number)).collect();
+        let ended: Vec<_> = ended.iter().filter_map(|number| self.attempts.remove(number)).collect();
         for view in exports {
             self.starting.retain(|(_, slots, _)| !view.slots.iter().any(|s| slots.contains(&s.slot)));
-            let attempt = match before.remove(&view.number) {
-                Some(mut attempt) => {
-                    attempt.follow(view, around.now);
-                    attempt
+            match self.attempts.entry(view.number) {
+                Occupied(mut known) => known.get_mut().follow(view, around.now),
+                Vacant(place) => {
+                    place.insert(Attempt::new(view, around));
                 }
-                None => Attempt::new(view, around),
-            };
-            self.attempts.insert(attempt.number(), attempt);
+            }
         }
-        for mut ended in before.into_values() {
+        for mut ended in ended {
             self.may_start = true;
             let progress = self.progress.entry(ended.to()).or_default();
             let sent = ended.take_sent();

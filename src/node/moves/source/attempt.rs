@@ -119,10 +119,6 @@ impl<R: Default> Attempt<R> {
         }
     }
 
-    pub const fn number(&self) -> u64 {
-        self.view.number
-    }
-
     pub const fn to(&self) -> ShardId {
         self.view.to
     }
