@@ -598,7 +598,11 @@ impl Group {
         }
         let progress = self.progress();
         let (me, members, committed) = (ReplicaId(self.raw.raft.id), self.members(), self.committed());
-        left_to_do(&Situation { me, members, progress: &progress, committed }, wanted)
+        let mut left = left_to_do(&Situation { me, members, progress: &progress, committed }, wanted);
+        if left.is_empty() && !self.members_are_settled() {
+            left.push(Standstill::Untold);
+        }
+        left
     }
 
     /// The last entry that every member is known to have; none on others than the leader.

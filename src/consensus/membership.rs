@@ -82,6 +82,8 @@ pub fn next_step(now: &Situation<'_>, wanted: &[ReplicaId]) -> Option<Step> {
 /// What stands between a group and the voters that it should have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Standstill {
+    /// The change is done, but after a restart of all those who were members before might still be needed.
+    Untold,
     /// A joint change is under way.
     Joint,
     /// The replica is to be added.

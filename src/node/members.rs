@@ -48,6 +48,7 @@ fn words(left: &Standstill, record: &ShardRecord) -> String {
         None => format!("replica {id}, whose disk is gone,"),
     };
     match left {
+        Standstill::Untold => "a majority is being told who the members are".to_owned(),
         Standstill::Joint => "a change of members is being agreed on".to_owned(),
         Standstill::Comes(id) => format!("{} is about to be added", name(id)),
         Standstill::Silent(id) => format!("{} does not answer, and the change waits for it", name(id)),
