@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use crate::protocol::control::ReplicaReport;
 use crate::protocol::frame::Role;
-use crate::topology::{NodeName, ReplicaId, ShardName, ShardRecord};
+use crate::topology::{NodeName, ReplicaId, ReplicaRecord, ShardName, ShardRecord};
 
 /// What a replica is about to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -48,15 +48,21 @@ impl MemberInTransit {
             committed: leader.committed.get(),
             leader_says: leader.change.clone(),
         };
-        let joins = record.replicas.iter().filter(|r| !leader.voters.contains(&r.id)).map(|r| {
+        let joining = |r: &ReplicaRecord| {
             let applied = told.iter().find(|(_, told)| told.replica == r.id).map(|(_, told)| told.applied.get());
             transit(r.id, Direction::Joins, Some(&r.node), applied)
-        });
+        };
+        let joins = record.replicas.iter().filter(|r| !leader.voters.contains(&r.id)).map(joining);
         let leaving = record.leaving.iter().map(|r| transit(r.id, Direction::Leaves, Some(&r.node), None));
         let known = |id: &ReplicaId| record.all_replicas().any(|r| r.id == *id);
         let unknown = leader.voters.iter().filter(|id| !known(id));
         let unknown = unknown.map(|id| transit(*id, Direction::Leaves, None, None));
-        joins.chain(leaving).chain(unknown).collect()
+        let all: Vec<Self> = joins.chain(leaving).chain(unknown).collect();
+        if !all.is_empty() || leader.change.is_none() {
+            return all;
+        }
+        // They vote, but not all who would be needed after a restart know it yet.
+        record.replicas.iter().filter(|r| r.id != leader.replica).map(joining).collect()
     }
 
     /// For people.
