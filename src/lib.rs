@@ -15,3 +15,7 @@ pub mod protocol;
 pub mod proxy;
 pub mod storage;
 pub mod topology;
+
+/// Tests and benches of this crate get it too: they measure what runs.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
