@@ -14,8 +14,8 @@ pub struct Report {
     during: Phase,
     /// The lowest rate of any second that touches the move.
     lowest: f64,
-    /// Answers in each quarter of a second from the edit on.
-    quarters: Vec<usize>,
+    /// Requests that began in each tenth of a second from the edit on, and the longest wait of these in milliseconds.
+    tenths: Vec<(usize, u128)>,
     errors: Vec<String>,
     wrong: usize,
     count: u64,
@@ -71,7 +71,7 @@ impl Report {
             before: Phase::of(samples, &(second..time.start)),
             during: Phase::of(samples, &time),
             lowest,
-            quarters: quarters(samples, &time),
+            tenths: tenths(samples, &time),
             errors: outcome.errors.clone(),
             wrong,
             count,
@@ -106,11 +106,18 @@ impl Report {
     }
 }
 
-fn quarters(samples: &[Sample], time: &Range<Duration>) -> Vec<usize> {
-    let quarter = Duration::from_millis(250);
-    let count = |from: Duration| samples.iter().filter(|sample| (from..from + quarter).contains(&sample.at)).count();
-    let starts = std::iter::successors(Some(time.start), |from| Some(*from + quarter));
-    starts.take_while(|from| *from < time.end).map(count).collect()
+/// Of each tenth of a second: how many requests began in it, and how long the slowest of them took, in milliseconds.
+fn tenths(samples: &[Sample], time: &Range<Duration>) -> Vec<(usize, u128)> {
+    let tenth = Duration::from_millis(100);
+    let mut tenths = vec![(0, 0); (time.end - time.start).div_duration_f64(tenth).ceil() as usize];
+    for sample in samples {
+        let began = sample.at.saturating_sub(sample.took);
+        let place = began.checked_sub(time.start).map(|after| after.div_duration_f64(tenth) as usize);
+        if let Some((count, longest)) = place.and_then(|place| tenths.get_mut(place)) {
+            (*count, *longest) = (*count + 1, sample.took.as_millis().max(*longest));
+        }
+    }
+    tenths
 }
 
 pub fn print(reports: &[Report]) {
@@ -131,7 +138,7 @@ pub fn print(reports: &[Report]) {
     println!("| {} |\n|{}", head.join(" | "), " --- |".repeat(head.len()));
     for report in reports {
         println!("| {} |", report.row().join(" | "));
-        println!("  answers in each quarter of a second from the edit on: {:?}", report.quarters);
+        println!("  requests, and longest wait in ms, of each tenth of a second from the edit on: {:?}", report.tenths);
         report.errors.iter().take(5).for_each(|error| println!("  {error}"));
     }
 }
