@@ -122,13 +122,22 @@ impl<T: Clone> ChunkMap<T> {
         }
     }
 
-    /// Adds an item that is greater than all others, filling chunks up: for loading in order.
+    /// Adds an item that is greater than all others, filling chunks up: for loading in order, after which comes [`fit`](Self::fit).
     pub fn push_last(&mut self, item: T) {
         match self.chunks.last_mut() {
             Some(chunk) if chunk.len() < CHUNK_ITEMS_MAX => push(Arc::make_mut(chunk), item),
             _ => self.chunks.push(Arc::new(vec![item])),
         }
         self.len += 1;
+    }
+
+    /// Gives back what room the last chunk has too much after items were pushed.
+    pub fn fit(&mut self) {
+        // One that is shared is somebody's frozen copy: to shrink it would be to copy it.
+        let Some(items) = self.chunks.last_mut().and_then(Arc::get_mut) else { return };
+        if items.capacity() - items.len() > items.len() / 8 {
+            items.shrink_to_fit();
+        }
     }
 
     /// Takes the wanted item out.
@@ -188,8 +197,11 @@ fn make_room<T>(items: &mut Vec<T>) {
     }
 }
 
+/// Grows by doubling: more is about to come, and each growth copies the chunk.
 fn push<T>(items: &mut Vec<T>, item: T) {
-    make_room(items);
+    if items.len() == items.capacity() {
+        items.reserve_exact(items.len().max(7).min(CHUNK_ITEMS_MAX - items.len()));
+    }
     items.push(item);
 }
 
@@ -279,5 +291,20 @@ mod tests {
         (0..1000).for_each(|key| map.push_last((key, 0)));
         assert_eq!(map.chunks().len(), 1000_usize.div_ceil(CHUNK_ITEMS_MAX));
         assert_eq!(map.find(|item| item.0.cmp(&999)), Some(&(999, 0)));
+    }
+
+    #[test]
+    fn what_was_pushed_takes_no_more_room_than_it_needs_in_the_end() {
+        for count in [1, 9, 61, 64, 65, 70, 128, 129, 200] {
+            let mut map = Pairs::default();
+            (0..count).for_each(|key| map.push_last((key, 0)));
+            let frozen = map.clone();
+            map.fit();
+            check(&map, &(0..count).map(|key| (key, 0)).collect());
+            drop(frozen);
+            map.fit();
+            let room: usize = map.chunks().iter().map(|chunk| chunk.capacity()).sum();
+            assert!(room <= usize::from(count) + usize::from(count) / 8, "{room} for {count}");
+        }
     }
 }

@@ -135,6 +135,11 @@ impl SlotData {
         self.records.push_last(record);
     }
 
+    /// All that is to be loaded or taken over has come.
+    pub fn fit(&mut self) {
+        self.records.fit();
+    }
+
     /// Takes over a record of the same slot elsewhere: versions stay as they are. Gives back the one that it replaces.
     pub fn take_over(&mut self, record: Record) -> Option<Record> {
         if self.records.last().is_none_or(|last| last.order(record.position, record.key.as_bytes()).is_lt()) {

@@ -295,7 +295,7 @@ impl Replica {
 
     /// Tells the node how much the state holds by now.
     pub fn account(&mut self) {
-        let bytes = self.machine.bytes();
+        let bytes = self.machine.bytes() + self.moving.aside_bytes(&self.machine);
         self.memory.account(std::mem::replace(&mut self.accounted_bytes, bytes), bytes);
     }
 

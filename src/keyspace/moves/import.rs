@@ -323,6 +323,7 @@ impl Keyspace {
             past.gained = ownership;
             let mut data = Arc::unwrap_or_clone(imported.data);
             data.set_versions(seal.version, seal.last_removal_version);
+            data.fit();
             self.install(slot, data);
         }
         self.blocking.take_over(import.waiters);

@@ -172,6 +172,10 @@ impl Keyspace {
 
     /// What the target knows of a move. All slots of one share their fate.
     pub fn import_state(&self, id: MoveId, slots: impl IntoIterator<Item = SlotEpoch>) -> ImportState {
+        // One that runs has slots that were neither taken nor refused under its epochs.
+        if let Some(import) = self.moves.imports.get(&id) {
+            return ImportState::Importing { next: import.next, cursor: import.cursor.clone() };
+        }
         let mut is_refused = false;
         for SlotEpoch { slot, epoch } in slots {
             let Some(past) = self.moves.past.get(&slot) else { continue };
@@ -180,11 +184,7 @@ impl Keyspace {
             }
             is_refused |= past.refused >= epoch;
         }
-        match self.moves.imports.get(&id) {
-            _ if is_refused => ImportState::Refused,
-            Some(import) => ImportState::Importing { next: import.next, cursor: import.cursor.clone() },
-            None => ImportState::Unknown,
-        }
+        if is_refused { ImportState::Refused } else { ImportState::Unknown }
     }
 
     /// What is remembered of each slot that was ever here, or was refused.

@@ -219,7 +219,8 @@ impl Loading {
     }
 
     fn end_slot(&mut self) -> Result<(), LoadFault> {
-        let Some(loading) = self.slot.take() else { return Ok(()) };
+        let Some(mut loading) = self.slot.take() else { return Ok(()) };
+        loading.data.fit();
         if loading.keys_missing > 0 || loading.unfinished.is_some() {
             return Err(LoadFault::Slot(loading.slot, "fewer keys than announced"));
         }

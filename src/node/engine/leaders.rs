@@ -73,7 +73,7 @@ impl Engine {
 
     /// Who leads here, and who could take over.
     pub fn leaders_report(&self) -> LeadersReport {
-        let replicas = self.replicas.values().filter(|replica| replica.shard != ShardId::CATALOG);
+        let replicas = self.replicas().filter(|replica| replica.shard != ShardId::CATALOG);
         let leading = replicas.filter(|replica| replica.group.leads_surely() && replica.failed.is_none());
         let report = |replica: &Replica| LeaderReport {
             shard: replica.shard,

@@ -79,7 +79,7 @@ impl Engine {
         let Some(catalog) = &self.catalog else { return };
         let is_here =
             |shard: ShardId| catalog.shard(shard).is_some_and(|record| record.replica_on(&self.node).is_some());
-        let mut others: BTreeSet<ShardId> = self.replicas.values().flat_map(Replica::moves_with).collect();
+        let mut others: BTreeSet<ShardId> = self.replicas().flat_map(Replica::moves_with).collect();
         for shard in catalog.data_shards() {
             for wanted in catalog.moves_wanted(shard.id) {
                 if is_here(shard.id) || is_here(wanted.shard) {

@@ -40,7 +40,7 @@ pub use source::{Around as SourceAround, Moved, Source};
 pub use target::{Around as TargetAround, Target};
 
 /// Bytes of a piece, roughly.
-pub const PIECE_BYTES: usize = 32 * 1024;
+pub const PIECE_BYTES: usize = 16 * 1024;
 
 /// How slots are moved.
 #[derive(Clone, Copy, Debug)]

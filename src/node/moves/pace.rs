@@ -4,6 +4,7 @@ use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Duration;
 
+use super::PIECE_BYTES;
 use crate::net::Moment;
 
 /// How much may be sent at once after a pause, as a share of a second.
@@ -88,6 +89,58 @@ fn burst(bytes_per_second: u64) -> i64 {
 fn bytes_in(bytes_per_second: u64, time: Duration) -> i64 {
     let bytes = u128::from(bytes_per_second) * time.as_micros() / 1_000_000;
     i64::try_from(bytes).unwrap_or(i64::MAX)
+}
+
+/// What was quick longer ago than twice this says nothing of now.
+const OF_LATE: Duration = Duration::from_secs(60);
+
+/// The least time that something took of late.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Quickest {
+    /// Since a moment, and in the time before.
+    known: Option<(Duration, Duration, Moment)>,
+}
+
+impl Quickest {
+    /// It took so long this time. Returns the least.
+    pub fn note(&mut self, took: Duration, now: Moment) -> Duration {
+        let (least, before, since) = self.known.unwrap_or((took, took, now));
+        let known = if now.since(since) > OF_LATE { (took, least, now) } else { (least.min(took), before, since) };
+        self.known = Some(known);
+        known.0.min(known.1)
+    }
+
+    /// The least; nothing, if it was never seen.
+    pub fn least(&self) -> Duration {
+        self.known.map_or(Duration::ZERO, |(least, before, _)| least.min(before))
+    }
+}
+
+/// What may be in a target's log and not applied, however quick it is: three pieces, so that one is written while others come. A
+/// batch of them is small enough to be written by the node's own thread.
+const IN_LOG_BYTES_MIN: usize = 2 * PIECE_BYTES + PIECE_BYTES / 4;
+/// What one attempt may have on its way to a target, however near that is.
+const ON_WAY_BYTES_MIN: usize = 6 * PIECE_BYTES;
+/// Where it takes long there may be so much more, or the pace would be that of the way.
+const LONG_WAY_BYTES_PER_SECOND: u128 = 16 << 20;
+/// But no more than that: clients' entries queue behind it.
+const LONG_WAY_BYTES_MAX: usize = 1 << 20;
+
+/// Bytes of pieces at which a target proposes no more, where one takes so long to be applied when little else is under way. What
+/// is beyond would only wait, in batches that clients' writes wait for as well.
+pub fn in_log_bytes_max(quickest: Duration) -> usize {
+    with_long_way(IN_LOG_BYTES_MIN, quickest)
+}
+
+/// Bytes at which a source sends no more of an attempt, where one takes so long to be confirmed. What is beyond would wait at the
+/// target, which looks as if it were late.
+pub fn on_way_bytes_max(quickest: Duration) -> usize {
+    with_long_way(ON_WAY_BYTES_MIN, quickest)
+}
+
+fn with_long_way(least: usize, quickest: Duration) -> usize {
+    let more = LONG_WAY_BYTES_PER_SECOND * quickest.as_micros() / 1_000_000;
+    usize::try_from(more).map_or(LONG_WAY_BYTES_MAX, |more| (least + more).min(LONG_WAY_BYTES_MAX))
 }
 
 /// Rounds after which a copy that does not get nearer to its end slows the writes that it runs after.
@@ -210,6 +263,19 @@ mod tests {
         }
         let others_late = sent_in(3000);
         assert!(others_late > 10 && others_late * 10 < free, "{others_late} of {free}");
+    }
+
+    #[test]
+    fn a_log_holds_few_pieces_and_a_way_some_and_more_only_where_each_takes_long() {
+        let ms = Duration::from_millis;
+        let three_pieces = 2 * PIECE_BYTES + 1..3 * PIECE_BYTES;
+        assert!(three_pieces.contains(&in_log_bytes_max(Duration::ZERO)));
+        assert!(in_log_bytes_max(ms(1)) < 4 * PIECE_BYTES, "a quick disk");
+        assert!((6 * PIECE_BYTES..8 * PIECE_BYTES).contains(&on_way_bytes_max(ms(1))));
+        for long in [in_log_bytes_max(ms(50)), on_way_bytes_max(ms(50))] {
+            assert!((512 << 10..1 << 20).contains(&long), "far away: {long}");
+        }
+        assert_eq!((in_log_bytes_max(Duration::MAX), on_way_bytes_max(Duration::MAX)), (1 << 20, 1 << 20));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
+use super::pace::{Quickest, in_log_bytes_max};
 use super::progress::{Stall, Tally};
 use super::source::unnamed;
 use super::{Deed, State, Step, encoded};
@@ -11,8 +12,6 @@ use crate::protocol::control::{MoveDirection, MovesReport, StallReport};
 use crate::protocol::moves::{ImportState, MoveBody, MoveMessage};
 use crate::topology::{Catalog, MoveId, ReplicaId, ShardId, Slot, SlotEpoch};
 
-/// Bytes of pieces that are proposed and not applied; the rest of the log is for clients.
-const PROPOSED_BYTES_MAX: usize = 1 << 20;
 /// Bytes of pieces that wait for that; more are dropped, and come again.
 const WAITING_BYTES_MAX: usize = 16 << 20;
 /// How long after it was proposed a step is taken for lost.
@@ -49,6 +48,8 @@ pub struct Target {
     found: BTreeMap<MoveId, Moment>,
     /// Moves by source, for people.
     tallies: BTreeMap<ShardId, Tally>,
+    /// The least time from a piece's proposal until it was applied.
+    quickest: Quickest,
 }
 
 struct Incoming {
@@ -212,8 +213,12 @@ impl Target {
             self.tell(*id, around, false, deeds);
         }
         self.waiting_bytes = self.waiting.iter().map(|(_, proposal)| proposal.bytes).sum();
-        let mut proposed: usize = self.incoming.values().flat_map(|i| &i.proposed).map(|(_, bytes, _)| bytes).sum();
-        let has_room = |proposal: &Proposal, proposed: usize| proposal.urgent || proposed < PROPOSED_BYTES_MAX;
+        // What was lost takes no room, though its source may never send it again.
+        let in_log = self.incoming.values().flat_map(|incoming| &incoming.proposed);
+        let in_log = in_log.filter(|(_, _, at)| around.now.since(*at) < LOST_AFTER);
+        let mut proposed: usize = in_log.map(|(_, bytes, _)| bytes).sum();
+        let bytes_max = in_log_bytes_max(self.quickest.least());
+        let has_room = |proposal: &Proposal, proposed: usize| proposal.urgent || proposed < bytes_max;
         while self.waiting.front().is_some_and(|(_, proposal)| has_room(proposal, proposed)) {
             let Some((id, proposal)) = self.waiting.pop_front() else { break };
             proposed += proposal.bytes;
@@ -309,7 +314,8 @@ impl Target {
         let Some(incoming) = self.incoming.get_mut(&id) else { return };
         let state = around.state.import_state(id, &incoming.slots);
         if let ImportState::Importing { next, .. } = &state {
-            while incoming.proposed.front().is_some_and(|(sequence, ..)| sequence < next) {
+            while let Some((_, _, at)) = incoming.proposed.front().filter(|(sequence, ..)| sequence < next) {
+                self.quickest.note(around.now.since(*at), around.now);
                 incoming.proposed.pop_front();
             }
         } else if state != ImportState::Unknown {

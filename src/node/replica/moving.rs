@@ -13,6 +13,7 @@ use crate::keyspace::{
 };
 use crate::net::Moment;
 use crate::node::answers::Ticket;
+use crate::node::machine::Machine;
 use crate::node::moves::{
     After, Bucket, Cut, Deed, End, ExportView, Held, HeldRequest, MoveOptions, Moved, SlotUsage, Source, SourceAround,
     State, Step, Target, TargetAround,
@@ -25,6 +26,8 @@ use crate::topology::{Catalog, Epoch, MoveId, ReplicaId, Revision, ShardId, Slot
 
 /// Changed keys that are counted of one export.
 const CHANGED_KEYS_MAX: usize = 100_000;
+/// How often the node is told how much it holds, until what is not served is summed up anew though no step of a move was applied.
+const ASIDE_AGAIN: u32 = 64;
 /// After that long, what was proposed and has not come is proposed again.
 const LOG_AGAIN: Duration = Duration::from_secs(1);
 
@@ -44,6 +47,8 @@ pub struct Moving {
     closing: Option<Moment>,
     /// The catalog and the step as of which all that is owned was known.
     reported: Cell<Option<(Revision, u64)>>,
+    /// What data takes that is not served, as of which step, and how often it was said since.
+    aside: (u64, u64, u32),
     deeds: Vec<Deed>,
 }
 
@@ -69,6 +74,16 @@ impl Moving {
     /// Whether a write may be taken now, or outruns the copy of its slot.
     pub fn admits(&mut self, slot: Slot, bytes: usize, now: Moment) -> bool {
         !self.source.slows() || self.source.admits(slot, bytes, now)
+    }
+
+    /// What data takes that is not served, as far as steps have changed it; clients' writes change it too, which is seen somewhat later.
+    pub fn aside_bytes(&mut self, machine: &Machine) -> u64 {
+        let (bytes, as_of, said) = &mut self.aside;
+        *said += 1;
+        if *as_of != self.steps || *said >= ASIDE_AGAIN {
+            (*bytes, *as_of, *said) = (machine.aside_bytes(), self.steps, 0);
+        }
+        *bytes
     }
 
     /// What was found out as leader, or before, does not count any more.

@@ -16,8 +16,6 @@ use crate::net::Moment;
 use crate::protocol::moves::{ImportState, MoveBody};
 use crate::topology::{MoveId, ReplicaId, ShardId, Slot, SlotEpoch, Whereabouts};
 
-/// Bytes of one attempt that may be on their way.
-const WINDOW_BYTES: usize = 256 << 10;
 /// What may have changed so that the rest is sent while requests wait.
 const FREEZE_BYTES_MAX: u64 = if cfg!(feature = "failpoints") { 16 } else { 64 * 1024 };
 /// How soon the target must have answered lately before requests are made to wait for it.
@@ -425,8 +423,8 @@ impl<R: Default> Attempt<R> {
         let Some(to) = contact.leader(self.view.to, around.catalog) else {
             return self.ask(around, contact, deeds);
         };
-        let mut empty = 0;
-        while self.unconfirmed_bytes < WINDOW_BYTES && !self.finish_read && self.round_read != Some(self.view.round) {
+        let (mut empty, on_way_max) = (0, contact.on_way_bytes_max());
+        while self.unconfirmed_bytes < on_way_max && !self.finish_read && self.round_read != Some(self.view.round) {
             if *bytes == 0 || empty >= EMPTY_PIECES_MAX || !self.view.frozen && !around.bucket.has(around.now) {
                 return;
             }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::super::pace::{Quickest, on_way_bytes_max};
 use crate::net::Moment;
 use crate::topology::{Catalog, ReplicaId, ShardId};
 
@@ -10,18 +11,6 @@ const SILENCE_MAX: Duration = Duration::from_millis(500);
 /// A leader that confirms a piece so much later than it could has more to do than it can: its clients wait too.
 const LATE_MAX: Duration = Duration::from_millis(12);
 
-/// Ways change: what was quick longer ago than twice this says nothing of now.
-const WAY: Duration = Duration::from_secs(60);
-
-/// The least time that a leader took to confirm a piece of late: what the way to it and its log cost.
-#[derive(Clone, Copy, Debug)]
-struct Quickest {
-    /// Since the moment, and in the time before.
-    now: Duration,
-    before: Duration,
-    since: Moment,
-}
-
 /// What is known of another shard's leader.
 #[derive(Debug, Default)]
 pub struct Contact {
@@ -29,14 +18,15 @@ pub struct Contact {
     heard: Option<Moment>,
     /// When the leader was asked what it has not answered.
     asked: Option<Moment>,
-    quickest: Option<Quickest>,
+    /// The least time that the leader took to confirm a piece of late: what the way to it and its log cost.
+    quickest: Quickest,
 }
 
 impl Contact {
     /// A replica says that it leads.
-    pub const fn leads(&mut self, replica: ReplicaId, now: Moment) {
+    pub fn leads(&mut self, replica: ReplicaId, now: Moment) {
         if !matches!(self.leader, Some(leader) if leader.0 == replica.0) {
-            self.quickest = None;
+            self.quickest = Quickest::default();
         }
         self.leader = Some(replica);
         self.heard = Some(now);
@@ -45,14 +35,12 @@ impl Contact {
 
     /// The leader confirmed a piece, which was sent once, after so long. Returns whether it is late.
     pub fn confirmed(&mut self, took: Duration, now: Moment) -> bool {
-        let known = self.quickest.unwrap_or(Quickest { now: took, before: took, since: now });
-        let quickest = if now.since(known.since) > WAY {
-            Quickest { now: took, before: known.now, since: now }
-        } else {
-            Quickest { now: known.now.min(took), ..known }
-        };
-        self.quickest = Some(quickest);
-        took > quickest.now.min(quickest.before) + LATE_MAX
+        took > self.quickest.note(took, now) + LATE_MAX
+    }
+
+    /// Bytes of one attempt that may be on their way to the leader.
+    pub fn on_way_bytes_max(&self) -> usize {
+        on_way_bytes_max(self.quickest.least())
     }
 
     /// A replica says that it does not lead, and maybe who does.
