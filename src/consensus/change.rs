@@ -16,7 +16,8 @@ pub(super) fn conf_change(change: MemberChange, revision: Revision) -> ConfChang
     };
     let singles = match change {
         MemberChange::AddLearner(id) => vec![single(ConfChangeType::AddLearnerNode, id)],
-        MemberChange::AddVoter(id) => vec![single(ConfChangeType::AddNode, id)],
+        // Who votes already stays as it is.
+        MemberChange::AddVoter(id) | MemberChange::Confirm(id) => vec![single(ConfChangeType::AddNode, id)],
         MemberChange::Remove(id) => vec![single(ConfChangeType::RemoveNode, id)],
         MemberChange::Exchange { add, remove } => {
             vec![single(ConfChangeType::AddNode, add), single(ConfChangeType::RemoveNode, remove)]

@@ -1,5 +1,7 @@
 //! One replica's membership in one Raft group. See the [module](super) for how it is driven.
 
+mod elections;
+
 use std::collections::VecDeque;
 
 use bytes::Bytes;
@@ -14,6 +16,7 @@ use super::{
     next_step,
 };
 use crate::topology::{LogIndex, ReplicaId, Revision, Term};
+use elections::Elections;
 
 /// What a leader keeps of entries that every member has: a little, for whoever still asks by mistake.
 const SPARE_WINDOW_BYTES: usize = 256 * 1024;
@@ -136,8 +139,6 @@ pub struct Group {
     unpersisted: VecDeque<u64>,
     /// A snapshot that was accepted, and the part that must be on disk before the library counts it as applied.
     installing: Option<(u64, LogIndex)>,
-    /// Changes of members that are in the log and not applied.
-    member_change_at: Option<LogIndex>,
     /// Where the members last changed since the start.
     members_at: LogIndex,
     /// The end of the log when they did; entries after it carried the news that they changed.
@@ -148,6 +149,7 @@ pub struct Group {
     stands_back: bool,
     /// Whether it does not take the leadership when it is given to it.
     declines: bool,
+    elections: Elections,
 }
 
 impl Group {
@@ -200,71 +202,13 @@ impl Group {
             boot_nonce,
             unpersisted: VecDeque::new(),
             installing: None,
-            member_change_at: None,
             members_at: LogIndex(0),
             members_told_after: LogIndex(0),
             transferred_in: None,
             stands_back: false,
             declines: false,
+            elections: Elections::default(),
         })
-    }
-
-    /// Lets one tick of time pass.
-    pub fn tick(&mut self) {
-        self.quiet_ticks = self.quiet_ticks.saturating_sub(1);
-        // Until a snapshot is on disk the library looks for the entries before it when it stands for election.
-        if self.installing.is_some() {
-            return;
-        }
-        if self.stands_back && self.waits_for_others() {
-            return;
-        }
-        // A group of one leads without asking anybody, so nothing orders its election after its own pending writes.
-        if self.unpersisted.is_empty() || !self.votes_alone() || self.raw.raft.state == StateRole::Leader {
-            self.raw.tick();
-        }
-    }
-
-    /// Whether this tick would make it stand for election. It votes for others as before.
-    fn waits_for_others(&mut self) -> bool {
-        let raft = &mut self.raw.raft;
-        let would_stand =
-            raft.state != StateRole::Leader && raft.election_elapsed + 1 >= raft.randomized_election_timeout();
-        if would_stand {
-            raft.election_elapsed = raft.election_elapsed.max(self.lease_ticks);
-            // As if it stood: whom it followed is gone, and whoever counts how long there is no leader is to know.
-            raft.leader_id = raft::INVALID_ID;
-        }
-        would_stand
-    }
-
-    /// From now on it does not stand for election, or does again. Others may be elected, and it goes on if it leads.
-    pub const fn stand_back(&mut self, stands_back: bool) {
-        self.stands_back = stands_back;
-    }
-
-    /// From now on it does not take the leadership that another gives away, or does again. The other notices by a time-out, in
-    /// which nobody leads.
-    pub const fn decline(&mut self, declines: bool) {
-        self.declines = declines;
-    }
-
-    /// Makes the election time run out after `ticks` more, because the leader is known to be gone.
-    pub fn hurry_election(&mut self, ticks: usize) {
-        let raft = &mut self.raw.raft;
-        if raft.state == StateRole::Leader || self.quiet_ticks > 0 || self.keeps_leases {
-            return;
-        }
-        let due = raft.randomized_election_timeout().saturating_sub(ticks);
-        raft.election_elapsed = raft.election_elapsed.max(due).max(self.lease_ticks);
-    }
-
-    /// Stands for election now, unless it does.
-    pub fn campaign(&mut self) {
-        if self.unpersisted.is_empty() && !matches!(self.raw.raft.state, StateRole::Leader | StateRole::Candidate) {
-            // Refused while a change of members is unapplied; the election time will bring the next try.
-            let _ = self.raw.campaign();
-        }
     }
 
     /// Takes a message of another replica. A message that makes no sense is dropped, as a lost one would be.
@@ -339,13 +283,12 @@ impl Group {
         if !self.leads() {
             return Err(ProposeError::NotLeader);
         }
-        if self.member_change_at.is_some() || self.raw.raft.has_pending_conf() {
+        if self.has_unapplied_change() {
             return Err(ProposeError::Full);
         }
         let conf = conf_change(change, by);
         let index = self.last_index().next();
         self.raw.propose_conf_change(Vec::new(), conf).map_err(|_| ProposeError::Full)?;
-        self.member_change_at = Some(index);
         Ok(index)
     }
 
@@ -375,6 +318,8 @@ impl Group {
             self.raw.mut_store().append(ready.entries());
             effects.entries.extend(ready.take_entries().into_iter().map(LogEntry::of));
         }
+        // Where the log was cut, or a snapshot took its place, what comes after its new end is as good as what came after the old one.
+        self.members_told_after = self.members_told_after.min(self.last_index());
         if let Some(hs) = ready.hs() {
             let hard_state = HardState { term: Term(hs.term), vote: ReplicaId(hs.vote), commit: LogIndex(hs.commit) };
             self.raw.mut_store().set_hard_state(hard_state);
@@ -489,7 +434,13 @@ impl Group {
     /// Whether a change of members is under way, or half of one is done.
     pub fn changes_members(&self) -> bool {
         let is_joint = !self.members().voters_outgoing.is_empty();
-        is_joint || self.member_change_at.is_some() || self.raw.raft.has_pending_conf()
+        is_joint || self.has_unapplied_change()
+    }
+
+    /// Whether a change of members may be in this leader's log and not applied: one of its own, or one that it found there. What another
+    /// reign proposed and lost is of no account, so nothing is remembered of it.
+    fn has_unapplied_change(&self) -> bool {
+        self.raw.raft.has_pending_conf()
     }
 
     /// Whether a majority of the members knows durably, and this leader too, that they are the members: an entry that was proposed
@@ -582,8 +533,7 @@ impl Group {
     /// The next step of this leader towards these voters; none on others, while a change is under way, and when nothing
     /// is left to do or safe to do.
     pub fn next_step(&self, wanted: &[ReplicaId]) -> Option<Step> {
-        if !self.leads() || !self.leads_surely() || self.member_change_at.is_some() || self.raw.raft.has_pending_conf()
-        {
+        if !self.leads() || !self.leads_surely() || self.has_unapplied_change() {
             return None;
         }
         let progress = self.progress();
@@ -636,9 +586,6 @@ impl Group {
     }
 
     fn set_members(&mut self, index: u64, applied: raft::Result<ConfState>, by: Revision) {
-        if self.member_change_at.is_some_and(|at| at.0 <= index) {
-            self.member_change_at = None;
-        }
         self.members_at = LogIndex(index);
         self.members_told_after = self.last_index();
         // An impossible change (removing the last voter) is refused by the library the same way on all replicas.

@@ -239,6 +239,7 @@ mod tests {
                     members.voters.push(add);
                 }
                 Step::Change(MemberChange::LeaveJoint) => members.voters_outgoing.clear(),
+                Step::Change(MemberChange::Confirm(_)) => {}
             }
         }
 
@@ -255,6 +256,7 @@ mod tests {
                     Step::Change(MemberChange::Remove(id)) => format!("remove {id}"),
                     Step::Change(MemberChange::Exchange { add, remove }) => format!("{add} for {remove}"),
                     Step::Change(MemberChange::LeaveJoint) => "leave".to_owned(),
+                    Step::Change(MemberChange::Confirm(id)) => unreachable!("{id} stays: no step"),
                 });
                 self.take(step);
                 assert!(self.members.voters.len() + 1 >= before);

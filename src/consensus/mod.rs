@@ -199,6 +199,8 @@ pub enum MemberChange {
     },
     /// Ends a joint change: the voters before it count no more.
     LeaveJoint,
+    /// All stay, this voter too: only the revision that they are known to go by is another.
+    Confirm(ReplicaId),
 }
 
 impl std::fmt::Display for MemberChange {
@@ -209,6 +211,7 @@ impl std::fmt::Display for MemberChange {
             Self::Remove(id) => write!(f, "replica {id} leaves"),
             Self::Exchange { add, remove } => write!(f, "replica {add} votes in the place of {remove}"),
             Self::LeaveJoint => write!(f, "the joint change ends"),
+            Self::Confirm(_) => write!(f, "all stay who are there"),
         }
     }
 }
@@ -217,4 +220,13 @@ impl std::fmt::Display for MemberChange {
 pub fn snapshot_point(message: &Message) -> Option<SnapshotPoint> {
     (message.get_msg_type() == raft::eraftpb::MessageType::MsgSnapshot)
         .then(|| SnapshotPoint::of_snapshot(message.get_snapshot()))
+}
+
+/// The message of a leader that sends a state along.
+#[cfg(test)]
+pub fn snapshot_message(from: ReplicaId, to: ReplicaId, point: &SnapshotPoint) -> Message {
+    let mut message = Message { from: from.0, to: to.0, term: point.term.0, ..Message::default() };
+    message.set_msg_type(raft::eraftpb::MessageType::MsgSnapshot);
+    message.set_snapshot(point.to_snapshot());
+    message
 }

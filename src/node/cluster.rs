@@ -11,7 +11,7 @@ use super::{handshake, peer_link, removal};
 use crate::control::operator::{Operator, Target};
 use crate::protocol::control::{ControlReply, ControlRequest, Hello, PeerRole};
 use crate::protocol::frame::{Assembler, Heartbeat, Kind, split_frame, split_numbered};
-use crate::topology::{Catalog, CatalogOutcome, Incarnation, LogIndex, NodeName, ShardId, ShardsConfig};
+use crate::topology::{Catalog, CatalogOutcome, Incarnation, LogIndex, NodeName, ReplicaId, ShardId, ShardsConfig};
 
 /// Between two heartbeats to a member of the catalog.
 const HEARTBEAT: Duration = Duration::from_millis(250);
@@ -22,8 +22,10 @@ const STAND_AGAIN: Duration = Duration::from_millis(25);
 const STANDS_MAX: u32 = 20;
 /// Before a node that was refused asks again.
 const REFUSED_RETRY: Duration = Duration::from_secs(1);
-/// Heartbeats without anything learned after which another node is asked.
+/// Heartbeats without an answer, or to a node that is no member of the catalog's group, after which another node is asked.
 const SILENT_HEARTBEATS_MAX: u32 = 2;
+/// Heartbeats without anything learned after which another node is asked: a member, too, may hear nothing.
+const NOTHING_NEW_HEARTBEATS_MAX: u32 = 12;
 /// The longest catalog.
 const CATALOG_BYTES_MAX: usize = 64 << 20;
 
@@ -99,8 +101,8 @@ async fn act(shared: &Shared, catalog: &Catalog) -> Result<(), Hindrance> {
         Some(Some(known)) if known == mine => {
             let node = &mut *shared.borrow_mut();
             let all_go = removal::destroy_unlisted(node, catalog);
-            for shard in take_replicas(node, catalog) {
-                tokio::task::spawn_local(stand(Rc::clone(shared), shard));
+            for (shard, id) in take_replicas(node, catalog) {
+                tokio::task::spawn_local(stand(Rc::clone(shared), shard, id));
             }
             let addr = |peer: &NodeName| catalog.addr(peer).map(|a| (peer.clone(), a.to_owned()));
             let peers = node.engine.peer_names().filter_map(addr).collect();
@@ -128,8 +130,8 @@ async fn register(catalog: &Catalog, name: NodeName, incarnation: Incarnation) -
     }
 }
 
-/// Takes the replicas that this node is given. Returns the shards that it is to lead first.
-fn take_replicas(node: &mut Node, catalog: &Catalog) -> Vec<ShardId> {
+/// Takes the replicas that this node is given. Returns those that are to lead first.
+fn take_replicas(node: &mut Node, catalog: &Catalog) -> Vec<(ShardId, ReplicaId)> {
     let name = node.name.clone();
     let mut first_of = Vec::new();
     for (shard, record) in catalog.replicas_on(&name) {
@@ -154,7 +156,7 @@ fn take_replicas(node: &mut Node, catalog: &Catalog) -> Vec<ShardId> {
                 tracing::info!(shard = %shard.name, replica = %record.id, "replica {}", if born_here { "formed" } else { "joins" });
                 // The first node of the list leads first; the others take over by their election time.
                 if shard.birth.first().is_some_and(|b| b.id == record.id) {
-                    first_of.push(shard.id);
+                    first_of.push((shard.id, record.id));
                 }
                 node.engine.add_replica(replica);
             }
@@ -169,11 +171,13 @@ fn take_replicas(node: &mut Node, catalog: &Catalog) -> Vec<ShardId> {
 }
 
 /// Stands for election until somebody leads: the other members may not be there yet, and do not answer then.
-async fn stand(shared: Shared, shard: ShardId) {
+async fn stand(shared: Shared, shard: ShardId, id: ReplicaId) {
     for _ in 0..STANDS_MAX {
         {
             let node = &mut *shared.borrow_mut();
-            let Some(replica) = node.engine.replica_mut(shard).filter(|r| r.group.leader().is_none()) else { return };
+            // Another may have come in its place.
+            let is_needed = |replica: &&mut Replica| replica.id == id && replica.group.leader().is_none();
+            let Some(replica) = node.engine.replica_mut(shard).filter(is_needed) else { return };
             replica.group.campaign();
             node.wake.notify_one();
         }
@@ -188,8 +192,10 @@ pub async fn hear(shared: Shared, config: ShardsConfig) {
     loop {
         let targets = {
             let node = shared.borrow();
-            // One that was removed from the group is told nothing any more, perhaps not even that; a voter then misses its leader.
-            let follows = |r: &Replica| r.machine.is_readable() && r.group.votes() && r.group.leader().is_some();
+            // One that was removed from the group is told nothing any more, perhaps not even that; a voter then misses its leader. One that
+            // failed takes nothing in.
+            let hears = |r: &Replica| r.group.votes() && r.group.leader().is_some();
+            let follows = |r: &Replica| r.failed.is_none() && r.machine.is_readable() && hears(r);
             let is_member = node.engine.replica(ShardId::CATALOG).is_some_and(follows);
             match (is_member, node.engine.catalog()) {
                 (true, _) => Vec::new(),
@@ -217,19 +223,22 @@ fn members_first(catalog: &Catalog) -> Vec<Target> {
     targets
 }
 
-/// Ends when the other node falls silent, or knows as little as this one: another may know more.
+/// Ends when the other node falls silent, or has known no more than this one for a while: another may know more.
 async fn hear_from(shared: &Shared, target: &Target) -> std::io::Result<()> {
     // As one who only wants to know: a node that lost its disk, or was replaced, learns it in this way.
     let hello = Hello { role: PeerRole::Operator, ..peer_link::hello(shared, Some(target.node.clone())) };
     let (stream, _, mut unread) = handshake::connect(&target.addr, &hello).await?;
     let mut assembler = Assembler::new(CATALOG_BYTES_MAX);
     let mut out = Vec::new();
-    let mut silent = 0;
-    while silent < SILENT_HEARTBEATS_MAX {
+    let revision = || shared.borrow().engine.revision();
+    let (mut silent, mut nothing_new, mut known) = (0, 0, revision());
+    while silent < SILENT_HEARTBEATS_MAX && nothing_new < NOTHING_NEW_HEARTBEATS_MAX {
         out.clear();
-        Heartbeat { sequence: 1, revision: shared.borrow().engine.revision(), known: 0 }.put(&mut out);
+        Heartbeat { sequence: 1, revision: revision(), known: 0 }.put(&mut out);
         handshake::write_all(&stream, &out).await?;
         silent += 1;
+        nothing_new = if revision() > known { 0 } else { nothing_new + 1 };
+        known = revision();
         let pause = tokio::time::sleep(HEARTBEAT);
         tokio::pin!(pause);
         loop {

@@ -154,7 +154,8 @@ pub enum Event {
 pub struct Engine {
     options: EngineOptions,
     node: NodeName,
-    replicas: BTreeMap<ShardId, Replica>,
+    /// In boxes: a turn takes a replica out and puts it back, and the map would move it and those beside it each time.
+    replicas: BTreeMap<ShardId, Box<Replica>>,
     dirty: Vec<ShardId>,
     catalog: Option<Arc<Catalog>>,
     homes: BTreeMap<ReplicaId, NodeName>,
@@ -233,7 +234,7 @@ impl Engine {
             self.batch.reset(shard.0, start.index.0, start.term.0);
         }
         self.dirty.push(shard);
-        self.replicas.insert(shard, replica);
+        self.replicas.insert(shard, Box::new(replica));
         if shard == ShardId::CATALOG {
             self.follow_catalog_machine();
         }
@@ -241,18 +242,18 @@ impl Engine {
 
     /// The replica of a shard.
     pub fn replica(&self, shard: ShardId) -> Option<&Replica> {
-        self.replicas.get(&shard)
+        self.replicas.get(&shard).map(Box::as_ref)
     }
 
     /// The replica of a shard, to change it; it gets its turn afterwards.
     pub fn replica_mut(&mut self, shard: ShardId) -> Option<&mut Replica> {
         self.mark(shard);
-        self.replicas.get_mut(&shard)
+        self.replicas.get_mut(&shard).map(Box::as_mut)
     }
 
     /// All replicas, by shard.
     pub fn replicas(&self) -> impl Iterator<Item = &Replica> {
-        self.replicas.values()
+        self.replicas.values().map(Box::as_ref)
     }
 
     /// The memory that the replicas share.
@@ -562,6 +563,7 @@ impl Engine {
             tracing::info!(%shard, index = %point.index, "state received");
             replica.installed(&point, turn);
             self.batch.reset(shard.0, point.index.0, point.term.0);
+            self.catalog_applied(replica);
         }
         if let Some(first) = effects.entries.first() {
             replica.overwritten(first.index, first.term);

@@ -59,8 +59,8 @@ fn members(replica: &Replica, catalog: &Catalog) -> Option<CatalogCommand> {
     let record = catalog.shard(replica.shard)?;
     let (members, point) = (replica.group.members(), replica.group.applied());
     let left = record.leaving.iter().any(|leaving| !members.contains(leaving.id));
-    // Who left may be destroyed by this: nobody may need it any more, whoever restarts.
-    if !left || !replica.group.members_are_settled() {
+    // Who left may be destroyed by this: nobody may need it any more, whoever restarts, nor bring it in, whoever leads.
+    if !left || !replica.group.members_are_settled() || replica.may_be_brought_in(record) {
         return None;
     }
     let mut ids: Vec<ReplicaId> = members.all().collect();

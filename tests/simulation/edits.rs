@@ -6,7 +6,9 @@
 use std::sync::Arc;
 
 use pontoon::node::reports;
-use pontoon::topology::{Catalog, CatalogCommand, CatalogOutcome, Epoch, ShardId, Slot, SlotRange};
+use pontoon::topology::{
+    Catalog, CatalogCommand, CatalogOutcome, Epoch, LogIndex, ReplicaId, ShardId, Slot, SlotRange,
+};
 
 use super::node::{Happening, LOSS_HEARD_MAX_US};
 use super::random::Random;
@@ -24,6 +26,8 @@ pub struct Draft {
     version: u64,
     names: u64,
     shards: Vec<Wanted>,
+    /// The shard and the nodes that an edit changed, to be put back.
+    regretted: Option<(String, Vec<usize>)>,
 }
 
 struct Wanted {
@@ -41,7 +45,7 @@ impl Draft {
             weight: 1,
         };
         let shards: Vec<Wanted> = shards.iter().enumerate().map(wanted).collect();
-        Self { version: 1, names: shards.len() as u64, shards }
+        Self { version: 1, names: shards.len() as u64, shards, regretted: None }
     }
 
     /// The file.
@@ -88,6 +92,15 @@ impl Draft {
                 }
             }
             Edit::Members => self.shards[at].nodes = some(random),
+            Edit::Regretted => {
+                let shard = &mut self.shards[at];
+                let before = std::mem::replace(&mut shard.nodes, some(random));
+                self.regretted = Some((shard.name.clone(), before));
+            }
+            Edit::TakenBack => {
+                let (name, nodes) = self.regretted.take().unwrap_or_default();
+                self.shards.iter_mut().filter(|shard| shard.name == name).for_each(|shard| shard.nodes = nodes.clone());
+            }
         }
         if self.shards.iter().all(|shard| shard.weight == 0) {
             self.shards[0].weight = 1;
@@ -102,6 +115,10 @@ pub enum Edit {
     Weights,
     Shards,
     Members,
+    /// Members, for a moment.
+    Regretted,
+    /// They are to be what they were before that.
+    TakenBack,
 }
 
 fn some_nodes(random: &mut Random, nodes: usize) -> Vec<usize> {
@@ -162,18 +179,51 @@ impl World {
         if self.random.below(FOLLOW_TICKS) > 0 || !self.reaches_catalog(node) {
             return Ok(());
         }
+        self.hear_catalog(node)
+    }
+
+    /// A node hears of an edit as soon as it is accepted.
+    pub fn hear_at_once(&mut self, node: usize) {
+        if self.reaches_catalog(node)
+            && let Err(error) = self.hear_catalog(node)
+        {
+            self.died(node, &error);
+        }
+    }
+
+    /// A node hears the newest revision, if it hears any, and reports what it has to say.
+    fn hear_catalog(&mut self, node: usize) -> Result<(), String> {
         let world = Arc::clone(&self.catalog);
-        let running = self.members[node].running.as_mut().expect("its tick came");
-        if world.revision > running.engine.revision() {
+        let is_deaf = self.deaf.contains(&node);
+        let running = self.members[node].running.as_mut().expect("it follows");
+        if world.revision > running.engine.revision() && !is_deaf {
             running.home.keep_catalog(&world).map_err(|e| e.to_string())?;
             running.engine.adopt_catalog(world);
         }
         self.act(node)?;
         self.link_up(node);
         for command in self.reports(node) {
+            let before = Arc::clone(&self.catalog);
             self.decide(&command);
+            if let CatalogCommand::RecordMembers { shard, index, .. } = command {
+                self.note_dropped(&before, shard, index);
+            }
         }
         Ok(())
+    }
+
+    /// Those whom a report of members took out of the catalog are destroyed from now on.
+    fn note_dropped(&mut self, before: &Catalog, shard: ShardId, at: LogIndex) {
+        let all = |catalog: &Catalog| -> Vec<ReplicaId> {
+            catalog
+                .shard(shard)
+                .into_iter()
+                .flat_map(|record| record.all_replicas())
+                .map(|replica| replica.id)
+                .collect()
+        };
+        let kept = all(&self.catalog);
+        all(before).into_iter().filter(|id| !kept.contains(id)).for_each(|id| self.invariants.dropped(shard, id, at));
     }
 
     /// Connects a node with those that it has reason to talk to by now.

@@ -44,6 +44,12 @@ pub enum Fault {
         number: u64,
     },
     BadWeather,
+    Deaf {
+        node: usize,
+    },
+    /// An edit that is taken back.
+    Regretted,
+    LedTooLong,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,6 +80,7 @@ enum Kind {
     Transfer,
     Spread,
     Members,
+    Regretted,
     Weights,
     Shards,
 }
@@ -82,7 +89,7 @@ enum Kind {
 const GIVING_WAY_MAX: usize = 2;
 
 /// Every kind, its name, and how often it comes in a mixture.
-const KINDS: [(Kind, &str, usize); 28] = [
+const KINDS: [(Kind, &str, usize); 29] = [
     (Kind::PowerCut, "power cut", 3),
     (Kind::Kill, "kill", 2),
     (Kind::PowerCutOfAll, "power cut of all", 1),
@@ -109,6 +116,7 @@ const KINDS: [(Kind, &str, usize); 28] = [
     (Kind::Transfer, "leader transfer", 2),
     (Kind::Spread, "leaders spread", 2),
     (Kind::Members, "members edited", 3),
+    (Kind::Regretted, "members edited and back", 3),
     (Kind::Weights, "weights edited", 4),
     (Kind::Shards, "shards edited", 3),
 ];
@@ -194,6 +202,7 @@ pub fn strike(world: &mut World, clients: &mut Clients, plan: &Plan) {
         Kind::Transfer => transfer(world),
         Kind::Spread => spread(world),
         Kind::Members => world.edit(Edit::Members),
+        Kind::Regretted => regret(world),
         Kind::Weights => world.edit(Edit::Weights),
         Kind::Shards => world.edit(Edit::Shards),
     }
@@ -218,6 +227,9 @@ pub fn undo(world: &mut World, fault: Fault) {
         Fault::ProxyDown { .. } => {}
         Fault::ProxyPaused { proxy } => world.resume_proxy(proxy),
         Fault::BadWeather => world.weather = FAIR,
+        Fault::Deaf { node } => drop(world.deaf.remove(&node)),
+        Fault::Regretted => world.edit(Edit::TakenBack),
+        Fault::LedTooLong => transfer(world),
         Fault::Parted { number } if number == world.partitions => world.join_all(),
         Fault::Parted { .. } => {}
     }
@@ -234,6 +246,7 @@ pub fn heal(world: &mut World) {
         world.members[node].clock.wall_offset_ms = 0;
         undo(world, Fault::SlowDisk { node });
         undo(world, Fault::FullDisk { node });
+        undo(world, Fault::Deaf { node });
         undo(world, Fault::Paused { node });
         undo(world, Fault::TightMemory { node });
         undo(world, Fault::Down { node });
@@ -395,6 +408,25 @@ fn pause_proxy(world: &mut World) {
     let proxy = world.random.below(world.proxies.len());
     world.proxies[proxy].paused = world.proxies[proxy].running.is_some();
     until(world, 100_000, 3_000_000, Fault::ProxyPaused { proxy });
+}
+
+/// An edit of members is taken back a moment later. Some nodes hear of it and then of nothing, some of nothing at all; meanwhile
+/// others may come to lead.
+fn regret(world: &mut World) {
+    world.edit(Edit::Regretted);
+    for node in 0..world.members.len() {
+        let listens = world.members[node].running.is_some() && !world.members[node].paused;
+        if listens && world.random.per_mille(600) {
+            world.hear_at_once(node);
+        }
+        if world.random.per_mille(600) {
+            world.deaf.insert(node);
+            until(world, 200_000, 3_000_000, Fault::Deaf { node });
+        }
+    }
+    let most = if world.random.per_mille(700) { 10_000 } else { 300_000 };
+    until(world, 0, most, Fault::Regretted);
+    until(world, 300_000, 1_500_000, Fault::LedTooLong);
 }
 
 /// The leader of a shard gives its leadership to another replica.

@@ -1,5 +1,5 @@
 //! What must hold at every step, whatever the clients see: one leader in a term, one committed log, one state at one
-//! index, of every shard.
+//! index, of every shard; and nobody is a member again whom the catalog has dropped.
 
 use std::collections::BTreeMap;
 
@@ -23,6 +23,8 @@ pub struct Invariants {
     applied: BTreeMap<(ShardId, ReplicaId), (usize, u64)>,
     /// Who owned a slot under an epoch.
     owners: BTreeMap<(Slot, Epoch), ShardId>,
+    /// The positions at which members were reported without those whom the catalog dropped.
+    dropped: BTreeMap<ShardId, Vec<(ReplicaId, LogIndex)>>,
     /// The ownerships that were seen.
     pub ownerships: usize,
     pub snapshots: u64,
@@ -43,6 +45,11 @@ impl Invariants {
         self.applied.retain(|_, (of, _)| *of != node);
     }
 
+    /// The catalog dropped a replica, as it was no member at this position. Its node destroys it.
+    pub fn dropped(&mut self, shard: ShardId, replica: ReplicaId, at: LogIndex) {
+        self.dropped.entry(shard).or_default().push((replica, at));
+    }
+
     /// Looks at a replica after its turn. Returns a number that says what it saw.
     pub fn observe(&mut self, node: usize, now_us: u64, replica: &Replica) -> u64 {
         assert!(replica.failed.is_none(), "node {node} at {now_us} us: replica stopped: {:?}", replica.failed);
@@ -56,6 +63,14 @@ impl Invariants {
         assert!(before <= applied, "node {node} at {now_us} us: applied went from {before} back to {applied}");
         if before != applied {
             self.note_owned(node, now_us, replica);
+            let dropped = self.dropped.get(&shard).into_iter().flatten();
+            for (id, _) in dropped.filter(|(_, at)| applied > at.0) {
+                let again = replica.group.members().contains(*id);
+                assert!(
+                    !again,
+                    "node {node} at {now_us} us: replica {id} of shard {shard} was dropped, and is a member at {applied}"
+                );
+            }
             self.compare_entries(node, before + 1..=applied, replica);
             if mixed(applied).is_multiple_of(COMPARED_ONE_IN) {
                 self.compare_state(&format!("node {node} at {now_us} us"), shard, applied, &replica.machine);

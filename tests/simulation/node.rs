@@ -341,7 +341,7 @@ impl World {
     }
 
     /// A disk that fails takes the process with it.
-    fn died(&mut self, node: usize, error: &str) {
+    pub fn died(&mut self, node: usize, error: &str) {
         let known = is_power_cut(error) || ["os error 5", "os error 28"].iter().any(|e| error.contains(e));
         assert!(known, "node {node} does not go on with its disk: {error}");
         let power = is_power_cut(error) || self.random.per_mille(300);

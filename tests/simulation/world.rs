@@ -90,6 +90,8 @@ pub struct World {
     pub next_stream: StreamId,
     /// Directions in which nothing comes through.
     pub blocks: BTreeMap<(Host, Host), Block>,
+    /// Who hears no new revision of the catalog.
+    pub deaf: BTreeSet<usize>,
     /// Who loses its power when it votes.
     pub voter: Option<Voter>,
     /// How many partitions there were.
@@ -133,6 +135,7 @@ impl World {
             streams: BTreeMap::new(),
             next_stream: 0,
             blocks: BTreeMap::new(),
+            deaf: BTreeSet::new(),
             voter: None,
             partitions: 0,
             weather: FAIR,

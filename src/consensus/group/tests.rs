@@ -1,5 +1,7 @@
 //! Groups without disks or nodes around them, in orders of events that those seldom come to.
 
+use raft::{GetEntriesContext, Storage};
+
 use super::*;
 
 const LEASE_TICKS: usize = 18;
@@ -23,10 +25,14 @@ fn id(number: u64) -> ReplicaId {
 }
 
 fn group(number: u64) -> Group {
-    let options = GroupOptions {
+    group_with(number, 20 + 4 * number as usize)
+}
+
+fn options(number: u64, election_ticks: usize) -> GroupOptions {
+    GroupOptions {
         heartbeat_ticks: 2,
         lease_ticks: LEASE_TICKS,
-        election_ticks: 20 + 4 * number as usize,
+        election_ticks,
         append_bytes_max: 1 << 20,
         appends_in_flight_max: 256,
         uncommitted_bytes_max: 1 << 20,
@@ -34,9 +40,12 @@ fn group(number: u64) -> Group {
         quiet_ticks: 0,
         keeps_leases: false,
         boot_nonce: number,
-    };
+    }
+}
+
+fn group_with(number: u64, election_ticks: usize) -> Group {
     let start = SnapshotPoint::birth([1, 2, 3].map(ReplicaId));
-    Group::restore(id(number), options, Restored { start, ..Restored::default() }).unwrap()
+    Group::restore(id(number), options(number, election_ticks), Restored { start, ..Restored::default() }).unwrap()
 }
 
 impl Trio {
@@ -97,6 +106,16 @@ impl Trio {
 }
 
 #[test]
+fn replicas_that_stand_for_election_at_the_same_moment_do_not_for_ever() {
+    let groups = (1..=3).map(|number| group_with(number, 24)).collect();
+    let mut trio = Trio { groups, cut_off: None, slow_disk: None, unsynced: Vec::new() };
+    trio.tick(24);
+    assert!(trio.groups.iter().all(|group| !group.leads()), "each votes for itself");
+    trio.tick(4 * 24);
+    assert_eq!(trio.groups.iter().filter(|group| group.leads_surely()).count(), 1);
+}
+
+#[test]
 fn a_leader_that_applied_its_own_removal_steps_down_when_what_it_wrote_later_is_on_disk() {
     let mut trio = Trio::led();
     trio.slow_disk = Some(1);
@@ -144,4 +163,100 @@ fn a_leader_whose_transfer_failed_settles_its_members_all_the_same() {
     trio.of(1).settle_members();
     trio.exchange();
     assert_eq!(trio.of(1).last_index(), told_after.next(), "once is enough");
+}
+
+#[test]
+fn to_confirm_the_members_changes_nothing_but_the_revision() {
+    let mut trio = Trio::led();
+    let before = trio.of(1).members().clone();
+    trio.of(1).propose_members(MemberChange::Confirm(id(1)), Revision(7)).unwrap();
+    trio.exchange();
+    for number in 1..=3 {
+        assert_eq!(trio.of(number).members(), &Members { revision: Revision(7), ..before.clone() });
+    }
+    trio.of(1).settle_members();
+    trio.exchange();
+    assert!(trio.of(1).members_are_settled() && trio.of(1).leads_surely());
+}
+
+/// Gives the leadership from one to another, whom all reach.
+fn hand_to(trio: &mut Trio, from: u64, to: u64) {
+    trio.of(from).transfer(id(to));
+    trio.exchange();
+    assert!(trio.of(to).leads_surely());
+}
+
+#[test]
+fn a_change_that_was_lost_with_its_leader_hinders_no_later_one() {
+    for by_snapshot in [false, true] {
+        let mut trio = Trio::led();
+        trio.cut_off = Some(1);
+        let lost = trio.of(1).propose_members(MemberChange::Remove(id(3)), Revision(1)).unwrap();
+        trio.tick(ELECTION);
+        assert!(trio.of(2).leads_surely());
+        trio.of(2).propose([WRITE]).unwrap();
+        trio.exchange();
+        if by_snapshot {
+            trio.of(2).compact(0);
+        }
+        trio.cut_off = None;
+        trio.tick(ELECTION);
+        assert!(trio.of(1).applied().index > lost && trio.of(1).members().contains(id(3)));
+
+        hand_to(&mut trio, 2, 1);
+        assert!(trio.of(1).reign().is_some() && trio.of(1).members_are_settled());
+        trio.of(1).propose_members(MemberChange::Remove(id(3)), Revision(1)).unwrap();
+        trio.exchange();
+        assert!(!trio.of(2).members().contains(id(3)));
+    }
+}
+
+#[test]
+fn members_are_settled_though_the_log_was_longer_when_they_changed() {
+    for by_snapshot in [false, true] {
+        let mut trio = Trio::led();
+        trio.cut_off = Some(2);
+        let at = trio.of(1).propose_members(MemberChange::Confirm(id(1)), Revision(1)).unwrap();
+        trio.exchange();
+        // It reaches the second with entries after it that nobody else has in the end.
+        let store = trio.of(1).raw.store();
+        let mut entries = store.entries(at.0, at.0 + 1, None, GetEntriesContext::empty(false)).unwrap();
+        let (before, term) = (store.term(at.0 - 1).unwrap(), entries[0].term);
+        entries.extend((1..=10).map(|more| Entry { term, index: at.0 + more, data: WRITE, ..Entry::default() }));
+        let mut message = Message { from: 1, to: 2, term, index: at.0 - 1, log_term: before, ..Message::default() };
+        message.set_msg_type(MessageType::MsgAppend);
+        message.set_entries(entries.into());
+        message.commit = at.0;
+        trio.of(2).step(message);
+        trio.exchange();
+        assert!(trio.of(2).members().revision == Revision(1) && trio.of(2).last_index().0 == at.0 + 10);
+
+        trio.of(1).transfer(id(3));
+        trio.exchange();
+        trio.of(3).propose([WRITE]).unwrap();
+        trio.exchange();
+        if by_snapshot {
+            trio.of(3).compact(0);
+        }
+        trio.cut_off = None;
+        trio.tick(LEASE_TICKS);
+        let leaders = trio.of(3).applied().clone();
+        assert!(trio.of(2).last_index() == leaders.index && leaders.index.0 < at.0 + 10);
+        hand_to(&mut trio, 3, 2);
+        trio.of(2).settle_members();
+        trio.exchange();
+        assert!(trio.of(2).members_are_settled(), "by snapshot: {by_snapshot}");
+    }
+}
+
+#[test]
+fn a_newcomer_without_a_state_stands_for_nothing() {
+    let mut newcomer = Group::restore(id(1), options(1, 20), Restored::default()).unwrap();
+    newcomer.campaign();
+    assert!(!newcomer.leads() && newcomer.term() == Term(0));
+    let mut trio = Trio::led();
+    trio.of(2).stand_back(true);
+    trio.of(2).campaign();
+    trio.exchange();
+    assert!(trio.of(1).leads(), "who is not to lead does not try");
 }

@@ -170,8 +170,9 @@ impl Trio {
                     engine.turn(now, wall, &mut self.told);
                 }
                 for (to, outbox) in engine.peers_mut() {
-                    let to = (0..3).find(|n| name(*n) == *to).unwrap();
-                    carried.push((node, to, std::mem::take(&mut outbox.frames)));
+                    let frames = std::mem::take(&mut outbox.frames);
+                    // A fourth node, which an edit may name, is not there.
+                    carried.extend((0..3).find(|n| name(*n) == *to).map(|to| (node, to, frames)));
                 }
             }
             carried.retain(|(from, to, frames)| !frames.is_empty() && !self.cut.contains(&(*from, *to)));
