@@ -28,7 +28,8 @@ pub struct Crowding {
 impl Crowding {
     /// Takes how long the thread has waited until `now`.
     pub fn look(&mut self, now: Moment, waited: Option<Duration>) {
-        let Some(waited) = waited else { return };
+        // What the system tells no more holds no more.
+        let Some(waited) = waited else { return *self = Self::default() };
         let Some((then, before)) = self.seen else { return self.seen = Some((now, waited)) };
         let passed = now.since(then);
         if passed >= LOOK {
@@ -59,6 +60,19 @@ mod tests {
         assert!(look(1050, 906), "6 of 25 ms");
         assert!(look(1060, 906), "too soon to say");
         assert!(!look(1100, 906));
+    }
+
+    #[test]
+    fn a_system_that_stops_telling_leaves_no_shortage_behind() {
+        let mut crowding = Crowding::default();
+        let at = |ms| Moment::at(Duration::from_millis(ms));
+        crowding.look(at(0), Some(Duration::ZERO));
+        crowding.look(at(20), Some(LOOK));
+        assert!(crowding.is_short());
+        crowding.look(at(40), None);
+        assert!(!crowding.is_short());
+        crowding.look(at(60), Some(LOOK * 2));
+        assert!(!crowding.is_short(), "the first look of two");
     }
 
     #[test]

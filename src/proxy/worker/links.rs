@@ -54,11 +54,12 @@ impl<C: Core> Worker<C> {
         self.look_up_names();
     }
 
-    fn look_up_names(&mut self) {
-        while let Some(look_up) = self.names.next() {
+    /// Has names looked up, as many as may be now.
+    pub(super) fn look_up_names(&mut self) {
+        while let Some(look_up) = self.names.next(self.now) {
             let (node, attempt) = (look_up.node, look_up.attempt);
             if let Err(error) = look_up.begin(self.peers[self.number].clone()) {
-                self.names.ended(node);
+                self.names.ended(attempt);
                 self.resolved(node, attempt, Err(error));
             }
         }
@@ -66,7 +67,7 @@ impl<C: Core> Worker<C> {
 
     /// A name was looked up.
     pub(super) fn looked_up(&mut self, node: NodeIndex, attempt: u64, found: std::io::Result<Vec<SocketAddr>>) {
-        self.names.ended(node);
+        self.names.ended(attempt);
         self.resolved(node, attempt, found);
         self.look_up_names();
         self.report_failed_links();

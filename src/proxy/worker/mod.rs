@@ -243,6 +243,10 @@ impl<C: Core> Worker<C> {
             self.ticked = self.now;
             self.engine.tick(self.now, self.clock.wall());
             self.accept_after_exhaustion();
+            if self.names.is_waiting() {
+                self.look_up_names();
+                self.report_failed_links();
+            }
         }
         Ok(())
     }
