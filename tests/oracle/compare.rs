@@ -102,6 +102,15 @@ fn sorts(command: &[Vec<u8>]) -> bool {
     [&b"sort"[..], b"sort_ro"].iter().any(|name| command[0].eq_ignore_ascii_case(name))
 }
 
+fn is_stale_errno(command: &[Vec<u8>], ours: &[u8], theirs: &[u8]) -> bool {
+    sorts(command) && theirs == STALE_ERRNO && !is_error(ours)
+}
+
+/// Whether replies that are allowed to differ leave different data: what a SORT that was refused so should have stored.
+pub fn leaves_other_data(command: &[Vec<u8>], ours: &[u8], theirs: &[u8]) -> bool {
+    is_stale_errno(command, ours, theirs) && command.iter().any(|arg| arg.eq_ignore_ascii_case(b"store"))
+}
+
 /// Whether a SORT replies with the texts that it compared, by `strcoll`.
 fn shows_what_it_sorts(command: &[Vec<u8>]) -> bool {
     let has = |word: &str| command.iter().any(|arg| arg.eq_ignore_ascii_case(word.as_bytes()));
@@ -145,7 +154,7 @@ impl Comparison {
         if self.is_7_0 && rule(command) == Rule::RankWithScore {
             return true;
         }
-        if sorts(command) && theirs == STALE_ERRNO && !is_error(ours) {
+        if is_stale_errno(command, ours, theirs) {
             return true;
         }
         if is_error(ours) || is_error(theirs) {

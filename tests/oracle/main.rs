@@ -15,7 +15,7 @@ mod transactions;
 
 use std::collections::BTreeMap;
 
-use compare::Comparison;
+use compare::{Comparison, leaves_other_data};
 use generate::{Generator, Mix};
 use redis_server::RedisServer;
 use replay::Replay;
@@ -100,20 +100,23 @@ fn run_beside(server: &RedisServer, mix: &'static Mix, commands: usize) {
         let resp3 = generator.flip();
         let batch: Vec<Vec<Vec<u8>>> = (0..BATCH_COMMANDS).map(|_| generator.command()).collect();
         let theirs = connections[usize::from(resp3)].exchange(&batch);
-        let mut different = false;
+        let mut apart = false;
         for (command, theirs) in batch.iter().zip(&theirs) {
             history.push(command.clone());
             let ours = replay.run(command, resp3, generator.flip());
             if comparison.same(command, &ours, theirs) {
-                continue;
+                apart = leaves_other_data(command, &ours, theirs);
+            } else {
+                apart = true;
+                let shown = describe(&history, &ours, theirs, resp3);
+                let name = String::from_utf8_lossy(&command[0]).to_uppercase();
+                differences.entry(name).or_default().push(shown);
             }
-            different = true;
-            let shown = describe(&history, &ours, theirs, resp3);
-            let name = String::from_utf8_lossy(&command[0]).to_uppercase();
-            differences.entry(name).or_default().push(shown);
-            break;
+            if apart {
+                break;
+            }
         }
-        if different {
+        if apart {
             let flush = vec![b"FLUSHALL".to_vec()];
             connections[0].exchange(std::slice::from_ref(&flush));
             replay.run(&flush, false, false);
