@@ -93,6 +93,8 @@ pub struct Mix {
     pub families: &'static [Family],
     /// The keys of the type that the run is about. The others of the run hold anything.
     pub keys: &'static [&'static [u8]],
+    /// Whether a key's name tells its type, all the run long: no argument may take another's place.
+    pub names_tell_types: bool,
 }
 
 pub struct Generator {
@@ -219,7 +221,8 @@ impl Generator {
         // SORT of a key in another slot than its patterns is an error of ours alone, and lexical ranges have no meaning
         // where a spoiled score is not that of all others.
         let lexical = command.iter().any(|arg| arg == sorted_sets::LEXICAL);
-        let ways = if lexical || command[0].starts_with(b"SORT") { 2 } else { 4 };
+        let in_place = lexical || command[0].starts_with(b"SORT") || self.mix.names_tell_types;
+        let ways = if in_place { 2 } else { 4 };
         match self.random.random_range(0..ways) {
             0 if command.len() > 1 => drop(command.pop()),
             1 => {
