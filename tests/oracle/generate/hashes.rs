@@ -10,7 +10,7 @@ const HASH_KEYS: [&[u8]; 5] = [b"h1", b"h2", b"h3", b"{t}h", b"h"];
 pub const HASHES: Mix = Mix {
     families: &[(80, Generator::hash_command), (5, Generator::string_command), (15, Generator::key_command)],
     keys: &HASH_KEYS,
-    names_tell_types: false,
+    for_sort: false,
 };
 
 /// Hashes with fields that expire, without the commands whose answers differ from Redis to Valkey in other ways.
@@ -21,7 +21,7 @@ pub const FIELD_EXPIRIES: Mix = Mix {
         (5, Generator::moving_command),
     ],
     keys: &HASH_KEYS,
-    names_tell_types: false,
+    for_sort: false,
 };
 
 impl Generator {

@@ -8,7 +8,7 @@ use super::{Command, Generator, Mix};
 pub const LISTS: Mix = Mix {
     families: &[(85, Generator::list_command), (12, Generator::key_command), (3, Generator::string_command)],
     keys: &[b"l1", b"l2", b"l3", b"l4"],
-    names_tell_types: false,
+    for_sort: false,
 };
 
 impl Generator {

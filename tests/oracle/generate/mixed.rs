@@ -13,5 +13,5 @@ pub const MIXED: Mix = Mix {
         (40, Generator::key_command),
     ],
     keys: &KEYS,
-    names_tell_types: false,
+    for_sort: false,
 };

@@ -93,8 +93,9 @@ pub struct Mix {
     pub families: &'static [Family],
     /// The keys of the type that the run is about. The others of the run hold anything.
     pub keys: &'static [&'static [u8]],
-    /// Whether a key's name tells its type, all the run long: no argument may take another's place.
-    pub names_tell_types: bool,
+    /// Whether it is SORT's: a key's name tells its type all the run long, so no argument may take another's place, and no text has a
+    /// zero byte.
+    pub for_sort: bool,
 }
 
 pub struct Generator {
@@ -221,12 +222,13 @@ impl Generator {
         // SORT of a key in another slot than its patterns is an error of ours alone, and lexical ranges have no meaning
         // where a spoiled score is not that of all others.
         let lexical = command.iter().any(|arg| arg == sorted_sets::LEXICAL);
-        let in_place = lexical || command[0].starts_with(b"SORT") || self.mix.names_tell_types;
+        let in_place = lexical || command[0].starts_with(b"SORT") || self.mix.for_sort;
         let ways = if in_place { 2 } else { 4 };
         match self.random.random_range(0..ways) {
             0 if command.len() > 1 => drop(command.pop()),
             1 => {
-                let wrong = self.wrong_argument(command);
+                let mut wrong = self.wrong_argument(command);
+                wrong.retain(|&byte| byte != 0 || !self.mix.for_sort);
                 command.push(wrong);
             }
             2 if command.len() > 1 => {

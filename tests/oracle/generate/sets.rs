@@ -8,7 +8,7 @@ use super::{Command, Generator, Mix, PATTERNS};
 pub const SETS: Mix = Mix {
     families: &[(74, Generator::set_command), (22, Generator::key_command), (4, Generator::string_command)],
     keys: &[b"s1", b"s2", b"s3", b"s4", b"{s}5", b"{s}6"],
-    names_tell_types: false,
+    for_sort: false,
 };
 
 impl Generator {

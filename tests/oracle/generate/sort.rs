@@ -10,7 +10,7 @@ use super::{Command, Generator, Mix};
 
 /// SORT, what it sorts, and what it sorts by.
 pub const SORT: Mix =
-    Mix { families: &[(60, Generator::sort), (40, Generator::sort_data)], keys: &KEYS, names_tell_types: true };
+    Mix { families: &[(60, Generator::sort), (40, Generator::sort_data)], keys: &KEYS, for_sort: true };
 
 const KEYS: [&[u8]; 6] = [b"{x}l1", b"{x}l2", b"{x}s1", b"{x}s2", b"{x}z1", b"{x}z2"];
 const PATTERNS: [&str; 8] =

@@ -8,7 +8,7 @@ use super::{Command, Generator, Mix};
 pub const SORTED_SETS: Mix = Mix {
     families: &[(78, Generator::sorted_set_command), (3, Generator::plain_set_command), (19, Generator::key_command)],
     keys: &[b"z1", b"z2", b"z3", b"{z}4", b"z5"],
-    names_tell_types: false,
+    for_sort: false,
 };
 
 /// All members of this key have the same score.

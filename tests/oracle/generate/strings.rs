@@ -8,7 +8,7 @@ use super::{Command, Generator, KEYS, Mix};
 pub const STRINGS: Mix = Mix {
     families: &[(56, Generator::string_command), (15, Generator::bit_command), (29, Generator::key_command)],
     keys: &KEYS,
-    names_tell_types: false,
+    for_sort: false,
 };
 
 impl Generator {
