@@ -99,8 +99,9 @@ impl Default for Trust {
 }
 
 impl Trust {
-    fn note(&mut self, took: Duration) {
-        if took >= SLOW {
+    /// A batch took so long; where processors are short, waiting for one was a part of it.
+    fn note(&mut self, took: Duration, is_crowded: bool) {
+        if took >= if is_crowded { SLOW_CROWDED } else { SLOW } {
             self.wanting = QUICK_AFTER_SLOW;
         } else if took < QUICK {
             self.wanting = self.wanting.saturating_sub(1);
@@ -162,7 +163,7 @@ impl LogWriter {
 
     /// Learns from a batch that came back how quick the disk is.
     pub fn note(&mut self, written: &Written) {
-        self.disk.note(written.took);
+        self.disk.note(written.took, self.crowding.is_short());
     }
 }
 
@@ -182,6 +183,8 @@ const REQUESTS_HERE_MAX: usize = 4;
 /// A batch that takes less is quick, one that takes as long as [`SLOW`] is slow.
 const QUICK: Duration = Duration::from_millis(1);
 const SLOW: Duration = Duration::from_millis(5);
+/// The same where processors are short: the thread that wrote had to wait for one, which says nothing of the disk.
+const SLOW_CROWDED: Duration = Duration::from_millis(20);
 /// Quick batches before the first is written here, and after a slow one: a disk that stalls now and then holds up what needs no
 /// disk once in so many batches at most.
 const QUICK_AT_FIRST: u32 = 16;
@@ -196,15 +199,19 @@ mod tests {
         let mut disk = Trust::default();
         let quick_until_trusted = |disk: &mut Trust| {
             (1..).find(|_| {
-                disk.note(QUICK / 2);
+                disk.note(QUICK / 2, false);
                 disk.holds()
             })
         };
         assert_eq!(quick_until_trusted(&mut disk), Some(QUICK_AT_FIRST));
-        disk.note(QUICK);
+        disk.note(QUICK, false);
         assert!(disk.holds(), "neither quick nor a stall: what it takes to make space");
-        disk.note(SLOW);
+        disk.note(SLOW, true);
+        assert!(disk.holds(), "it waited for a processor");
+        disk.note(SLOW, false);
         assert!(!disk.holds());
         assert_eq!(quick_until_trusted(&mut disk), Some(QUICK_AFTER_SLOW));
+        disk.note(SLOW_CROWDED, true);
+        assert!(!disk.holds());
     }
 }
