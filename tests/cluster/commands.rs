@@ -159,7 +159,7 @@ fn reads_and_writes_of_one_key_take_effect_in_the_order_in_which_they_were_piped
 fn big_values_and_binary_keys_go_through() {
     let mut cluster = cluster();
     // Three copies of 64 MiB are written and synced: on a busy machine that takes longer than requests usually may.
-    cluster.start_proxy(&["--deadline-ms", "60000"]);
+    cluster.start_proxy(&["--deadline-ms", "30000"]);
     let mut connection = cluster.connect_to(1);
     connection.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
     let value: Vec<u8> = (0..64 << 20).map(|i: u32| (i >> 3) as u8).collect();
