@@ -26,7 +26,7 @@ use super::answers::{Answers, Ticket};
 use super::machine::{FrozenMachine, Machine};
 use super::marks::Marked;
 use super::memory::Memory;
-use super::moves::{Bucket, MoveOptions};
+use super::moves::{Bucket, MoveOptions, Waits};
 use super::replica::{ReadOptions, Replica, Turn};
 use crate::consensus::{
     Effects, HardState, Held, Message, SnapshotPoint, decode_message, encode_message, snapshot_point,
@@ -166,6 +166,10 @@ pub struct Engine {
     clocks: Clocks,
     /// What this node may send of slots that move.
     bucket: Bucket,
+    /// How long clients wait for writes.
+    waits: Waits,
+    /// Whether slots come to or go from shards here, when that was looked at.
+    slots_move: bool,
     /// When the last tick came.
     ticked: Option<Moment>,
     /// Messages about moves between shards whose leaders are both here.
@@ -202,6 +206,8 @@ impl Engine {
             lease_keepers: BTreeSet::new(),
             clocks: Clocks::default(),
             bucket: Bucket::new(options.moves.bytes_per_second),
+            waits: Waits::default(),
+            slots_move: false,
             ticked: None,
             letters: VecDeque::new(),
             memory: Memory::new(options.memory_bytes_max),
@@ -224,6 +230,7 @@ impl Engine {
     pub fn add_replica(&mut self, mut replica: Replica) {
         let shard = replica.shard;
         replica.memory = self.memory.clone();
+        replica.waits = self.waits.clone();
         replica.reading = self.options.reads;
         replica.moving.configure(self.options.moves);
         replica.look_at_slots();
@@ -352,7 +359,7 @@ impl Engine {
     pub fn tick(&mut self, now: Moment, wall: LogTime, answers: &mut dyn Answers) {
         self.ticks += 1;
         if let Some(before) = self.ticked.replace(now) {
-            self.bucket.tick(now.since(before).saturating_sub(TICK));
+            self.pace_moves(now.since(before).saturating_sub(TICK), now);
         }
         self.hurry_elections();
         if self.ticks.is_multiple_of(clocks::TELL_TICKS) {

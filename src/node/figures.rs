@@ -44,6 +44,7 @@ struct Published {
     clock_off_ms: u64,
     clock_is_far: bool,
     config_refused: bool,
+    moves_rate: u64,
     replicas: Vec<PublishedReplica>,
 }
 
@@ -144,6 +145,7 @@ impl Figures {
             clock_off_ms: engine.clocks().off_ms().unsigned_abs(),
             clock_is_far: engine.clocks().is_far(),
             config_refused,
+            moves_rate: engine.moves_rate(),
             replicas,
         }));
     }
@@ -166,6 +168,8 @@ impl Exposed for Figures {
         gauge(registry, "clock_is_far_off", far, u64::from(published.clock_is_far));
         let refused = "Whether the file that the node watches is another one than what is accepted";
         gauge(registry, "config_refused", refused, u64::from(published.config_refused));
+        let rate = "Bytes per second that leaders here may send of slots that move; less than asked for while nodes or clients wait";
+        gauge(registry, "moves_rate_bytes", rate, published.moves_rate);
         for (name, help, value) in self.balance.gauges() {
             gauge(registry, name, help, value);
         }

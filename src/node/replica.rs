@@ -28,6 +28,7 @@ use super::lease::Lease;
 use super::machine::{Machine, Outcome};
 use super::marks::Marked;
 use super::memory::{InFlight, Memory};
+use super::moves::Waits;
 use super::points;
 use super::pulse::Pulse;
 use super::reads::{Reads, WaitingRead};
@@ -81,6 +82,8 @@ struct WaitingWrite {
     term: Term,
     ticket: Ticket,
     deadline: Moment,
+    /// When it was proposed.
+    since: Moment,
     /// Counts as used memory until the write is answered.
     _in_flight: Option<InFlight>,
 }
@@ -136,6 +139,8 @@ pub struct Replica {
     pub counts: Counts,
     /// The node's memory.
     pub memory: Memory,
+    /// How long the node's clients wait for writes.
+    pub waits: Waits,
     /// What of it the state accounts for.
     pub accounted_bytes: u64,
     /// Comparisons with the other replicas since the start, and how the last one ended.
@@ -200,6 +205,7 @@ impl Replica {
             snapshots_failed: 0,
             counts: Counts::default(),
             memory: Memory::default(),
+            waits: Waits::default(),
             accounted_bytes: 0,
             verifications: (0, None),
             marked: Vec::new(),
@@ -360,7 +366,14 @@ impl Replica {
             if let Some(ticket) = proposal.ticket {
                 let index = LogIndex(index);
                 let (deadline, in_flight) = (proposal.deadline, proposal.in_flight);
-                self.writes.push_back(WaitingWrite { index, term, ticket, deadline, _in_flight: in_flight });
+                self.writes.push_back(WaitingWrite {
+                    index,
+                    term,
+                    ticket,
+                    deadline,
+                    since: turn.now,
+                    _in_flight: in_flight,
+                });
             }
         }
         true
@@ -454,6 +467,7 @@ impl Replica {
             return self.refuse(ticket, RefusalReason::Unknown, turn);
         }
         self.counts.writes += 1;
+        self.waits.note(turn.now.since(write.since));
         self.counts.repeated += u64::from(outcome == Outcome::Repeated);
         match outcome {
             Outcome::Reply | Outcome::Repeated => turn.answers.reply(ticket, index, turn.scratch),

@@ -1,6 +1,7 @@
 //! Slots that move between the shards of this node and others: who talks to whom, and over which links.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use super::{Engine, PEER_BYTES_MAX, Replica, Turn};
 use crate::net::Moment;
@@ -23,6 +24,17 @@ impl Engine {
     /// How this node moves slots.
     pub const fn move_options(&self) -> MoveOptions {
         self.options.moves
+    }
+
+    /// What its leaders may send in a second as things are, in bytes.
+    pub fn moves_rate(&self) -> u64 {
+        self.bucket.rate()
+    }
+
+    /// A tick came so late: there is less to send for a node that is late or whose clients wait.
+    pub(super) fn pace_moves(&mut self, late: Duration, now: Moment) {
+        let clients_wait = self.waits.tick(self.slots_move || self.bucket.is_used(now));
+        self.bucket.tick(late, clients_wait);
     }
 
     /// Takes one message about a move from another node.
@@ -80,6 +92,7 @@ impl Engine {
         let is_here =
             |shard: ShardId| catalog.shard(shard).is_some_and(|record| record.replica_on(&self.node).is_some());
         let mut others: BTreeSet<ShardId> = self.replicas().flat_map(Replica::moves_with).collect();
+        self.slots_move = !others.is_empty();
         for shard in catalog.data_shards() {
             for wanted in catalog.moves_wanted(shard.id) {
                 if is_here(shard.id) || is_here(wanted.shard) {

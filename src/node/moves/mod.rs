@@ -29,6 +29,7 @@ mod source;
 mod target;
 #[cfg(test)]
 mod tests;
+mod waits;
 
 use crate::protocol::moves::{ImportState, MoveBody, MoveMessage};
 use crate::topology::{Epoch, LogTime, MoveId, ReplicaId, Revision, ShardId, Slot, SlotEpoch};
@@ -38,6 +39,7 @@ pub use pace::Bucket;
 pub use progress::Tally;
 pub use source::{Around as SourceAround, Moved, Source};
 pub use target::{Around as TargetAround, Target};
+pub use waits::Waits;
 
 /// Bytes of a piece, roughly.
 pub const PIECE_BYTES: usize = 16 * 1024;

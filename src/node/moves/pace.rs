@@ -18,8 +18,13 @@ const LATE_MAX: Duration = Duration::from_millis(8);
 const PARTS: u64 = 1024;
 /// What is left of it however late the node is, so that a move ends.
 const PARTS_MIN: u64 = PARTS / 32;
+/// What is left of it however long clients wait, while the node itself is in time: they may wait for something else.
+const PARTS_WAITED_FOR_MIN: u64 = PARTS / 8;
 /// What comes back with each tick in time.
-const PARTS_BACK: u64 = PARTS / 32;
+const PARTS_BACK: u64 = PARTS / 64;
+
+/// After so long without it nothing is on the move.
+const USED_FOR: Duration = Duration::from_secs(1);
 
 /// A rate that all movers of a node share, less of it while the node has too much to do. Clones are the same bucket.
 #[derive(Clone, Debug)]
@@ -35,27 +40,42 @@ struct Level {
     at: Moment,
     /// Whether one who takes what is sent was late since the last tick.
     gives_way: bool,
+    /// Whether somebody could have sent more since then.
+    limits: bool,
+    /// When something was sent last.
+    used: Option<Moment>,
 }
 
 impl Bucket {
     /// One that is full.
     pub fn new(bytes_per_second: u64) -> Self {
         let (bytes, at) = (burst(bytes_per_second), Moment::default());
-        let level = Level { bytes_per_second, parts: PARTS, bytes, at, gives_way: false };
+        let level = Level { bytes_per_second, parts: PARTS, bytes, at, gives_way: false, limits: false, used: None };
         Self(Rc::new(Cell::new(level)))
     }
 
     /// Whether more may be sent now.
     pub fn has(&self, now: Moment) -> bool {
         let mut level = self.0.get();
-        let rate = (u128::from(level.bytes_per_second) * u128::from(level.parts) / u128::from(PARTS)) as u64;
+        let rate = level.rate();
         let earned = bytes_in(rate, now.since(level.at));
         if earned > 0 {
             level.bytes = level.bytes.saturating_add(earned).min(burst(rate));
             level.at = now;
-            self.0.set(level);
         }
+        level.limits |= level.bytes <= 0;
+        self.0.set(level);
         level.bytes > 0
+    }
+
+    /// What may be sent in a second as things are, in bytes.
+    pub fn rate(&self) -> u64 {
+        self.0.get().rate()
+    }
+
+    /// Whether something was sent of late.
+    pub fn is_used(&self, now: Moment) -> bool {
+        self.0.get().used.is_some_and(|used| now.since(used) < USED_FOR)
     }
 
     /// One who takes what is sent has too much to do: there is less from the next tick on.
@@ -63,22 +83,36 @@ impl Bucket {
         self.0.set(Level { gives_way: true, ..self.0.get() });
     }
 
-    /// The node came to a tick so much later than it wanted.
-    pub fn tick(&self, late: Duration) {
+    /// The node came to a tick so much later than it wanted; too many clients wait for long, or not. What nobody would use does not
+    /// come back: it would be a stretch at full speed as soon as somebody does.
+    pub fn tick(&self, late: Duration, clients_wait: bool) {
         let mut level = self.0.get();
+        let limits = std::mem::take(&mut level.limits);
         level.parts = if std::mem::take(&mut level.gives_way) || late > LATE_MAX {
             (level.parts - level.parts / 4).max(PARTS_MIN)
-        } else {
+        } else if clients_wait {
+            (level.parts - level.parts / 8).max(PARTS_WAITED_FOR_MIN.min(level.parts))
+        } else if limits {
             (level.parts + PARTS_BACK).min(PARTS)
+        } else {
+            level.parts
         };
         self.0.set(level);
     }
 
     /// So many bytes were sent.
-    pub fn take(&self, bytes: usize) {
+    pub fn take(&self, bytes: usize, now: Moment) {
         let mut level = self.0.get();
+        level.used = Some(now);
         level.bytes = level.bytes.saturating_sub(i64::try_from(bytes).unwrap_or(i64::MAX));
         self.0.set(level);
+    }
+}
+
+impl Level {
+    fn rate(&self) -> u64 {
+        let rate = u128::from(self.bytes_per_second) * u128::from(self.parts) / u128::from(PARTS);
+        u64::try_from(rate).unwrap_or(u64::MAX)
     }
 }
 
@@ -212,57 +246,91 @@ mod tests {
         Moment::at(Duration::from_millis(ms))
     }
 
+    /// Sends pieces of 32 KiB for a second as fast as it may, with ticks; returns how many.
+    fn a_second(bucket: &Bucket, from_ms: u64, late: Duration, clients_wait: bool) -> usize {
+        let at_each_ms = |ms: u64| {
+            if ms.is_multiple_of(25) {
+                bucket.tick(late, clients_wait);
+            }
+            let sends = |_: &usize| {
+                let has = bucket.has(at(ms));
+                if has {
+                    bucket.take(32 * 1024, at(ms));
+                }
+                has
+            };
+            (0..8).take_while(sends).count()
+        };
+        (from_ms..from_ms + 1000).map(at_each_ms).sum()
+    }
+
+    const IN_TIME: Duration = Duration::from_millis(1);
+
     #[test]
     fn a_bucket_gives_its_rate_and_a_burst_after_a_pause() {
         let bucket = Bucket::new(10 << 20);
-        let send = |from_ms: u64, to_ms: u64| {
-            let sent = (from_ms..to_ms).flat_map(|ms| std::iter::repeat_n(ms, 8)).filter(|ms| bucket.has(at(*ms)));
-            sent.map(|_| bucket.take(128 * 1024)).count() * 128 * 1024
-        };
-        let first = send(0, 1000);
-        assert!(
-            ((10 << 20) + 64 * 1024..=(10 << 20) + 256 * 1024).contains(&first),
-            "a second's bytes and the burst: {first}"
-        );
-        let second = send(1000, 2000);
-        assert!((10 << 20..=(10 << 20) + 256 * 1024).contains(&second), "{second}");
-        bucket.take(100 << 20);
+        let first = a_second(&bucket, 0, IN_TIME, false);
+        assert!((320 + 2..=320 + 8).contains(&first), "a second's bytes and the burst: {first}");
+        let second = a_second(&bucket, 1000, IN_TIME, false);
+        assert!((320..=320 + 8).contains(&second), "{second}");
+        bucket.take(100 << 20, at(2000));
         assert!(!bucket.has(at(11_000)) && bucket.has(at(13_000)), "what was too much is paid for");
     }
 
     #[test]
     fn the_slowest_rate_lets_something_through_in_the_end() {
         let bucket = Bucket::new(100);
-        bucket.take(256 * 1024 + 50);
+        bucket.take(256 * 1024 + 50, at(0));
         assert!(!bucket.has(at(0)) && bucket.has(at(2_000_000_000)));
     }
 
     #[test]
     fn a_node_that_is_late_sends_less_but_never_nothing_and_recovers() {
         let bucket = Bucket::new(32 << 20);
-        let sent_in = |from_ms: u64| {
-            (from_ms..from_ms + 1000)
-                .filter(|ms| {
-                    bucket.has(at(*ms))
-                        && (0..1).all(|_| {
-                            bucket.take(64 * 1024);
-                            true
-                        })
-                })
-                .count()
-        };
-        let (free, late, on_time) = (sent_in(0), Duration::from_millis(20), Duration::from_millis(1));
-        (0..100).for_each(|_| bucket.tick(late));
-        let busy = sent_in(1000);
-        assert!(busy > 10 && busy * 10 < free, "{busy} of {free}");
-        (0..40).for_each(|_| bucket.tick(on_time));
-        assert!(sent_in(2000) * 10 > free * 9);
+        let (free, late) = (a_second(&bucket, 0, IN_TIME, false), Duration::from_millis(20));
+        a_second(&bucket, 1000, late, false);
+        let busy = a_second(&bucket, 2000, late, false);
+        assert!(busy > 10 && busy * 20 < free, "{busy} of {free}");
+        a_second(&bucket, 3000, IN_TIME, false);
+        a_second(&bucket, 4000, IN_TIME, false);
+        assert!(a_second(&bucket, 5000, IN_TIME, false) * 10 > free * 9);
         for _ in 0..100 {
             bucket.give_way();
-            bucket.tick(on_time);
+            bucket.tick(IN_TIME, false);
         }
-        let others_late = sent_in(3000);
-        assert!(others_late > 10 && others_late * 10 < free, "{others_late} of {free}");
+        assert_eq!(bucket.rate(), 1 << 20, "others that are late");
+    }
+
+    #[test]
+    fn clients_that_wait_slow_a_move_down_to_an_eighth() {
+        let bucket = Bucket::new(32 << 20);
+        let free = a_second(&bucket, 0, IN_TIME, false);
+        a_second(&bucket, 1000, IN_TIME, true);
+        let slowed = a_second(&bucket, 2000, IN_TIME, true);
+        assert!((free / 9..free / 7).contains(&slowed), "{slowed} of {free}");
+        (0..100).for_each(|_| bucket.tick(Duration::from_millis(20), true));
+        let rate = bucket.rate();
+        bucket.tick(IN_TIME, true);
+        assert_eq!(
+            (rate, bucket.rate()),
+            (1 << 20, 1 << 20),
+            "a node that is late has gone lower, and does not gain by them"
+        );
+    }
+
+    #[test]
+    fn a_rate_that_holds_nobody_up_does_not_grow() {
+        let bucket = Bucket::new(32 << 20);
+        a_second(&bucket, 0, IN_TIME, true);
+        bucket.tick(IN_TIME, true);
+        let rate = bucket.rate();
+        for tick in 0..100 {
+            assert!(bucket.has(at(2000 + tick * 25)));
+            bucket.take(1024, at(2000 + tick * 25));
+            bucket.tick(IN_TIME, false);
+        }
+        assert_eq!(bucket.rate(), rate);
+        assert!(bucket.is_used(at(5000)) && !bucket.is_used(at(6000)));
     }
 
     #[test]

@@ -434,7 +434,7 @@ impl<R: Default> Attempt<R> {
             match self.message_of(&cut) {
                 Some(message) => {
                     *bytes = bytes.saturating_sub(message.len());
-                    around.bucket.take(message.len());
+                    around.bucket.take(message.len(), around.now);
                     self.send(to, cut.cursor, message, around.now, deeds);
                 }
                 None => empty += usize::from(!has_body),
