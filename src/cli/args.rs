@@ -153,7 +153,7 @@ pub struct NodeArgs {
 #[command(next_help_heading = "Moving slots")]
 pub struct MoveArgs {
     /// Bytes per second, like 64mb, that the node's leaders send to other shards; 8 MiB unless told otherwise, which is 60,000 keys
-    /// of 100 bytes; less while the node, or who takes them, is late
+    /// of 100 bytes; less at first, while clients wait longer than before, and while the node, or who takes them, is late
     #[arg(long, env = "PONTOON_MOVE_BYTES_PER_SECOND", value_name = "BYTES", value_parser = rate)]
     pub move_bytes_per_second: Option<u64>,
     /// Batches of slots (of up to 2 MiB, or one larger slot) that a shard moves away at one time; 2 unless told otherwise

@@ -34,7 +34,7 @@ impl Engine {
     /// A tick came so late: there is less to send for a node that is late or whose clients wait.
     pub(super) fn pace_moves(&mut self, late: Duration, now: Moment) {
         let clients_wait = self.waits.tick(self.slots_move || self.bucket.is_used(now));
-        self.bucket.tick(late, clients_wait);
+        self.bucket.tick(late, clients_wait, now);
     }
 
     /// Takes one message about a move from another node.

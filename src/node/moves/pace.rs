@@ -19,11 +19,13 @@ const PARTS: u64 = 1024;
 /// What is left of it however late the node is, so that a move ends.
 const PARTS_MIN: u64 = PARTS / 32;
 /// What is left of it however long clients wait, while the node itself is in time: they may wait for something else.
-const PARTS_WAITED_FOR_MIN: u64 = PARTS / 8;
+const PARTS_WAITED_FOR_MIN: u64 = PARTS / 4;
+/// What there is of it when slots begin to move: whether more is too much is seen from then on.
+const PARTS_AT_FIRST: u64 = PARTS / 4;
 /// What comes back with each tick in time.
 const PARTS_BACK: u64 = PARTS / 64;
 
-/// After so long without it nothing is on the move.
+/// After so long without anybody who sends or would nothing is on the move.
 const USED_FOR: Duration = Duration::from_secs(1);
 
 /// A rate that all movers of a node share, less of it while the node has too much to do. Clones are the same bucket.
@@ -42,7 +44,7 @@ struct Level {
     gives_way: bool,
     /// Whether somebody could have sent more since then.
     limits: bool,
-    /// When something was sent last.
+    /// When something was sent last, or would have been.
     used: Option<Moment>,
 }
 
@@ -50,7 +52,8 @@ impl Bucket {
     /// One that is full.
     pub fn new(bytes_per_second: u64) -> Self {
         let (bytes, at) = (burst(bytes_per_second), Moment::default());
-        let level = Level { bytes_per_second, parts: PARTS, bytes, at, gives_way: false, limits: false, used: None };
+        let level =
+            Level { bytes_per_second, parts: PARTS_AT_FIRST, bytes, at, gives_way: false, limits: false, used: None };
         Self(Rc::new(Cell::new(level)))
     }
 
@@ -63,7 +66,9 @@ impl Bucket {
             level.bytes = level.bytes.saturating_add(earned).min(burst(rate));
             level.at = now;
         }
-        level.limits |= level.bytes <= 0;
+        if level.bytes <= 0 {
+            (level.limits, level.used) = (true, Some(now));
+        }
         self.0.set(level);
         level.bytes > 0
     }
@@ -73,7 +78,7 @@ impl Bucket {
         self.0.get().rate()
     }
 
-    /// Whether something was sent of late.
+    /// Whether something was sent of late, or would have been.
     pub fn is_used(&self, now: Moment) -> bool {
         self.0.get().used.is_some_and(|used| now.since(used) < USED_FOR)
     }
@@ -85,10 +90,12 @@ impl Bucket {
 
     /// The node came to a tick so much later than it wanted; too many clients wait for long, or not. What nobody would use does not
     /// come back: it would be a stretch at full speed as soon as somebody does.
-    pub fn tick(&self, late: Duration, clients_wait: bool) {
+    pub fn tick(&self, late: Duration, clients_wait: bool, now: Moment) {
         let mut level = self.0.get();
         let limits = std::mem::take(&mut level.limits);
-        level.parts = if std::mem::take(&mut level.gives_way) || late > LATE_MAX {
+        level.parts = if !self.is_used(now) {
+            PARTS_AT_FIRST
+        } else if std::mem::take(&mut level.gives_way) || late > LATE_MAX {
             (level.parts - level.parts / 4).max(PARTS_MIN)
         } else if clients_wait {
             (level.parts - level.parts / 8).max(PARTS_WAITED_FOR_MIN.min(level.parts))
@@ -250,7 +257,7 @@ mod tests {
     fn a_second(bucket: &Bucket, from_ms: u64, late: Duration, clients_wait: bool) -> usize {
         let at_each_ms = |ms: u64| {
             if ms.is_multiple_of(25) {
-                bucket.tick(late, clients_wait);
+                bucket.tick(late, clients_wait, at(ms));
             }
             let sends = |_: &usize| {
                 let has = bucket.has(at(ms));
@@ -269,12 +276,18 @@ mod tests {
     #[test]
     fn a_bucket_gives_its_rate_and_a_burst_after_a_pause() {
         let bucket = Bucket::new(10 << 20);
-        let first = a_second(&bucket, 0, IN_TIME, false);
-        assert!((320 + 2..=320 + 8).contains(&first), "a second's bytes and the burst: {first}");
-        let second = a_second(&bucket, 1000, IN_TIME, false);
-        assert!((320..=320 + 8).contains(&second), "{second}");
-        bucket.take(100 << 20, at(2000));
-        assert!(!bucket.has(at(11_000)) && bucket.has(at(13_000)), "what was too much is paid for");
+        assert!((80..200).contains(&a_second(&bucket, 0, IN_TIME, false)), "it begins with a quarter");
+        a_second(&bucket, 1000, IN_TIME, false);
+        let second = a_second(&bucket, 2000, IN_TIME, false);
+        assert!((320..=320 + 8).contains(&second), "a second's bytes: {second}");
+        let after_a_pause = a_second(&bucket, 3500, IN_TIME, false);
+        assert!((320 + 2..=320 + 8).contains(&after_a_pause), "and the burst: {after_a_pause}");
+        bucket.take(100 << 20, at(4500));
+        assert!(!bucket.has(at(13_500)) && bucket.has(at(15_500)), "what was too much is paid for");
+        bucket.tick(IN_TIME, false, at(14_400));
+        assert_eq!(bucket.rate(), 10 << 20, "somebody wanted to send less than a second ago");
+        bucket.tick(IN_TIME, false, at(16_600));
+        assert_eq!(bucket.rate(), 10 << 18, "the next move begins like the first");
     }
 
     #[test]
@@ -287,30 +300,31 @@ mod tests {
     #[test]
     fn a_node_that_is_late_sends_less_but_never_nothing_and_recovers() {
         let bucket = Bucket::new(32 << 20);
-        let (free, late) = (a_second(&bucket, 0, IN_TIME, false), Duration::from_millis(20));
-        a_second(&bucket, 1000, late, false);
-        let busy = a_second(&bucket, 2000, late, false);
+        let (free, late) = (1024, Duration::from_millis(20));
+        a_second(&bucket, 0, late, false);
+        let busy = a_second(&bucket, 1000, late, false);
         assert!(busy > 10 && busy * 20 < free, "{busy} of {free}");
+        a_second(&bucket, 2000, IN_TIME, false);
         a_second(&bucket, 3000, IN_TIME, false);
-        a_second(&bucket, 4000, IN_TIME, false);
-        assert!(a_second(&bucket, 5000, IN_TIME, false) * 10 > free * 9);
+        assert!(a_second(&bucket, 4000, IN_TIME, false) * 10 > free * 9);
         for _ in 0..100 {
             bucket.give_way();
-            bucket.tick(IN_TIME, false);
+            bucket.tick(IN_TIME, false, at(5000));
         }
         assert_eq!(bucket.rate(), 1 << 20, "others that are late");
     }
 
     #[test]
-    fn clients_that_wait_slow_a_move_down_to_an_eighth() {
+    fn clients_that_wait_slow_a_move_down_to_a_quarter() {
         let bucket = Bucket::new(32 << 20);
-        let free = a_second(&bucket, 0, IN_TIME, false);
-        a_second(&bucket, 1000, IN_TIME, true);
-        let slowed = a_second(&bucket, 2000, IN_TIME, true);
-        assert!((free / 9..free / 7).contains(&slowed), "{slowed} of {free}");
-        (0..100).for_each(|_| bucket.tick(Duration::from_millis(20), true));
+        a_second(&bucket, 0, IN_TIME, false);
+        let free = a_second(&bucket, 1000, IN_TIME, false);
+        a_second(&bucket, 2000, IN_TIME, true);
+        let slowed = a_second(&bucket, 3000, IN_TIME, true);
+        assert!((free / 5..free / 3).contains(&slowed), "{slowed} of {free}");
+        (0..100).for_each(|_| bucket.tick(Duration::from_millis(20), true, at(4000)));
         let rate = bucket.rate();
-        bucket.tick(IN_TIME, true);
+        bucket.tick(IN_TIME, true, at(4000));
         assert_eq!(
             (rate, bucket.rate()),
             (1 << 20, 1 << 20),
@@ -321,16 +335,16 @@ mod tests {
     #[test]
     fn a_rate_that_holds_nobody_up_does_not_grow() {
         let bucket = Bucket::new(32 << 20);
-        a_second(&bucket, 0, IN_TIME, true);
-        bucket.tick(IN_TIME, true);
+        a_second(&bucket, 0, IN_TIME, false);
+        bucket.tick(IN_TIME, true, at(1000));
         let rate = bucket.rate();
-        for tick in 0..100 {
-            assert!(bucket.has(at(2000 + tick * 25)));
-            bucket.take(1024, at(2000 + tick * 25));
-            bucket.tick(IN_TIME, false);
+        for now in (1500..4000).step_by(25).map(at) {
+            assert!(bucket.has(now));
+            bucket.take(1024, now);
+            bucket.tick(IN_TIME, false, now);
         }
         assert_eq!(bucket.rate(), rate);
-        assert!(bucket.is_used(at(5000)) && !bucket.is_used(at(6000)));
+        assert!(rate > 9 << 20 && bucket.is_used(at(4900)) && !bucket.is_used(at(5000)));
     }
 
     #[test]
