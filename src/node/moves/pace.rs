@@ -21,7 +21,7 @@ const PARTS_MIN: u64 = PARTS / 32;
 /// What is left of it however long clients wait, while the node itself is in time: they may wait for something else.
 const PARTS_WAITED_FOR_MIN: u64 = PARTS / 4;
 /// What there is of it when slots begin to move: whether more is too much is seen from then on.
-const PARTS_AT_FIRST: u64 = PARTS / 4;
+const PARTS_AT_FIRST: u64 = PARTS / 2;
 /// What comes back with each tick in time.
 const PARTS_BACK: u64 = PARTS / 64;
 
@@ -98,7 +98,7 @@ impl Bucket {
         } else if std::mem::take(&mut level.gives_way) || late > LATE_MAX {
             (level.parts - level.parts / 4).max(PARTS_MIN)
         } else if clients_wait {
-            (level.parts - level.parts / 8).max(PARTS_WAITED_FOR_MIN.min(level.parts))
+            (level.parts - level.parts / 16).max(PARTS_WAITED_FOR_MIN.min(level.parts))
         } else if limits {
             (level.parts + PARTS_BACK).min(PARTS)
         } else {
@@ -276,7 +276,7 @@ mod tests {
     #[test]
     fn a_bucket_gives_its_rate_and_a_burst_after_a_pause() {
         let bucket = Bucket::new(10 << 20);
-        assert!((80..200).contains(&a_second(&bucket, 0, IN_TIME, false)), "it begins with a quarter");
+        assert!((160..280).contains(&a_second(&bucket, 0, IN_TIME, false)), "it begins with a half");
         a_second(&bucket, 1000, IN_TIME, false);
         let second = a_second(&bucket, 2000, IN_TIME, false);
         assert!((320..=320 + 8).contains(&second), "a second's bytes: {second}");
@@ -287,7 +287,7 @@ mod tests {
         bucket.tick(IN_TIME, false, at(14_400));
         assert_eq!(bucket.rate(), 10 << 20, "somebody wanted to send less than a second ago");
         bucket.tick(IN_TIME, false, at(16_600));
-        assert_eq!(bucket.rate(), 10 << 18, "the next move begins like the first");
+        assert_eq!(bucket.rate(), 5 << 20, "the next move begins like the first");
     }
 
     #[test]
