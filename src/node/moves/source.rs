@@ -33,6 +33,8 @@ pub struct Around<'a, S> {
     pub me: (ShardId, ReplicaId),
     /// The applied state.
     pub state: &'a S,
+    /// Rises with every step of a move that is applied to it.
+    pub steps: u64,
     /// The newest catalog.
     pub catalog: &'a Catalog,
     /// The moment.
@@ -45,6 +47,8 @@ pub struct Around<'a, S> {
 pub struct Source<R> {
     options: MoveOptions,
     plan: Plan,
+    /// As of how many steps the state was followed: between them the exports are what they are.
+    followed: Option<u64>,
     attempts: BTreeMap<u64, Attempt<R>>,
     contacts: BTreeMap<ShardId, Contact>,
     /// Batches whose beginning was proposed.
@@ -88,6 +92,7 @@ impl<R: Default> Source<R> {
         Self {
             options,
             plan: Plan::default(),
+            followed: None,
             attempts: BTreeMap::new(),
             contacts: BTreeMap::new(),
             starting: Vec::new(),
@@ -112,7 +117,10 @@ impl<R: Default> Source<R> {
     /// Does what there is to do.
     pub fn work<S: State<Reader = R>>(&mut self, around: &Around<'_, S>, deeds: &mut Vec<Deed>) {
         self.may_start |= self.plan.follow(around.me.0, around.catalog);
-        self.follow_state(around);
+        if self.followed.replace(around.steps) != Some(around.steps) {
+            self.follow_state(around);
+        }
+        self.starting.retain(|(_, _, at)| around.now.since(*at) < LOG_AGAIN);
         let mut bytes = TURN_BYTES_MAX;
         let stuck = self.stuck(around.now);
         let all = self.attempts.values().filter(|attempt| attempt.is_frozen());
@@ -212,7 +220,6 @@ impl<R: Default> Source<R> {
                 self.moved.keys += ended.usage().keys;
             }
         }
-        self.starting.retain(|(_, _, at)| around.now.since(*at) < LOG_AGAIN);
     }
 
     /// The shards that do not go on with what they are given: they take no places of others, and get no more.

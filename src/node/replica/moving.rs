@@ -28,6 +28,8 @@ use crate::topology::{Catalog, Epoch, MoveId, ReplicaId, Revision, ShardId, Slot
 const CHANGED_KEYS_MAX: usize = 100_000;
 /// How often the node is told how much it holds, until what is not served is summed up anew though no step of a move was applied.
 const ASIDE_AGAIN: u32 = 64;
+/// After so many steps too: each brings a piece at most, and all slots of all moves are looked at.
+const ASIDE_STEPS: u64 = 16;
 /// After that long, what was proposed and has not come is proposed again.
 const LOG_AGAIN: Duration = Duration::from_secs(1);
 
@@ -76,11 +78,12 @@ impl Moving {
         !self.source.slows() || self.source.admits(slot, bytes, now)
     }
 
-    /// What data takes that is not served, as far as steps have changed it; clients' writes change it too, which is seen somewhat later.
+    /// What data takes that is not served, as of the last slots that came or went; what pieces and clients' writes change is seen somewhat
+    /// later.
     pub fn aside_bytes(&mut self, machine: &Machine) -> u64 {
         let (bytes, as_of, said) = &mut self.aside;
         *said += 1;
-        if *as_of != self.steps || *said >= ASIDE_AGAIN {
+        if self.steps - *as_of >= ASIDE_STEPS || *said >= ASIDE_AGAIN {
             (*bytes, *as_of, *said) = (machine.aside_bytes(), self.steps, 0);
         }
         *bytes
@@ -157,7 +160,12 @@ impl Replica {
         let frozen = keyspace.exports().filter(|export| export.phase == Phase::Frozen);
         self.moving.frozen = frozen.flat_map(|export| export.slots().map(|s| s.slot)).collect();
         let ownership = keyspace.ownership();
-        std::mem::replace(&mut self.moving.ownership, ownership) != ownership
+        let changed = std::mem::replace(&mut self.moving.ownership, ownership) != ownership;
+        if changed {
+            // What was not served is, or is not here any more.
+            self.moving.aside.2 = ASIDE_AGAIN;
+        }
+        changed
     }
 
     /// A step of a move was applied, or a whole state came.
@@ -209,9 +217,10 @@ impl Replica {
         };
         let state = View(keyspace);
         let (me, now, moving) = ((self.shard, self.id), turn.now, &mut self.moving);
+        let steps = moving.steps;
         let mut deeds = std::mem::take(&mut moving.deeds);
         let taken_before = moving.source.has_taken();
-        let around = SourceAround { me, state: &state, catalog, now, bucket };
+        let around = SourceAround { me, state: &state, steps, catalog, now, bucket };
         moving.source.work(&around, &mut deeds);
         let around = TargetAround { me, leads: true, leader: Some(self.id), state: &state, now };
         moving.target.work(&around, &mut deeds);
@@ -237,6 +246,7 @@ impl Replica {
         let Some(keyspace) = self.machine.keyspace() else { return Vec::new() };
         let state = View(keyspace);
         let (me, now, moving) = ((self.shard, self.id), turn.now, &mut self.moving);
+        let steps = moving.steps;
         let mut deeds = std::mem::take(&mut moving.deeds);
         let leads = self.leading.is_some() && self.group.leads_surely();
         if !message.body.is_for_source() {
@@ -244,7 +254,7 @@ impl Replica {
             moving.target.hear(message, &TargetAround { me, leads, leader, state: &state, now }, &mut deeds);
         } else if leads {
             points::heard(message);
-            moving.source.hear(message, &SourceAround { me, state: &state, catalog, now, bucket }, &mut deeds);
+            moving.source.hear(message, &SourceAround { me, state: &state, steps, catalog, now, bucket }, &mut deeds);
         }
         self.carry_out_deeds(deeds, turn)
     }
@@ -254,8 +264,9 @@ impl Replica {
         let Some(keyspace) = self.machine.keyspace().filter(|_| self.leading.is_some()) else { return Vec::new() };
         let state = View(keyspace);
         let (me, now, moving) = ((self.shard, self.id), turn.now, &mut self.moving);
+        let steps = moving.steps;
         let mut deeds = std::mem::take(&mut moving.deeds);
-        moving.source.look(&SourceAround { me, state: &state, catalog, now, bucket });
+        moving.source.look(&SourceAround { me, state: &state, steps, catalog, now, bucket });
         let around = TargetAround { me, leads: true, leader: Some(self.id), state: &state, now };
         moving.target.look(&around, catalog, &mut deeds);
         self.carry_out_deeds(deeds, turn)
@@ -265,7 +276,9 @@ impl Replica {
     pub fn moves(&self, catalog: &Catalog, now: Moment) -> Vec<MovesReport> {
         let Some(keyspace) = self.machine.keyspace().filter(|_| self.leading.is_some()) else { return Vec::new() };
         let (me, state, bucket) = ((self.shard, self.id), View(keyspace), Bucket::new(0));
-        let mut reports = self.moving.source.report(&SourceAround { me, state: &state, catalog, now, bucket: &bucket });
+        let steps = self.moving.steps;
+        let mut reports =
+            self.moving.source.report(&SourceAround { me, state: &state, steps, catalog, now, bucket: &bucket });
         let around = TargetAround { me, leads: true, leader: Some(self.id), state: &state, now };
         reports.extend(self.moving.target.report(&around, catalog));
         reports

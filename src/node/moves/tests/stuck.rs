@@ -125,9 +125,10 @@ fn give_away(
     let replica = |shard| catalog.shard(shard).unwrap().all_replicas().next().unwrap().id;
     let me = (A, replica(A));
     for ms in (0..20_000).step_by(20) {
+        let steps = ms;
         let now = Moment::at(Duration::from_millis(10_000 + ms));
         let mut deeds = Vec::new();
-        source.work(&Around { me, state: &*shard, catalog, now, bucket }, &mut deeds);
+        source.work(&Around { me, state: &*shard, steps, catalog, now, bucket }, &mut deeds);
         while let Some(deed) = deeds.pop() {
             match deed {
                 Deed::Log(step) => shard.log(step),
@@ -139,11 +140,11 @@ fn give_away(
                     let body = MoveBody::State { leads: true, state: answer(&message) };
                     let (to, from, replica) = (A, message.to, ReplicaId(replica(message.to).0));
                     let said = MoveMessage { to, from, replica, id: message.id, body };
-                    source.hear(&said, &Around { me, state: &*shard, catalog, now, bucket }, &mut deeds);
+                    source.hear(&said, &Around { me, state: &*shard, steps, catalog, now, bucket }, &mut deeds);
                 }
             }
         }
-        source.look(&Around { me, state: &*shard, catalog, now, bucket });
+        source.look(&Around { me, state: &*shard, steps, catalog, now, bucket });
         look(shard);
     }
     source
@@ -162,7 +163,7 @@ fn a_dead_shard_holds_up_no_other_and_is_named() {
         assert!(shard.exports.iter().all(|export| export.to == DEAD) && !shard.exports.is_empty());
         assert!(most <= 4, "{most} at one time");
         let (me, now, bucket) = ((A, ReplicaId(1)), Moment::at(Duration::from_secs(30)), Bucket::new(1));
-        let reports = source.report(&Around { me, state: &shard, catalog: &catalog, now, bucket: &bucket });
+        let reports = source.report(&Around { me, state: &shard, steps: 0, catalog: &catalog, now, bucket: &bucket });
         let dead = reports.iter().find(|report| report.peer == DEAD).unwrap();
         let reason = &dead.stall.as_ref().unwrap().reason;
         assert!(reason.contains("other shard"), "{reason}");
