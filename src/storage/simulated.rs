@@ -10,9 +10,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use super::disk::{Disk, Volume, VolumeFile, parent};
+use super::disk::{BLOCK_BYTES, Disk, Volume, VolumeFile, parent};
 
 /// The unit in which a disk keeps or loses a write.
 const SECTOR_BYTES: u64 = 512;
@@ -371,13 +372,13 @@ impl Volume for SimulatedDisk {
         let inode = state.inodes.len();
         state.inodes.push(Inode::default());
         state.change_name(NameChange::Link { path: path.to_path_buf(), inode })?;
-        Ok(Box::new(OpenFile { disk: self.clone(), inode, life: state.life }))
+        Ok(Box::new(OpenFile { disk: self.clone(), inode, life: state.life, blocks_only: AtomicBool::default() }))
     }
 
     fn open(&self, path: &Path) -> io::Result<Box<dyn VolumeFile>> {
         let state = self.state();
         let inode = *state.names.get(path).ok_or(io::ErrorKind::NotFound)?;
-        Ok(Box::new(OpenFile { disk: self.clone(), inode, life: state.life }))
+        Ok(Box::new(OpenFile { disk: self.clone(), inode, life: state.life, blocks_only: AtomicBool::default() }))
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
@@ -441,6 +442,8 @@ struct OpenFile {
     disk: SimulatedDisk,
     inode: usize,
     life: u64,
+    /// As a file is that bypasses the cache.
+    blocks_only: AtomicBool,
 }
 
 impl OpenFile {
@@ -465,6 +468,11 @@ impl VolumeFile for OpenFile {
 
     fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
         let mut state = self.state()?;
+        let is_aligned = |number: usize| number.is_multiple_of(BLOCK_BYTES);
+        let are_blocks = is_aligned(bytes.len()) && is_aligned(bytes.as_ptr().addr()) && is_aligned(offset as usize);
+        if !are_blocks && self.blocks_only.load(Ordering::Relaxed) {
+            return Err(io::Error::from_raw_os_error(libc::EINVAL));
+        }
         let stops = state.step()?;
         state.reserve(self.inode, offset + bytes.len() as u64)?;
         let fails = struck(&mut state.faults.write_fails_in);
@@ -486,6 +494,11 @@ impl VolumeFile for OpenFile {
         let changes = std::mem::take(&mut inode.unsynced);
         changes.iter().for_each(|change| change.apply(&mut inode.durable));
         Ok(())
+    }
+
+    fn bypass_cache(&self) -> io::Result<bool> {
+        self.blocks_only.store(true, Ordering::Relaxed);
+        Ok(true)
     }
 
     fn len(&self) -> io::Result<u64> {

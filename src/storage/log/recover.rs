@@ -14,7 +14,7 @@ use super::ledger::{Ledger, Position};
 use super::read::{Extent, SegmentContent, Stop, check_header};
 use super::segment::{Segment, segment_path, write_zeros};
 use crate::planted::{self, Bug};
-use crate::storage::disk::{Disk, DiskFile};
+use crate::storage::disk::{BLOCK_BYTES, Disk, DiskFile};
 use crate::storage::error::StorageError;
 
 /// What the log held when it was opened.
@@ -129,7 +129,7 @@ pub(super) fn recover(disk: &Disk, dir: &Path, files: &Files, options: &LogOptio
     let cut = is_cut.then(|| Cut { path: newest_path.clone(), offset: extent.end as u64 });
     lengths.insert(newest, segment.header.length);
     Ok(Opened {
-        segment: Segment::resume(file, segment.header, extent.end as u64, zeroed, options.zero_ahead_bytes),
+        segment: Segment::resume(file, segment.header, extent.end as u64, zeroed, options.zero_ahead_bytes)?,
         ledger,
         last_sequence: extent.last_sequence,
         lengths,
@@ -182,7 +182,7 @@ impl Ended {
             return Ok(());
         }
         let end = self.extent.end as u64;
-        Segment::resume(self.file, self.header, end, self.header.length, 0).seal(self.extent.last_sequence)
+        Segment::resume(self.file, self.header, end, self.header.length, 0)?.seal(self.extent.last_sequence)
     }
 }
 
@@ -223,7 +223,8 @@ fn settle_tail(
     // again, and the sync means something.
     file.write_at(extent.uncertain_from as u64, &segment.content[extent.uncertain_from..extent.end])?;
     let end = extent.end as u64;
-    let zeroed = remains_end.max(end + zero_ahead_bytes).min(segment.header.length);
+    let zeroed =
+        remains_end.max(end + zero_ahead_bytes).next_multiple_of(BLOCK_BYTES as u64).min(segment.header.length);
     write_zeros(file, end, zeroed)?;
     file.sync()?;
     Ok(zeroed)

@@ -5,19 +5,30 @@
 //! life, and what follows the last batch is zero: recovery tells a torn write from a flipped bit by that. The zeros go
 //! ahead of the batches piece by piece and become durable with a batch's own sync, so they cost no sync of their own;
 //! they also turn reserved space into written space, so that syncs need not touch the file system's journal.
+//!
+//! Nobody reads what is written here until the next start, so it goes past the operating system's cache, in whole blocks: the block
+//! that the last batch ends in is written again with the next one, its first sectors as they are on disk, and the last block is
+//! filled up with the zeros that are there already.
 
 use std::path::{Path, PathBuf};
 
 use super::batch::WriteBatch;
 use super::format::{BatchHeader, BatchKind, SegmentHeader, UNIT_BYTES, padded};
-use crate::storage::disk::{Disk, DiskFile};
+use crate::storage::disk::{BLOCK_BYTES, BlockBuffer, Disk, DiskFile};
 use crate::storage::error::StorageError;
 
 const UNIT: u64 = UNIT_BYTES as u64;
-const ZEROS: &[u8] = &[0; 64 * 1024];
+const BLOCK: u64 = BLOCK_BYTES as u64;
+/// So many blocks are written at once at most.
+const BLOCKS_MAX: usize = 64;
+static ZEROS: Zeros = Zeros([0; 32 * BLOCK_BYTES]);
 /// So many pieces make up the zeros that are ahead. Each goes with the sync of one batch, and whoever waits for that waits for the
 /// zeros too, so they are small.
 const ZERO_PIECES: u64 = 8;
+
+/// As a [`BlockBuffer`] is.
+#[repr(align(4096))]
+struct Zeros([u8; 32 * BLOCK_BYTES]);
 
 /// The segment that is written to.
 #[derive(Debug)]
@@ -33,6 +44,8 @@ pub(super) struct Segment {
     /// Up to here what was written is on disk.
     durable: u64,
     zero_ahead_bytes: u64,
+    /// What is written next. Begins with the block that `end` lies in, as it is in the file up to there.
+    blocks: BlockBuffer,
 }
 
 /// The name of a segment's file.
@@ -40,9 +53,9 @@ pub(super) fn segment_path(dir: &Path, generation: u64) -> PathBuf {
     dir.join(format!("{generation:016x}.log"))
 }
 
-/// The length that a segment needs for these batches (lengths with header and padding).
+/// The length that a segment needs for these batches (lengths with header and padding), in whole blocks.
 pub(super) fn length_for(batches_bytes: u64) -> u64 {
-    UNIT + batches_bytes + UNIT
+    (UNIT + batches_bytes + UNIT).next_multiple_of(BLOCK)
 }
 
 /// The bytes that a batch with these records takes.
@@ -61,12 +74,14 @@ impl Segment {
         checkpoint: (&mut WriteBatch, u64),
         zero_ahead_bytes: u64,
     ) -> Result<Self, StorageError> {
+        let blocks = BlockBuffer::new(BLOCKS_MAX);
         let mut segment =
-            Self { file, header, end: UNIT, zeroed: UNIT, zeroed_durable: UNIT, durable: 0, zero_ahead_bytes };
+            Self { file, header, end: 0, zeroed: 0, zeroed_durable: 0, durable: 0, zero_ahead_bytes, blocks };
+        segment.bypass_cache()?;
         let (batch, sequence) = checkpoint;
         // Recycled content goes first, then what replaces it: nothing relies on it before the file has its name.
         segment.zero_to(length_for(batch_bytes(batch)) + zero_ahead_bytes)?;
-        segment.file.write_at(0, &header.encode())?;
+        segment.write_behind(&header.encode())?;
         segment.put(batch, BatchKind::Checkpoint, sequence, sequence - 1)?;
         segment.sync()?;
         segment.file.rename(disk, &segment_path(dir, header.generation))?;
@@ -75,8 +90,19 @@ impl Segment {
     }
 
     /// Goes on with a segment that recovery found to end at `end`, with nothing but zeros on disk up to `zeroed`.
-    pub(super) fn resume(file: DiskFile, header: SegmentHeader, end: u64, zeroed: u64, zero_ahead_bytes: u64) -> Self {
-        Self { file, header, end, zeroed, zeroed_durable: zeroed, durable: end, zero_ahead_bytes }
+    pub(super) fn resume(
+        file: DiskFile,
+        header: SegmentHeader,
+        end: u64,
+        zeroed: u64,
+        zero_ahead_bytes: u64,
+    ) -> Result<Self, StorageError> {
+        let mut blocks = BlockBuffer::new(BLOCKS_MAX);
+        file.read_at(end - end % BLOCK, &mut blocks[..in_block(end)])?;
+        let segment =
+            Self { file, header, end, zeroed, zeroed_durable: zeroed, durable: end, zero_ahead_bytes, blocks };
+        segment.bypass_cache()?;
+        Ok(segment)
     }
 
     pub(super) fn generation(&self) -> u64 {
@@ -117,14 +143,44 @@ impl Segment {
     /// Writes durably that the next segment exists, so that its loss would be noticed.
     pub(super) fn seal(mut self, last_sequence: u64) -> Result<(), StorageError> {
         let header = self.batch_header(BatchKind::Seal, last_sequence, last_sequence);
-        self.file.write_at(self.end, &header.encode(self.header.salt))?;
+        self.write_behind(&header.encode(self.header.salt))?;
         self.sync()
     }
 
     fn put(&mut self, batch: &mut WriteBatch, kind: BatchKind, sequence: u64, synced: u64) -> Result<(), StorageError> {
         let header = self.batch_header(kind, sequence, synced);
-        batch.framed(header, self.header.salt, |bytes| self.file.write_at(self.end, bytes))?;
-        self.end += batch_bytes(batch);
+        batch.framed(header, self.header.salt, |bytes| self.write_behind(bytes))
+    }
+
+    /// Writes bytes behind the end, for which there are zeros.
+    fn write_behind(&mut self, mut bytes: &[u8]) -> Result<(), StorageError> {
+        while !bytes.is_empty() {
+            let held = in_block(self.end);
+            let begin = self.end - held as u64;
+            let (now, later) = bytes.split_at(bytes.len().min(self.blocks.len() - held));
+            let filled = held + now.len();
+            self.blocks[held..filled].copy_from_slice(now);
+            let whole = self.up_to_block(begin + filled as u64) - begin;
+            let whole = usize::try_from(whole).expect("at most the length of the buffer");
+            self.blocks[filled..whole].fill(0);
+            self.file.write_at(begin, &self.blocks[..whole])?;
+            self.end += now.len() as u64;
+            self.blocks.copy_within(filled - in_block(self.end)..filled, 0);
+            bytes = later;
+        }
+        Ok(())
+    }
+
+    /// The end of the block that begins there or holds what is before it; the file's own end where that comes first, which only a file
+    /// of an older release has within a block.
+    fn up_to_block(&self, offset: u64) -> u64 {
+        offset.next_multiple_of(BLOCK).min(self.header.length)
+    }
+
+    fn bypass_cache(&self) -> Result<(), StorageError> {
+        if self.header.length.is_multiple_of(BLOCK) {
+            self.file.bypass_cache()?;
+        }
         Ok(())
     }
 
@@ -134,18 +190,23 @@ impl Segment {
     }
 
     fn zero_to(&mut self, to: u64) -> Result<(), StorageError> {
-        let to = to.min(self.header.length);
+        let to = self.up_to_block(to);
         write_zeros(&self.file, self.zeroed, to)?;
         self.zeroed = self.zeroed.max(to);
         Ok(())
     }
 }
 
+/// Where in its block an offset is.
+fn in_block(offset: u64) -> usize {
+    usize::try_from(offset % BLOCK).expect("less than a block")
+}
+
 /// Makes the bytes from `from` to `to` zero.
 pub(super) fn write_zeros(file: &DiskFile, mut from: u64, to: u64) -> Result<(), StorageError> {
     while from < to {
-        let piece = (to - from).min(ZEROS.len() as u64);
-        file.write_at(from, &ZEROS[..usize::try_from(piece).expect("at most the length of the zeros")])?;
+        let piece = (to - from).min(ZEROS.0.len() as u64);
+        file.write_at(from, &ZEROS.0[..usize::try_from(piece).expect("at most the length of the zeros")])?;
         from += piece;
     }
     Ok(())

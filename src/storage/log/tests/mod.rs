@@ -12,7 +12,11 @@ use crate::storage::simulated::SimulatedDisk;
 const DIR: &str = "/log";
 
 fn open(machine: &SimulatedDisk) -> Result<(SegmentLog, Recovered), StorageError> {
-    let options = LogOptions { segment_bytes: 8192, zero_ahead_bytes: 1024, salt: 42 };
+    open_with(machine, 8192)
+}
+
+fn open_with(machine: &SimulatedDisk, segment_bytes: u64) -> Result<(SegmentLog, Recovered), StorageError> {
+    let options = LogOptions { segment_bytes, zero_ahead_bytes: 1024, salt: 42 };
     SegmentLog::open(&machine.disk(), Path::new(DIR), options)
 }
 
@@ -115,10 +119,14 @@ fn a_batch_longer_than_a_segment_gets_one_of_its_own() {
     machine.crash();
     let (mut log, recovered) = open(&machine).unwrap();
     assert_eq!(recovered.groups[&1].entries.iter().map(|e| e.payload.len()).collect::<Vec<_>>(), [5, 100_000, 11]);
-    let mut batch = WriteBatch::new();
-    batch.compact(1, 3, 1);
-    write_synced(&mut log, batch);
+    // What follows is in the long one too, as long as its last block has room.
     for index in 4..30 {
+        write_synced(&mut log, entry(1, index, &[7; 500]));
+    }
+    let mut batch = WriteBatch::new();
+    batch.compact(1, 29, 1);
+    write_synced(&mut log, batch);
+    for index in 30..50 {
         write_synced(&mut log, entry(1, index, &[7; 500]));
     }
     assert!(log.usage().disk_bytes <= 5 * 8192, "the long one is not kept: {:?}", log.usage());
@@ -173,8 +181,9 @@ fn on_the_real_disk_it_reads_back_what_it_wrote() {
     let options = LogOptions { segment_bytes: 1 << 16, zero_ahead_bytes: 1 << 13, salt: 42 };
     let open = || SegmentLog::open(&Disk::system(), &dir, options.clone()).unwrap();
     let (mut log, _) = open();
+    // The last is longer than what is written at once.
     for index in 1..=500 {
-        let mut batch = entry(1, index, &[7; 500]);
+        let mut batch = entry(1, index, &vec![7; if index < 500 { 500 } else { 700_000 }]);
         batch.compact(1, index.saturating_sub(100), 1);
         log.write(&mut batch).unwrap();
     }
@@ -182,7 +191,9 @@ fn on_the_real_disk_it_reads_back_what_it_wrote() {
     let usage = log.usage();
     drop(log);
     let (log, recovered) = open();
-    assert_eq!(recovered.groups[&1].entries.len(), 100);
+    let entries = &recovered.groups[&1].entries;
+    assert_eq!((entries.len(), entries[99].payload.len()), (100, 700_000));
+    assert!(entries.iter().all(|entry| entry.payload.iter().all(|byte| *byte == 7)));
     assert_eq!(log.usage(), usage);
     let on_disk: u64 = std::fs::read_dir(&dir).unwrap().map(|file| file.unwrap().metadata().unwrap().len()).sum();
     assert_eq!(on_disk, usage.disk_bytes);

@@ -77,6 +77,8 @@ impl Coverage {
 struct Case {
     dice: Dice,
     machine: SimulatedDisk,
+    /// Not always whole blocks, as older releases made segments.
+    segment_bytes: u64,
     /// What may be found at the next opening: after the last sync, and after each batch since.
     candidates: Vec<Groups>,
     seen: Coverage,
@@ -85,7 +87,8 @@ struct Case {
 impl Case {
     fn new(seed: u64) -> Self {
         let (dice, machine) = (Dice(seed), SimulatedDisk::new(seed));
-        Self { dice, machine, candidates: vec![Groups::new()], seen: Coverage::default() }
+        let segment_bytes = if seed % 4 == 0 { 8000 } else { 8192 };
+        Self { dice, machine, segment_bytes, candidates: vec![Groups::new()], seen: Coverage::default() }
     }
 
     fn run(mut self) -> Coverage {
@@ -105,7 +108,7 @@ impl Case {
             self.machine.stop(1 + self.dice.below(12));
         }
         loop {
-            match open(&self.machine) {
+            match open_with(&self.machine, self.segment_bytes) {
                 Ok((log, recovered)) => {
                     self.check(&recovered);
                     return log;
