@@ -132,7 +132,7 @@ pub struct NodeArgs {
     /// Bytes of entries after which it is written, where the last snapshot was smaller
     #[arg(long, env = "PONTOON_SNAPSHOT_BYTES", value_parser = clap::value_parser!(u64).range(1..))]
     pub snapshot_bytes: Option<u64>,
-    /// Bytes of one file of the log; at least three of them are on disk once snapshots have freed the first
+    /// Bytes of one file of the log, rounded up to multiples of 4096; at least three of them are on disk once snapshots have freed the first
     #[arg(long, env = "PONTOON_LOG_SEGMENT_BYTES", value_parser = clap::value_parser!(u64).range(1 << 16..=1 << 32))]
     pub log_segment_bytes: Option<u64>,
     /// Memory of the node's data, like 512mb or 4gb, above which writes that add are refused; 0: no limit

@@ -12,6 +12,7 @@ use crate::node::engine::EngineOptions;
 use crate::node::replica::ReadOptions;
 use crate::node::{self, NodeOptions};
 use crate::storage::LogOptions;
+use crate::storage::disk::BLOCK_BYTES;
 
 pub async fn run(args: &NodeArgs) -> Result<()> {
     let config = config_file::load(&args.config)?;
@@ -38,7 +39,11 @@ pub async fn run(args: &NodeArgs) -> Result<()> {
         config_path: Some(args.config.clone()),
         engine,
         log: LogOptions {
-            segment_bytes: args.log_segment_bytes.unwrap_or(LogOptions::default().segment_bytes),
+            // Whole blocks, or it could not be written past the cache.
+            segment_bytes: args
+                .log_segment_bytes
+                .unwrap_or(LogOptions::default().segment_bytes)
+                .next_multiple_of(BLOCK_BYTES as u64),
             ..LogOptions::default()
         },
     })?;

@@ -21,7 +21,7 @@ const PARTS_MIN: u64 = PARTS / 32;
 /// What is left of it however long clients wait, while the node itself is in time: they may wait for something else.
 const PARTS_WAITED_FOR_MIN: u64 = PARTS / 4;
 /// What there is of it when slots begin to move: whether more is too much is seen from then on.
-const PARTS_AT_FIRST: u64 = PARTS / 2;
+const PARTS_AT_FIRST: u64 = PARTS * 3 / 4;
 /// What comes back with each tick in time.
 const PARTS_BACK: u64 = PARTS / 64;
 
@@ -276,7 +276,7 @@ mod tests {
     #[test]
     fn a_bucket_gives_its_rate_and_a_burst_after_a_pause() {
         let bucket = Bucket::new(10 << 20);
-        assert!((160..280).contains(&a_second(&bucket, 0, IN_TIME, false)), "it begins with a half");
+        assert!((240..320).contains(&a_second(&bucket, 0, IN_TIME, false)), "it begins with three quarters");
         a_second(&bucket, 1000, IN_TIME, false);
         let second = a_second(&bucket, 2000, IN_TIME, false);
         assert!((320 - 2..=320 + 2).contains(&second), "a second's bytes: {second}");
@@ -287,7 +287,7 @@ mod tests {
         bucket.tick(IN_TIME, false, at(14_400));
         assert_eq!(bucket.rate(), 10 << 20, "somebody wanted to send less than a second ago");
         bucket.tick(IN_TIME, false, at(16_600));
-        assert_eq!(bucket.rate(), 5 << 20, "the next move begins like the first");
+        assert_eq!(bucket.rate(), (10 << 20) * 3 / 4, "the next move begins like the first");
     }
 
     #[test]
