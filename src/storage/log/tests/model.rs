@@ -87,7 +87,7 @@ struct Case {
 impl Case {
     fn new(seed: u64) -> Self {
         let (dice, machine) = (Dice(seed), SimulatedDisk::new(seed));
-        let segment_bytes = if seed % 4 == 0 { 8000 } else { 8192 };
+        let segment_bytes = if seed.is_multiple_of(4) { 8000 } else { 8192 };
         Self { dice, machine, segment_bytes, candidates: vec![Groups::new()], seen: Coverage::default() }
     }
 
