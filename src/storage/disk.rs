@@ -249,7 +249,7 @@ impl DiskFile {
     }
 
     /// From now on writes go past the operating system's cache where that can be, and are whole blocks: see
-    /// [`VolumeFile::bypass_cache`]. A write and its sync take a fifth less time then, and a third less of the processor's.
+    /// [`VolumeFile::bypass_cache`]. A write and its sync take a fifth less time then, and a quarter less of the processor's.
     pub fn bypass_cache(&self) -> Result<bool, StorageError> {
         self.file.bypass_cache().map_err(failed("open past the cache the file", &self.path))
     }
@@ -335,22 +335,17 @@ mod system {
         }
     }
 
-    /// `false`: the file system knows no such way.
-    fn go_past_cache(file: &File, past: bool) -> io::Result<bool> {
-        // SAFETY: the descriptor is open for as long as `file`, and the calls touch no memory of ours.
-        let outcome = unsafe {
-            match libc::fcntl(file.as_raw_fd(), libc::F_GETFL) {
-                -1 => -1,
-                flags => {
-                    let flags = if past { flags | libc::O_DIRECT } else { flags & !libc::O_DIRECT };
-                    libc::fcntl(file.as_raw_fd(), libc::F_SETFL, flags)
-                }
-            }
-        };
-        match io::Error::last_os_error() {
-            _ if outcome != -1 => Ok(true),
-            error if error.raw_os_error() == Some(libc::EINVAL) => Ok(false),
-            error => Err(error),
+    fn go_past_cache(file: &File, past: bool) -> io::Result<()> {
+        // SAFETY: the descriptor is open for as long as `file`, and the call touches no memory of ours.
+        let flags = unsafe { libc::fcntl(file.as_raw_fd(), libc::F_GETFL) };
+        if flags == -1 {
+            return Err(io::Error::last_os_error());
+        }
+        let flags = if past { flags | libc::O_DIRECT } else { flags & !libc::O_DIRECT };
+        // SAFETY: as above.
+        match unsafe { libc::fcntl(file.as_raw_fd(), libc::F_SETFL, flags) } {
+            -1 => Err(io::Error::last_os_error()),
+            _ => Ok(()),
         }
     }
 
@@ -377,17 +372,15 @@ mod system {
         }
 
         fn bypass_cache(&self) -> io::Result<bool> {
-            if !go_past_cache(self, true)? {
-                return Ok(false);
-            }
-            // Some file systems take the flag and refuse what is asked for under it.
-            match FileExt::read_at(self, &mut BlockBuffer::new(1), 0) {
+            // Some file systems refuse the flag, some take it and refuse what is asked for under it.
+            let read = || VolumeFile::read_at(self, 0, &mut BlockBuffer::new(1));
+            match go_past_cache(self, true).and_then(|()| read()) {
+                Ok(_) => Ok(true),
                 Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {
                     go_past_cache(self, false)?;
                     Ok(false)
                 }
-                Err(error) if error.kind() != io::ErrorKind::Interrupted => Err(error),
-                _ => Ok(true),
+                Err(error) => Err(error),
             }
         }
 

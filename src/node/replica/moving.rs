@@ -217,10 +217,9 @@ impl Replica {
         };
         let state = View(keyspace);
         let (me, now, moving) = ((self.shard, self.id), turn.now, &mut self.moving);
-        let steps = moving.steps;
         let mut deeds = std::mem::take(&mut moving.deeds);
         let taken_before = moving.source.has_taken();
-        let around = SourceAround { me, state: &state, steps, catalog, now, bucket };
+        let around = SourceAround { me, state: &state, steps: moving.steps, catalog, now, bucket };
         moving.source.work(&around, &mut deeds);
         let around = TargetAround { me, leads: true, leader: Some(self.id), state: &state, now };
         moving.target.work(&around, &mut deeds);
@@ -246,7 +245,6 @@ impl Replica {
         let Some(keyspace) = self.machine.keyspace() else { return Vec::new() };
         let state = View(keyspace);
         let (me, now, moving) = ((self.shard, self.id), turn.now, &mut self.moving);
-        let steps = moving.steps;
         let mut deeds = std::mem::take(&mut moving.deeds);
         let leads = self.leading.is_some() && self.group.leads_surely();
         if !message.body.is_for_source() {
@@ -254,7 +252,11 @@ impl Replica {
             moving.target.hear(message, &TargetAround { me, leads, leader, state: &state, now }, &mut deeds);
         } else if leads {
             points::heard(message);
-            moving.source.hear(message, &SourceAround { me, state: &state, steps, catalog, now, bucket }, &mut deeds);
+            moving.source.hear(
+                message,
+                &SourceAround { me, state: &state, steps: moving.steps, catalog, now, bucket },
+                &mut deeds,
+            );
         }
         self.carry_out_deeds(deeds, turn)
     }
@@ -264,9 +266,8 @@ impl Replica {
         let Some(keyspace) = self.machine.keyspace().filter(|_| self.leading.is_some()) else { return Vec::new() };
         let state = View(keyspace);
         let (me, now, moving) = ((self.shard, self.id), turn.now, &mut self.moving);
-        let steps = moving.steps;
         let mut deeds = std::mem::take(&mut moving.deeds);
-        moving.source.look(&SourceAround { me, state: &state, steps, catalog, now, bucket });
+        moving.source.look(&SourceAround { me, state: &state, steps: moving.steps, catalog, now, bucket });
         let around = TargetAround { me, leads: true, leader: Some(self.id), state: &state, now };
         moving.target.look(&around, catalog, &mut deeds);
         self.carry_out_deeds(deeds, turn)
@@ -276,9 +277,8 @@ impl Replica {
     pub fn moves(&self, catalog: &Catalog, now: Moment) -> Vec<MovesReport> {
         let Some(keyspace) = self.machine.keyspace().filter(|_| self.leading.is_some()) else { return Vec::new() };
         let (me, state, bucket) = ((self.shard, self.id), View(keyspace), Bucket::new(0));
-        let steps = self.moving.steps;
-        let mut reports =
-            self.moving.source.report(&SourceAround { me, state: &state, steps, catalog, now, bucket: &bucket });
+        let around = SourceAround { me, state: &state, steps: self.moving.steps, catalog, now, bucket: &bucket };
+        let mut reports = self.moving.source.report(&around);
         let around = TargetAround { me, leads: true, leader: Some(self.id), state: &state, now };
         reports.extend(self.moving.target.report(&around, catalog));
         reports

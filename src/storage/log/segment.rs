@@ -21,14 +21,16 @@ const UNIT: u64 = UNIT_BYTES as u64;
 const BLOCK: u64 = BLOCK_BYTES as u64;
 /// So many blocks are written at once at most.
 const BLOCKS_MAX: usize = 64;
-static ZEROS: Zeros = Zeros([0; 32 * BLOCK_BYTES]);
+/// So many zeros are.
+const ZEROS_BYTES: usize = 32 * BLOCK_BYTES;
+static ZEROS: Zeros = Zeros([0; ZEROS_BYTES]);
 /// So many pieces make up the zeros that are ahead. Each goes with the sync of one batch, and whoever waits for that waits for the
 /// zeros too, so they are small.
 const ZERO_PIECES: u64 = 8;
 
 /// As a [`BlockBuffer`] is.
 #[repr(align(4096))]
-struct Zeros([u8; 32 * BLOCK_BYTES]);
+struct Zeros([u8; ZEROS_BYTES]);
 
 /// The segment that is written to.
 #[derive(Debug)]
@@ -205,7 +207,7 @@ fn in_block(offset: u64) -> usize {
 /// Makes the bytes from `from` to `to` zero.
 pub(super) fn write_zeros(file: &DiskFile, mut from: u64, to: u64) -> Result<(), StorageError> {
     while from < to {
-        let piece = (to - from).min(ZEROS.0.len() as u64);
+        let piece = (to - from).min(ZEROS_BYTES as u64);
         file.write_at(from, &ZEROS.0[..usize::try_from(piece).expect("at most the length of the zeros")])?;
         from += piece;
     }
