@@ -1,7 +1,7 @@
 //! Nodes die, hang and come back; what was acknowledged stays.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::harness::{Cluster, Process, until};
@@ -22,34 +22,50 @@ pub fn check_all(cluster: &Cluster, written: &BTreeMap<String, Vec<u32>>) {
     }
 }
 
-/// Lets four writers write while `faults` happen.
+/// Lets four writers write while `faults` happen, and each of them some before and some after: however quickly the faults
+/// are over, they meet writes under way.
 pub fn under_load(cluster: &mut Cluster, faults: impl FnOnce(&mut Cluster)) -> BTreeMap<String, Vec<u32>> {
     let stop = AtomicBool::new(false);
+    let counts: [AtomicUsize; 4] = Default::default();
     let mut written = BTreeMap::new();
     let address = cluster.proxies[0].address.clone();
     std::thread::scope(|scope| {
-        let writers: Vec<_> = (0..4)
-            .map(|writer| {
+        let writers: Vec<_> = counts
+            .iter()
+            .enumerate()
+            .map(|(writer, count)| {
                 let (stop, address) = (&stop, address.clone());
                 scope.spawn(move || {
                     let prefix = format!("w{writer}-{}", std::process::id());
-                    let result = write_with(&address, &prefix, stop);
+                    let result = write_with(&address, &prefix, stop, count);
                     (prefix, result)
                 })
             })
             .collect();
         // Also when they end in a panic: the scope waits for the writers.
         let stopped = Stop(&stop);
+        await_writes(&counts);
         faults(cluster);
+        await_writes(&counts);
         drop(stopped);
         for writer in writers {
             let (prefix, (acknowledged, unknown)) = writer.join().unwrap();
-            assert!(acknowledged.len() > 10, "{prefix}: hardly any write was acknowledged");
             assert_eq!(unknown, 0, "{prefix}: writes of unknown outcome, though each fault was over in time");
             written.insert(prefix, acknowledged);
         }
     });
     written
+}
+
+/// Waits until ten more writes of each writer were acknowledged.
+fn await_writes(counts: &[AtomicUsize]) {
+    let now = || counts.iter().map(|count| count.load(Ordering::Relaxed)).collect::<Vec<_>>();
+    let before = now();
+    until("each writer goes on", || {
+        let counts = now();
+        let all = counts.iter().zip(&before).all(|(now, before)| now - before >= 10);
+        if all { Ok(()) } else { Err(format!("{before:?}, then {counts:?}")) }
+    });
 }
 
 /// Tells writers to stop when it goes.
@@ -61,8 +77,9 @@ impl Drop for Stop<'_> {
     }
 }
 
-/// Writes `prefix:0`, `prefix:1`, ... until told to stop. Returns the acknowledged ones, and how many ended as unknown.
-fn write_with(address: &str, prefix: &str, stop: &AtomicBool) -> (Vec<u32>, u32) {
+/// Writes `prefix:0`, `prefix:1`, ... until told to stop, and counts the acknowledged ones. Returns them, and how many ended
+/// as unknown.
+fn write_with(address: &str, prefix: &str, stop: &AtomicBool, count: &AtomicUsize) -> (Vec<u32>, u32) {
     let client = redis::Client::open(format!("redis://{address}/")).unwrap();
     let mut connection = client.get_connection().unwrap();
     connection.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
@@ -73,7 +90,10 @@ fn write_with(address: &str, prefix: &str, stop: &AtomicBool) -> (Vec<u32>, u32)
         }
         let key = format!("{prefix}:{number}");
         match redis::cmd("SET").arg(key).arg(number).query::<String>(&mut connection) {
-            Ok(_) => acknowledged.push(number),
+            Ok(_) => {
+                acknowledged.push(number);
+                count.fetch_add(1, Ordering::Relaxed);
+            }
             Err(error) => {
                 assert_eq!(error.code(), Some("TIMEOUT"), "{error}");
                 unknown += 1;
