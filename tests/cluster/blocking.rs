@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use redis::{Connection, Value, cmd};
 
-use crate::harness::{Cluster, connect, until};
+use crate::harness::{Cluster, Stop, connect, until};
 
 const ALL: &[usize] = &[1, 2, 3];
 
@@ -81,6 +81,7 @@ fn every_element_is_popped_once_while_leaders_die_and_hang() {
     std::thread::scope(|scope| {
         let poppers: Vec<_> = (0..20).map(|_| scope.spawn(|| pop_all(&address, &stop_popping))).collect();
         let pusher = scope.spawn(|| push_all(&address, &stop_pushing));
+        let (pushing, popping) = (Stop(&stop_pushing), Stop(&stop_popping));
         for _ in 0..2 {
             let leader = cluster.leader("a");
             cluster.nodes.get_mut(&leader).unwrap().kill();
@@ -92,9 +93,9 @@ fn every_element_is_popped_once_while_leaders_die_and_hang() {
             cluster.nodes[&leader].signal("CONT");
             cluster.await_health();
         }
-        stop_pushing.store(true, Ordering::Relaxed);
+        drop(pushing);
         let (pushed, unknown) = pusher.join().unwrap();
-        stop_popping.store(true, Ordering::Relaxed);
+        drop(popping);
         let mut popped: Vec<u64> = poppers.into_iter().flat_map(|popper| popper.join().unwrap()).collect();
         popped.sort_unstable();
         let once: BTreeSet<u64> = popped.iter().copied().collect();

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::harness::{Cluster, Process, until};
+use crate::harness::{Cluster, Process, Stop, until};
 
 const ALL: &[usize] = &[1, 2, 3];
 
@@ -42,7 +42,6 @@ pub fn under_load(cluster: &mut Cluster, faults: impl FnOnce(&mut Cluster)) -> B
                 })
             })
             .collect();
-        // Also when they end in a panic: the scope waits for the writers.
         let stopped = Stop(&stop);
         await_writes(&counts);
         faults(cluster);
@@ -66,15 +65,6 @@ fn await_writes(counts: &[AtomicUsize]) {
         let all = counts.iter().zip(&before).all(|(now, before)| now - before >= 10);
         if all { Ok(()) } else { Err(format!("{before:?}, then {counts:?}")) }
     });
-}
-
-/// Tells writers to stop when it goes.
-struct Stop<'a>(&'a AtomicBool);
-
-impl Drop for Stop<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
 }
 
 /// Writes `prefix:0`, `prefix:1`, ... until told to stop, and counts the acknowledged ones. Returns them, and how many ended

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use redis::cmd;
 
-use crate::harness::{Cluster, connect, until};
+use crate::harness::{Cluster, Stop, connect, until};
 
 const ALL: &[usize] = &[1, 2, 3];
 
@@ -113,6 +113,7 @@ fn every_kind_of_write_takes_effect_once_and_none_fails_while_leaders_die_and_ha
                 scope.spawn(move || write_all(address, client, stop))
             })
             .collect();
+        let stopped = Stop(&stop);
         for (round, shard) in ["a", "b", "a", "b"].into_iter().enumerate() {
             let leader = cluster.leader(shard);
             if round < 2 {
@@ -128,7 +129,7 @@ fn every_kind_of_write_takes_effect_once_and_none_fails_while_leaders_die_and_ha
             }
             cluster.await_health();
         }
-        stop.store(true, Ordering::Relaxed);
+        drop(stopped);
         clients.into_iter().map(|client| client.join().unwrap()).collect()
     });
     assert!(all.iter().all(|done| done.counted.len() > 20), "hardly anything was written");

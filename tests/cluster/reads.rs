@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use redis::{Connection, RedisResult};
 
-use crate::harness::{Cluster, free_ports, until};
+use crate::harness::{Cluster, Stop, free_ports, until};
 
 const ALL: &[usize] = &[1, 2, 3];
 const NAMES: [&str; 3] = ["n1", "n2", "n3"];
@@ -84,6 +84,7 @@ fn strong_reads_under_pauses(cluster: &mut Cluster, proxy_args: &[&str]) -> u64 
         let writer = scope.spawn(move || count_up(&mut cluster.connect(), "k", acknowledged, stop));
         let read = move || read_strongly(&mut cluster.connect_to(1), "k", acknowledged, stop);
         let readers: Vec<_> = (0..6).map(|_| scope.spawn(read)).collect();
+        let stopped = Stop(stop);
         for pause_ms in [500, 1000, 5000] {
             let leader = cluster.leader("a");
             let before = acknowledged.load(Ordering::SeqCst);
@@ -98,7 +99,7 @@ fn strong_reads_under_pauses(cluster: &mut Cluster, proxy_args: &[&str]) -> u64 
             });
             cluster.await_health();
         }
-        stop.store(true, Ordering::Relaxed);
+        drop(stopped);
         assert!(writer.join().unwrap() > 100);
         readers.into_iter().map(|reader| reader.join().unwrap()).sum()
     })
@@ -292,6 +293,7 @@ fn sessions_see_their_own_writes_and_never_go_back_whoever_dies_and_comes_back()
             writers.push(scope.spawn(move || writes_and_reads_its_own(&mut one, keys, stop)));
             readers.push(scope.spawn(move || never_goes_back(&mut other, keys, stop)));
         }
+        let stopped = Stop(stop);
         for shard in ["a", "b"] {
             let leader = cluster.leader(shard);
             cluster.nodes.get_mut(&leader).unwrap().kill();
@@ -311,7 +313,7 @@ fn sessions_see_their_own_writes_and_never_go_back_whoever_dies_and_comes_back()
         std::thread::sleep(Duration::from_millis(1500));
         cluster.nodes[&leader].signal("CONT");
         cluster.await_health();
-        stop.store(true, Ordering::Relaxed);
+        drop(stopped);
         for (writer, reader) in writers.into_iter().zip(readers) {
             let (rounds, reads) = (writer.join().unwrap(), reader.join().unwrap());
             assert!(rounds > 20 && reads > 100, "{rounds} rounds, {reads} reads");

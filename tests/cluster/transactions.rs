@@ -5,7 +5,7 @@ use std::net::TcpStream;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use crate::harness::{Cluster, until};
+use crate::harness::{Cluster, Stop, until};
 
 const ALL: &[usize] = &[1, 2, 3];
 
@@ -93,6 +93,7 @@ fn while_leaders_die(
     };
     let results = std::thread::scope(|scope| {
         let workers: Vec<_> = (0..3).map(|_| scope.spawn(one)).collect();
+        let stopped = Stop(&stop);
         for _ in 0..2 {
             std::thread::sleep(Duration::from_millis(500));
             let leader = cluster.leader("a");
@@ -106,7 +107,7 @@ fn while_leaders_die(
             cluster.start_node(&leader);
             cluster.await_health();
         }
-        stop.store(true, Ordering::Relaxed);
+        drop(stopped);
         workers.into_iter().map(|worker| worker.join().unwrap()).collect::<Vec<_>>()
     });
     results.into_iter().fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1))

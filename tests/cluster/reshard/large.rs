@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use redis::{Connection, cmd};
 
 use super::{Shape, balanced, put, settle};
-use crate::harness::{Cluster, connect};
+use crate::harness::{Cluster, Stop, connect};
 
 const KILL_EVERY: Duration = Duration::from_secs(5);
 
@@ -45,21 +45,18 @@ pub fn story(cluster: &mut Cluster, mut shape: Shape) {
     let (address, stop) = (cluster.proxies[0].address.clone(), AtomicBool::new(false));
     let written = std::thread::scope(|scope| {
         let client = scope.spawn(|| write(&address, value, &stop));
-        let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            for shards in [&[("b", 1)][..], &[("a", 1), ("b", 1)], &[("c", 1)]] {
-                let began = Instant::now();
-                put(&cluster.config(), &shape.next(shards));
-                if size.kills {
-                    kill_while_it_moves(cluster, shape.version);
-                }
-                balanced(&settle(cluster, shape.version), shards);
-                eprintln!("version {} took {:?}", shape.version, began.elapsed());
+        let stopped = Stop(&stop);
+        for shards in [&[("b", 1)][..], &[("a", 1), ("b", 1)], &[("c", 1)]] {
+            let began = Instant::now();
+            put(&cluster.config(), &shape.next(shards));
+            if size.kills {
+                kill_while_it_moves(cluster, shape.version);
             }
-        }));
-        stop.store(true, Ordering::Relaxed);
-        let written = client.join().unwrap();
-        done.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-        written
+            balanced(&settle(cluster, shape.version), shards);
+            eprintln!("version {} took {:?}", shape.version, began.elapsed());
+        }
+        drop(stopped);
+        client.join().unwrap()
     });
     eprintln!("{} rounds of writes, the longest wait {:?}", written.round, written.longest);
     assert!(written.round > 20, "hardly anything was written");

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use redis::{Connection, cmd, pipe};
 
-use crate::harness::{Cluster, connect, until};
+use crate::harness::{Cluster, Stop, connect, until};
 
 /// Keys that the scanning client must always find.
 const STABLE_KEYS: u32 = 1_500;
@@ -29,7 +29,6 @@ pub fn under_load(cluster: &mut Cluster, faults: impl FnOnce(&mut Cluster)) {
     let checks: Vec<Check<'_>> = std::thread::scope(|scope| {
         let clients: Vec<_> =
             clients(&addresses, &stop, &watched).into_iter().map(|client| scope.spawn(client)).collect();
-        // Also when they end in a panic: the scope waits for the clients.
         let stopped = Stop(&stop);
         faults(cluster);
         drop(stopped);
@@ -39,15 +38,6 @@ pub fn under_load(cluster: &mut Cluster, faults: impl FnOnce(&mut Cluster)) {
     cmd("CLIENT").arg("READS").arg("strong").query::<()>(&mut connection).unwrap();
     checks.into_iter().for_each(|check| check(&mut connection));
     whole_keyspace(&mut connection);
-}
-
-/// Tells clients to stop when it goes.
-struct Stop<'a>(&'a AtomicBool);
-
-impl Drop for Stop<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
 }
 
 fn goes_on(stop: &AtomicBool) -> bool {
