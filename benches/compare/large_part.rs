@@ -18,7 +18,7 @@ use crate::stores::{PONTOON, Store};
 const RESTART: &str = "restart of a node with all keys to serving";
 const BESIDE: &str = "longest write while a snapshot is written";
 const ELSE: &str = "longest write meanwhile, without a snapshot";
-/// Freezing comes before a snapshot's file, removal of the one before after it.
+/// Freezing comes before a snapshot's file, and what the file system does after one was removed comes after it.
 const MARGIN: Duration = Duration::from_millis(100);
 const WRITERS: usize = 64;
 /// What no write may wait because of a snapshot.
@@ -67,11 +67,11 @@ fn serves(port: u16) -> bool {
     ask().unwrap_or(false)
 }
 
-/// A snapshot's file before it has its name.
+/// A snapshot's file before it has its name, or what is left of the one before.
 fn is_writing(data: &[PathBuf]) -> bool {
     let folders = data.iter().flat_map(|node| std::fs::read_dir(node).into_iter().flatten().flatten());
     let mut files = folders.flat_map(|folder| std::fs::read_dir(folder.path()).into_iter().flatten().flatten());
-    files.any(|file| file.file_name().to_string_lossy().ends_with(".tmp"))
+    files.any(|file| [".tmp", ".old"].iter().any(|kind| file.file_name().to_string_lossy().ends_with(kind)))
 }
 
 /// When snapshots were written, by looking until told to stop.

@@ -451,7 +451,7 @@ impl Home {
 }
 
 impl SnapshotHome {
-    /// Writes a state that stands for `point`. Returns its size.
+    /// Writes a state that stands for `point`, and removes the one before it. Returns its size.
     ///
     /// # Errors
     /// The disk.
@@ -466,7 +466,17 @@ impl SnapshotHome {
         for piece in pieces {
             writer.push(&piece)?;
         }
-        writer.finish()
+        let (bytes, replaced) = writer.finish()?;
+        replaced.remove()?;
+        Ok(bytes)
+    }
+
+    /// Removes the states of a replica that is destroyed; of large ones it takes its time.
+    ///
+    /// # Errors
+    /// The disk. It can be done again.
+    pub fn remove_all(&self, shard: ShardId) -> Result<(), StorageError> {
+        snapshot::remove_all(&self.disk, &self.dir, shard.0)
     }
 
     /// Starts to write a state that stands for `point`.

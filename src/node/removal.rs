@@ -4,8 +4,13 @@
 //! The copy of the catalog that says so is on disk before anything goes (`Node::catalog_is`); the rest of the order is `home::removal`'s.
 
 use std::collections::BTreeSet;
+use std::rc::Rc;
 
-use super::server::Node;
+use tokio::task::spawn_local;
+
+use super::background;
+use super::home::HomeError;
+use super::server::{Node, Shared};
 use crate::topology::{Catalog, ShardId};
 
 /// What is being destroyed on a node.
@@ -57,12 +62,21 @@ pub fn destroy_leftovers(node: &mut Node, shards: &[ShardId]) {
     node.wake.notify_one();
 }
 
-/// The log has forgotten a shard: the rest may go.
-pub fn finish(node: &mut Node, shard: ShardId) {
-    if let Err(error) = node.home.destroy(shard) {
-        return node.fail(format!("{error}{}", error.advice()));
-    }
-    node.removals.under_way.remove(&shard);
-    // Another replica of the shard may come now, or the node may end.
-    node.catalog_changed.notify_one();
+/// The log has forgotten a shard: the rest may go. Its states may be large, and the node goes on meanwhile.
+pub fn finish(node: &Node, shared: &Shared, shard: ShardId) {
+    let (snapshots, shared) = (node.home.snapshots(), Rc::clone(shared));
+    spawn_local(async move {
+        let removed = background::spawn("removal", move || snapshots.remove_all(shard)).await;
+        let node = &mut *shared.borrow_mut();
+        let removed = match removed {
+            Ok(removed) => removed.map_err(HomeError::from),
+            Err(error) => return node.fail(format!("the thread that removes states ended: {error}")),
+        };
+        if let Err(error) = removed.and_then(|()| node.home.end_removal(shard)) {
+            return node.fail(format!("{error}{}", error.advice()));
+        }
+        node.removals.under_way.remove(&shard);
+        // Another replica of the shard may come now, or the node may end.
+        node.catalog_changed.notify_one();
+    });
 }

@@ -209,7 +209,7 @@ impl Node {
                 Event::Garbage(garbage) => drop(tokio::task::spawn_blocking(move || drop(garbage))),
                 Event::CatalogChanged(catalog) => self.catalog_is(catalog),
                 Event::PeersChanged => self.catalog_changed.notify_one(),
-                Event::LogForgotten(shard) => removal::finish(self, shard),
+                Event::LogForgotten(shard) => removal::finish(self, shared, shard),
                 Event::StatusChanged => gate::push_status(&self.engine, &mut self.connections, now, self.clock.wall()),
             }
         }

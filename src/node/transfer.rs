@@ -22,7 +22,7 @@ use super::server::{Node, Shared};
 use super::{handshake, peer_link};
 use crate::consensus::{Message, SnapshotPoint, decode_message, encode_message, snapshot_point};
 use crate::protocol::frame::{Kind, put_message, split_frame};
-use crate::storage::StorageError;
+use crate::storage::{StorageError, snapshot::Replaced};
 use crate::topology::{NodeName, ReplicaId, ShardId};
 
 /// How long the other end may be silent.
@@ -144,8 +144,9 @@ async fn stream_out(
 /// Takes a state from another node. `header` is the first piece, `unread` what came after it.
 pub async fn receive(shared: &Shared, stream: &TcpStream, header: &[u8], unread: Vec<u8>) {
     let mut out = Vec::new();
-    match stream_in(shared, stream, header, unread).await {
-        Ok(()) => put_message(&mut out, Kind::ControlReply, |out| out.extend_from_slice(&0_u64.to_le_bytes())),
+    let received = stream_in(shared, stream, header, unread).await;
+    match &received {
+        Ok(_) => put_message(&mut out, Kind::ControlReply, |out| out.extend_from_slice(&0_u64.to_le_bytes())),
         Err(error) => {
             tracing::warn!("state not received: {error}");
             put_message(&mut out, Kind::Goodbye, |out| out.extend_from_slice(error.to_string().as_bytes()));
@@ -153,9 +154,17 @@ pub async fn receive(shared: &Shared, stream: &TcpStream, header: &[u8], unread:
     }
     let _ = timeout(SILENCE_MAX, handshake::write_all(stream, &out)).await;
     let _ = timeout(SILENCE_MAX, handshake::closed(stream)).await;
+    let Ok(replaced) = received else { return };
+    // After the answer: it may take long.
+    let removed = background::spawn("removal", || replaced.remove()).await;
+    let removed = removed.map_err(|error| format!("the thread that removes a state ended: {error}"));
+    if let Err(error) = removed.and_then(|removed| removed.map_err(|error| format!("{error}{}", error.advice()))) {
+        shared.borrow_mut().fail(error);
+    }
 }
 
-async fn stream_in(shared: &Shared, stream: &TcpStream, header: &[u8], mut unread: Vec<u8>) -> io::Result<()> {
+/// Returns the states that are not needed now.
+async fn stream_in(shared: &Shared, stream: &TcpStream, header: &[u8], mut unread: Vec<u8>) -> io::Result<Replaced> {
     let malformed = || io::Error::other("malformed head of a snapshot");
     let (shard, message) = header.split_first_chunk::<8>().ok_or_else(malformed)?;
     let shard = ShardId(u64::from_le_bytes(*shard));
@@ -167,8 +176,11 @@ async fn stream_in(shared: &Shared, stream: &TcpStream, header: &[u8], mut unrea
     let (snapshots, id) = wanted(&mut shared.borrow_mut(), shard, &point)?;
     let received = keep_stream(stream, &mut unread, snapshots, shard, id, point).await;
     let node = &mut *shared.borrow_mut();
-    match received {
-        Ok((state, bytes)) => node.engine.snapshot_received(shard, message, state, bytes),
+    let replaced = match received {
+        Ok((state, bytes, replaced)) => {
+            node.engine.snapshot_received(shard, message, state, bytes);
+            replaced
+        }
         Err(NotKept::Disk(error)) => {
             node.engine.stop_receiving(shard);
             node.fail(format!("{error}{}", error.advice()));
@@ -178,9 +190,9 @@ async fn stream_in(shared: &Shared, stream: &TcpStream, header: &[u8], mut unrea
             node.engine.stop_receiving(shard);
             return Err(error);
         }
-    }
+    };
     node.wake.notify_one();
-    Ok(())
+    Ok(replaced)
 }
 
 /// Why a state that was let in is not there.
@@ -201,7 +213,7 @@ async fn keep_stream(
     shard: ShardId,
     id: ReplicaId,
     point: SnapshotPoint,
-) -> Result<(Machine, u64), NotKept> {
+) -> Result<(Machine, u64, Replaced), NotKept> {
     let (sender, receiver) = mpsc::channel(PIECES_AHEAD);
     let keep = spawn_blocking(move || keep_pieces(&snapshots, shard, id, &point, receiver));
     let fed = feed(stream, unread, sender).await;
@@ -245,7 +257,7 @@ fn keep_pieces(
     id: ReplicaId,
     point: &SnapshotPoint,
     mut pieces: mpsc::Receiver<Vec<u8>>,
-) -> Result<(Machine, u64), NotKept> {
+) -> Result<(Machine, u64, Replaced), NotKept> {
     let mut loader = MachineLoader::new(shard);
     let mut writer = snapshots.writer(shard, id, point)?;
     let (mut bytes, mut sum) = (0, PieceSum::default());
@@ -264,8 +276,8 @@ fn keep_pieces(
         return Err(io::Error::other("it was damaged on its way: its checksum is another").into());
     }
     let state = loader.finish().map_err(io::Error::other)?;
-    writer.finish()?;
-    Ok((state, bytes))
+    let (_, replaced) = writer.finish()?;
+    Ok((state, bytes, replaced))
 }
 
 async fn next_frame(stream: &TcpStream, unread: &mut Vec<u8>) -> io::Result<(Kind, Vec<u8>)> {
@@ -308,7 +320,7 @@ mod tests {
         pieces.into_iter().for_each(|piece| sender.try_send(piece).unwrap());
         drop(sender);
         let point = SnapshotPoint { index: LogIndex(9), term: Term(6), ..SnapshotPoint::default() };
-        keep_pieces(&home.snapshots(), ShardId::CATALOG, ID, &point, receiver).map(|(_, bytes)| bytes)
+        keep_pieces(&home.snapshots(), ShardId::CATALOG, ID, &point, receiver).map(|(_, bytes, _)| bytes)
     }
 
     fn catalog_in_pieces() -> Vec<Vec<u8>> {

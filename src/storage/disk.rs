@@ -10,6 +10,8 @@ use std::io;
 use std::ops::{Deref, DerefMut};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
 
 use super::error::StorageError;
 
@@ -49,7 +51,15 @@ pub trait VolumeFile: Send + Sync {
     fn len(&self) -> io::Result<u64>;
     /// Reserves space for this many bytes and makes that the length, so that later writes within cannot run out of it.
     fn allocate(&self, len: u64) -> io::Result<()>;
+    /// Gives up what is behind this length; a file that is not longer stays as it is.
+    fn shrink(&self, len: u64) -> io::Result<()>;
 }
+
+/// So much of a file's space is freed at once. What a file system frees it may tell the disk there and then (ext4 with `discard`
+/// does), and until the disk has heard it, nobody's sync ends: with 130 MB 25 to 60 ms.
+pub const FREED_BYTES: u64 = 1 << 20;
+/// Between two such pieces the disk is the others'.
+const FREEING_PAUSE: Duration = Duration::from_millis(2);
 
 /// What a file is written in that bypasses the cache: no disk in use has larger sectors.
 pub const BLOCK_BYTES: usize = 4096;
@@ -162,6 +172,22 @@ impl Disk {
         self.0.remove(path).map_err(failed("remove the file", path))
     }
 
+    /// Removes a file that may be large, in pieces of [`FREED_BYTES`], so that the syncs of others wait behind little. Takes
+    /// about 3 ms for each. One that is gone already is fine.
+    pub fn remove_piecemeal(&self, path: &Path) -> Result<(), StorageError> {
+        let Some(file) = self.open(path)? else { return Ok(()) };
+        let mut left = file.len()?;
+        while left > FREED_BYTES {
+            left -= FREED_BYTES;
+            file.shrink(left)?;
+            thread::sleep(FREEING_PAUSE);
+        }
+        match self.0.remove(path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed("remove the file", path)(error)),
+            _ => Ok(()),
+        }
+    }
+
     /// Makes the names in a directory durable.
     pub fn sync_dir(&self, path: &Path) -> Result<(), StorageError> {
         self.0.sync_dir(path).map_err(failed("sync the directory", path))
@@ -257,6 +283,11 @@ impl DiskFile {
     /// Reserves space for this many bytes and makes that the length.
     pub fn allocate(&self, len: u64) -> Result<(), StorageError> {
         self.file.allocate(len).map_err(failed("reserve space for the file", &self.path))
+    }
+
+    /// Gives up what is behind this length; a file that is not longer stays as it is.
+    pub fn shrink(&self, len: u64) -> Result<(), StorageError> {
+        self.file.shrink(len).map_err(|error| self.failed_at("free the space", len, error))
     }
 
     fn failed_at(&self, action: &'static str, offset: u64, source: io::Error) -> StorageError {
@@ -388,6 +419,10 @@ mod system {
             Ok(self.metadata()?.len())
         }
 
+        fn shrink(&self, len: u64) -> io::Result<()> {
+            if VolumeFile::len(self)? > len { self.set_len(len) } else { Ok(()) }
+        }
+
         fn allocate(&self, len: u64) -> io::Result<()> {
             let signed = libc::off_t::try_from(len).map_err(|_| io::ErrorKind::FileTooLarge)?;
             loop {
@@ -453,6 +488,23 @@ mod tests {
         assert_eq!(firsts, [1, 2, 2, 1]);
         // What half a block says depends on the file system; that it is told apart does not.
         assert!(!bypasses || file.write_at(1, &blocks[..100]).is_err());
+    }
+
+    #[test]
+    fn a_file_of_any_size_can_be_removed_a_little_at_a_time() {
+        let temporary = tempfile::tempdir().unwrap();
+        let (disk, path) = (Disk::system(), temporary.path().join("x"));
+        disk.remove_piecemeal(&path).unwrap();
+        for len in [0, 1, FREED_BYTES, 3 * FREED_BYTES + 1] {
+            disk.create(&path).unwrap().write_at(0, &vec![7; usize::try_from(len).unwrap()]).unwrap();
+            disk.remove_piecemeal(&path).unwrap();
+            assert!(disk.open(&path).unwrap().is_none(), "{len}");
+        }
+        let file = disk.create(&path).unwrap();
+        file.write_at(0, b"pontoon").unwrap();
+        file.shrink(9).unwrap();
+        file.shrink(4).unwrap();
+        assert_eq!(file.read_all().unwrap(), b"pont");
     }
 
     #[test]

@@ -49,6 +49,7 @@ struct Inode {
 enum Change {
     Write { offset: u64, bytes: Vec<u8> },
     Extend { len: u64 },
+    Shrink { len: u64 },
 }
 
 #[derive(Clone)]
@@ -293,6 +294,7 @@ impl Change {
                 let len = usize::try_from(*len).expect("a length in memory");
                 content.resize(len.max(content.len()), 0);
             }
+            Self::Shrink { len } => content.truncate(usize::try_from(*len).expect("a length in memory")),
             Self::Write { offset, bytes } => {
                 let start = usize::try_from(*offset).expect("an offset in memory");
                 let end = start + bytes.len();
@@ -510,6 +512,13 @@ impl VolumeFile for OpenFile {
         let stops = state.step()?;
         state.reserve(self.inode, len)?;
         state.change_content(self.inode, Change::Extend { len });
+        if stops { Err(io::Error::other("the machine has stopped")) } else { Ok(()) }
+    }
+
+    fn shrink(&self, len: u64) -> io::Result<()> {
+        let mut state = self.state()?;
+        let stops = state.step()?;
+        state.change_content(self.inode, Change::Shrink { len });
         if stops { Err(io::Error::other("the machine has stopped")) } else { Ok(()) }
     }
 }

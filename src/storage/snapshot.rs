@@ -5,6 +5,8 @@
 //! and durable, and only then the older ones of its group are removed; so the newest name is the snapshot, and damage in
 //! it is an error, never a reason to take an older one: the log before it is gone.
 //!
+//! A file that is not needed loses its name before its content, which goes a little at a time: see [`Disk::remove_piecemeal`].
+//!
 //! Deliberately absent: what pieces mean, compression, partial reads.
 
 use std::collections::BTreeSet;
@@ -34,20 +36,38 @@ const DESCRIPTION: u32 = 1;
 const PIECE: u32 = 2;
 const END: u32 = 3;
 
-/// Makes the directory if need be, and removes what a crash left of unfinished snapshots. Once, before any is written.
+/// Makes the directory if need be, and removes what a crash left of unfinished snapshots and of unneeded ones. Once, before any
+/// is written.
 pub fn open_directory(disk: &Disk, dir: &Path) -> Result<(), StorageError> {
     disk.create_dir(dir)?;
     for name in disk.list_dir(dir)?.unwrap_or_default() {
-        if name.ends_with(".tmp") {
+        if name.ends_with(".tmp") || name.ends_with(".old") {
             disk.remove(&dir.join(name))?;
         }
     }
     Ok(())
 }
 
-/// Removes all snapshots of a group that was destroyed.
+/// Removes all snapshots of a group that was destroyed; of large ones it takes its time.
 pub fn remove_all(disk: &Disk, dir: &Path, group: u64) -> Result<(), StorageError> {
     remove_below(disk, dir, group, None)
+}
+
+/// What a new snapshot has replaced, and is still there. Left there, it goes with the next.
+#[must_use]
+#[derive(Debug)]
+pub struct Replaced {
+    disk: Disk,
+    dir: PathBuf,
+    group: u64,
+    below: u64,
+}
+
+impl Replaced {
+    /// Removes it; of large files it takes its time.
+    pub fn remove(self) -> Result<(), StorageError> {
+        remove_below(&self.disk, &self.dir, self.group, Some(self.below))
+    }
 }
 
 /// Writes one snapshot. Dropped before [`SnapshotWriter::finish`], it leaves nothing.
@@ -97,16 +117,16 @@ impl SnapshotWriter {
         self.block(PIECE, piece)
     }
 
-    /// Makes the snapshot durable under its name, then removes the group's older ones. Returns its length in bytes.
-    pub fn finish(mut self) -> Result<u64, StorageError> {
+    /// Makes the snapshot durable under its name. Returns its length in bytes, and what it replaces.
+    pub fn finish(mut self) -> Result<(u64, Replaced), StorageError> {
         self.block(END, &[])?;
         self.flush()?;
         self.file.sync_from(self.synced)?;
         self.file.rename(&self.disk, &self.dir.join(name_of(self.group, self.index)))?;
         self.finished = true;
         self.disk.sync_dir(&self.dir)?;
-        remove_below(&self.disk, &self.dir, self.group, Some(self.index))?;
-        Ok(self.written)
+        let (disk, dir) = (self.disk.clone(), self.dir.clone());
+        Ok((self.written, Replaced { disk, dir, group: self.group, below: self.index }))
     }
 
     fn block(&mut self, kind: u32, content: &[u8]) -> Result<(), StorageError> {
@@ -147,7 +167,7 @@ impl Drop for SnapshotWriter {
     }
 }
 
-/// Reads one snapshot. The file stays readable while a newer one takes its place.
+/// Reads one snapshot, which is not to be removed meanwhile.
 #[derive(Debug)]
 pub struct SnapshotReader {
     file: DiskFile,
@@ -279,15 +299,19 @@ fn indexes_of(disk: &Disk, dir: &Path, group: u64) -> Result<Vec<u64>, StorageEr
     Ok(indexes)
 }
 
-/// Removes a group's snapshots below an index, or all. A crash may undo it: a newer one hides them, and a group that was
-/// destroyed is destroyed again.
+/// Removes a group's snapshots below an index, or all. First their names, durably: nobody may ever take the rest of one for a
+/// damaged snapshot.
 fn remove_below(disk: &Disk, dir: &Path, group: u64, below: Option<u64>) -> Result<(), StorageError> {
+    let mut unneeded = Vec::new();
     for index in indexes_of(disk, dir, group)? {
         if below.is_none_or(|below| index < below) {
-            disk.remove(&dir.join(name_of(group, index)))?;
+            let (named, old) = (dir.join(name_of(group, index)), dir.join(format!("{}.old", name_of(group, index))));
+            disk.rename(&named, &old)?;
+            unneeded.push(old);
         }
     }
-    disk.sync_dir(dir)
+    disk.sync_dir(dir)?;
+    unneeded.iter().try_for_each(|old| disk.remove_piecemeal(old))
 }
 
 fn encode_header(group: u64, index: u64, term: u64) -> [u8; HEADER_BYTES] {
@@ -348,6 +372,7 @@ fn numbers(bytes: &[u8; 16]) -> [u32; 4] {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::storage::disk::FREED_BYTES;
     use crate::storage::simulated::SimulatedDisk;
 
     const DIR: &str = "/snapshots";
@@ -358,7 +383,9 @@ mod tests {
         for piece in pieces {
             writer.push(piece)?;
         }
-        writer.finish()
+        let (bytes, replaced) = writer.finish()?;
+        replaced.remove()?;
+        Ok(bytes)
     }
 
     /// Index and pieces of the newest snapshot.
@@ -417,6 +444,33 @@ mod tests {
     }
 
     #[test]
+    fn large_snapshots_go_in_pieces_and_no_crash_leaves_half_of_one_under_its_name() {
+        let large = |fill| [vec![fill; 3 * FREED_BYTES as usize]];
+        for stops_at in 1.. {
+            let machine = SimulatedDisk::new(stops_at);
+            let disk = machine.disk();
+            open_directory(&disk, Path::new(DIR)).unwrap();
+            write(&disk, 1, &large(1)).unwrap();
+            machine.stop(stops_at);
+            let replaced = write(&disk, 2, &large(2)).is_ok();
+            let removed = replaced && remove_all(&disk, Path::new(DIR), GROUP).is_ok();
+            machine.crash();
+            open_directory(&disk, Path::new(DIR)).unwrap();
+            assert!(names(&disk).iter().all(|name| name.ends_with(".snapshot")), "{:?}", names(&disk));
+            match read(&disk).unwrap() {
+                Some((2, pieces)) => assert_eq!(pieces, large(2)),
+                found => assert!(
+                    (found.is_none() && replaced)
+                        || (found == Some((1, large(1).map(Bytes::from).to_vec())) && !replaced)
+                ),
+            }
+            if removed {
+                return assert!(stops_at > 10 && names(&disk).is_empty());
+            }
+        }
+    }
+
+    #[test]
     fn every_flip_and_every_cut_is_damage_with_its_place() {
         let machine = SimulatedDisk::new(1);
         let disk = machine.disk();
@@ -443,7 +497,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unfinished_snapshot_leaves_nothing_and_a_reader_outlives_a_newer_one() {
+    fn an_unfinished_snapshot_leaves_nothing_and_one_that_is_not_needed_neither() {
         let machine = SimulatedDisk::new(1);
         let disk = machine.disk();
         open_directory(&disk, Path::new(DIR)).unwrap();
@@ -453,9 +507,8 @@ mod tests {
         assert!(names(&disk).is_empty());
 
         write(&disk, 1, &pieces_of(1)).unwrap();
-        let reader = SnapshotReader::open_newest(&disk, Path::new(DIR), GROUP).unwrap().unwrap();
         write(&disk, 2, &pieces_of(2)).unwrap();
-        assert_eq!(reader.collect::<Result<Vec<_>, _>>().unwrap(), pieces_of(1));
+        assert_eq!(names(&disk), [name_of(GROUP, 2)]);
         remove_all(&disk, Path::new(DIR), GROUP).unwrap();
         assert!(read(&disk).unwrap().is_none());
     }

@@ -6,6 +6,7 @@ use pontoon::consensus::{Message, SnapshotPoint, snapshot_point};
 use pontoon::net::Moment;
 use pontoon::node::engine::{Event, TICK};
 use pontoon::node::gate;
+use pontoon::node::home::HomeError;
 use pontoon::node::machine::{FrozenMachine, MachineLoader};
 use pontoon::protocol::control::Hello;
 use pontoon::protocol::frame::{
@@ -454,7 +455,8 @@ impl World {
                 }
                 Event::LogForgotten(shard) => {
                     let running = self.members[node].running.as_mut().expect("just seen");
-                    if let Err(error) = running.home.destroy(shard) {
+                    let removed = running.home.snapshots().remove_all(shard).map_err(HomeError::from);
+                    if let Err(error) = removed.and_then(|()| running.home.end_removal(shard)) {
                         return self.died(node, &error.to_string());
                     }
                     running.removals.remove(&shard);
@@ -529,6 +531,7 @@ impl World {
         let running = self.members[node].running.as_mut().expect("checked");
         let Some(Incoming { shard, mut writer, mut loader, rest }) = running.incoming.remove(&transfer) else { return };
         let written = rest.iter().try_for_each(|piece| writer.push(piece)).and_then(|()| writer.finish());
+        let written = written.and_then(|(bytes, replaced)| replaced.remove().map(|()| bytes));
         let bytes = match written {
             Ok(bytes) => bytes,
             Err(error) => return self.not_received(node, (from, from_life), shard, &message, &error.to_string()),

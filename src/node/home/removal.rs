@@ -12,7 +12,7 @@ use crate::topology::{Catalog, ShardId};
 
 impl Home {
     /// Shards of which something is on the disk, and no replica is here by this catalog; to be asked when the replicas have been
-    /// restored. Their logs are to be forgotten, and then they are to be [destroyed](Self::destroy).
+    /// restored. Their logs are to be forgotten, and then they are to be destroyed as this says.
     ///
     /// # Errors
     /// The disk.
@@ -30,12 +30,12 @@ impl Home {
         Ok(found)
     }
 
-    /// Removes what is on the disk of a shard's replica, whose log has been forgotten durably.
+    /// Ends the removal of a shard's replica, whose log has been forgotten durably and whose
+    /// [states are gone](super::SnapshotHome::remove_all).
     ///
     /// # Errors
     /// The disk. It can be done again.
-    pub fn destroy(&mut self, shard: ShardId) -> Result<(), HomeError> {
-        snapshot::remove_all(self.dir.disk(), &self.dir.snapshot_dir(), shard.0)?;
+    pub fn end_removal(&mut self, shard: ShardId) -> Result<(), HomeError> {
         self.dir.unmark_bootstrapped(shard)?;
         self.unclaimed.remove(&shard.0);
         self.of_others.remove(&shard);

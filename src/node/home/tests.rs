@@ -49,7 +49,7 @@ fn a_replica_that_was_sent_its_state_never_comes_back_with_less() {
     // An older state in the place of its own: the entries up to 9 are in neither.
     let (home, log) = open(&disk).unwrap();
     let snapshots = home.snapshots();
-    snapshot::remove_all(&snapshots.disk, &snapshots.dir, shard.0).unwrap();
+    snapshots.remove_all(shard).unwrap();
     let point = SnapshotPoint { index: LogIndex(7), term: Term(6), ..SnapshotPoint::default() };
     let id = catalog.data_shards()[0].replicas[0].id;
     snapshots.write(shard, id, &point, std::iter::empty()).unwrap();
@@ -58,7 +58,7 @@ fn a_replica_that_was_sent_its_state_never_comes_back_with_less() {
     assert!(matches!(error, HomeError::State { .. } | HomeError::Restore { .. }), "{error}");
 
     // No state at all.
-    snapshot::remove_all(&snapshots.disk, &snapshots.dir, shard.0).unwrap();
+    snapshots.remove_all(shard).unwrap();
     let error = restored(&disk, &catalog).unwrap_err();
     assert!(matches!(error, HomeError::Lost { .. }), "{error}");
 }
@@ -87,7 +87,7 @@ fn a_replica_is_no_newcomer_again_because_the_catalog_was_missing_at_the_start()
     };
     assert_eq!(join().unwrap(), LogIndex(12));
     let snapshots = open(&disk).unwrap().0.snapshots();
-    snapshot::remove_all(&snapshots.disk, &snapshots.dir, shard.id.0).unwrap();
+    snapshots.remove_all(shard.id).unwrap();
     assert!(matches!(join(), Err(HomeError::Lost { .. })));
 }
 
@@ -103,10 +103,15 @@ fn the_state_of_an_earlier_replica_is_not_taken_for_that_of_a_later_one() {
     assert_eq!(home.leftovers(&catalog).unwrap(), [shard.id]);
     let error = home.newcomer(shard, shard.replicas[0].id).map(drop).unwrap_err();
     assert!(matches!(error, HomeError::OtherReplica { .. }), "{error}");
-    home.destroy(shard.id).unwrap();
+    destroy(&mut home, shard.id).unwrap();
     assert!(home.leftovers(&catalog).unwrap().is_empty());
     let newcomer = home.newcomer(shard, shard.replicas[0].id).unwrap();
     assert_eq!(newcomer.group.last_index(), LogIndex(0));
+}
+
+fn destroy(home: &mut Home, shard: ShardId) -> Result<(), HomeError> {
+    home.snapshots().remove_all(shard)?;
+    home.end_removal(shard)
 }
 
 /// Forms two shards and gives one up; the machine stops at the nth operation of that. Whether it did.
@@ -136,7 +141,7 @@ fn given_up(nth: u64) -> (SimulatedDisk, Catalog, bool) {
         let mut batch = crate::storage::WriteBatch::default();
         batch.forget(2);
         log.write(&mut batch).and_then(|()| log.sync()).ok()?;
-        home.destroy(ShardId(2)).ok()
+        destroy(&mut home, ShardId(2)).ok()
     };
     let done = give_up().is_some();
     drop((home, log));
@@ -161,7 +166,7 @@ fn r16_a_replica_that_is_given_up_never_comes_back_and_its_remains_go_whenever_t
             let mut batch = crate::storage::WriteBatch::default();
             batch.forget(2);
             log.write(&mut batch).and_then(|()| log.sync()).unwrap();
-            home.destroy(shard).unwrap();
+            destroy(&mut home, shard).unwrap();
         }
         drop((home, log));
         let (mut home, _log) = open(&disk).unwrap();

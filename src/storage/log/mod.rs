@@ -58,10 +58,10 @@ use self::format::{BATCH_LIMIT_BYTES, SegmentHeader};
 use self::ledger::Ledger;
 use self::recover::Files;
 use self::segment::{Segment, batch_bytes, length_for, segment_path};
-use super::disk::{Disk, DiskFile};
+use super::disk::{Disk, DiskFile, FREED_BYTES};
 use super::error::StorageError;
 
-/// Free segments that are kept to be used again; more are removed.
+/// Free segments that are kept to be used again; more are removed, a little with each batch.
 const SPARE_SEGMENTS_MAX: usize = 2;
 
 /// How a log is laid out. Existing segments keep what they were made with.
@@ -109,6 +109,8 @@ pub struct SegmentLog {
     /// The lengths of the live segments by generation; the active one included.
     lengths: BTreeMap<u64, u64>,
     spares: Vec<Spare>,
+    /// Files that are needed no more, and how long they are: they go a little with each batch.
+    excess: Vec<(DiskFile, u64)>,
     poison: Option<StorageError>,
 }
 
@@ -139,6 +141,7 @@ impl SegmentLog {
             synced: opened.last_sequence,
             lengths: opened.lengths,
             spares: Vec::new(),
+            excess: Vec::new(),
             poison: None,
         };
         log.adopt_unneeded(&files)?;
@@ -165,8 +168,9 @@ impl SegmentLog {
     pub fn usage(&self) -> LogUsage {
         let live: u64 = self.lengths.values().sum();
         let spare: u64 = self.spares.iter().map(|spare| spare.length).sum();
+        let excess: u64 = self.excess.iter().map(|(_, length)| length).sum();
         LogUsage {
-            disk_bytes: live + spare,
+            disk_bytes: live + spare + excess,
             live_segments: self.lengths.len(),
             spare_segments: self.spares.len(),
             active_bytes: self.active.end(),
@@ -205,6 +209,7 @@ impl SegmentLog {
             synced: 1,
             lengths: [(1, header.length)].into(),
             spares: Vec::new(),
+            excess: Vec::new(),
             poison: None,
         };
         Ok((log, Recovered { fresh: true, ..Recovered::default() }))
@@ -249,6 +254,7 @@ impl SegmentLog {
         for record in batch.records() {
             self.ledger.apply(record, self.active.generation())?;
         }
+        self.free_some()?;
         self.sequence += 1;
         self.active.append(batch, self.sequence, self.synced)
     }
@@ -305,9 +311,22 @@ impl SegmentLog {
         let length = file.len()?;
         if length == self.options.segment_bytes && self.spares.len() < SPARE_SEGMENTS_MAX {
             self.spares.push(Spare { path, length });
-            return Ok(());
+        } else {
+            self.excess.push((file, length));
         }
-        self.disk.remove(&path)
+        Ok(())
+    }
+
+    /// Frees a piece of what is needed no more: a whole segment at once would keep everybody's syncs waiting.
+    fn free_some(&mut self) -> Result<(), StorageError> {
+        let Some((file, length)) = self.excess.last_mut() else { return Ok(()) };
+        if *length > FREED_BYTES {
+            *length -= FREED_BYTES;
+            return file.shrink(*length);
+        }
+        self.disk.remove(file.path())?;
+        self.excess.pop();
+        Ok(())
     }
 }
 
