@@ -167,6 +167,14 @@ impl Disk {
         self.0.rename(from, to).map_err(failed("rename the file", from))
     }
 
+    /// Like [`Disk::rename`], but a file that is gone is fine; tells whether it was there.
+    pub fn rename_if_there(&self, from: &Path, to: &Path) -> Result<bool, StorageError> {
+        match self.0.rename(from, to) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            renamed => renamed.map(|()| true).map_err(failed("rename the file", from)),
+        }
+    }
+
     /// Removes a file.
     pub fn remove(&self, path: &Path) -> Result<(), StorageError> {
         self.0.remove(path).map_err(failed("remove the file", path))

@@ -306,8 +306,10 @@ fn remove_below(disk: &Disk, dir: &Path, group: u64, below: Option<u64>) -> Resu
     for index in indexes_of(disk, dir, group)? {
         if below.is_none_or(|below| index < below) {
             let (named, old) = (dir.join(name_of(group, index)), dir.join(format!("{}.old", name_of(group, index))));
-            disk.rename(&named, &old)?;
-            unneeded.push(old);
+            // One that lost its name meanwhile is another removal's.
+            if disk.rename_if_there(&named, &old)? {
+                unneeded.push(old);
+            }
         }
     }
     disk.sync_dir(dir)?;
@@ -371,6 +373,8 @@ fn numbers(bytes: &[u8; 16]) -> [u32; 4] {
 
 #[cfg(test)]
 mod tests {
+    use std::thread;
+
     use super::*;
     use crate::storage::disk::FREED_BYTES;
     use crate::storage::simulated::SimulatedDisk;
@@ -511,6 +515,26 @@ mod tests {
         assert_eq!(names(&disk), [name_of(GROUP, 2)]);
         remove_all(&disk, Path::new(DIR), GROUP).unwrap();
         assert!(read(&disk).unwrap().is_none());
+    }
+
+    #[test]
+    fn removals_of_one_groups_snapshots_at_the_same_time_all_succeed() {
+        for seed in 0..200 {
+            let machine = SimulatedDisk::new(seed);
+            let disk = machine.disk();
+            open_directory(&disk, Path::new(DIR)).unwrap();
+            for index in 1..10 {
+                let writer = SnapshotWriter::create(&disk, Path::new(DIR), GROUP, index, 3, b"").unwrap();
+                let (_, _left_there) = writer.finish().unwrap();
+            }
+            thread::scope(|scope| {
+                let removals = [(); 3].map(|()| scope.spawn(|| remove_all(&disk, Path::new(DIR), GROUP)));
+                for removal in removals {
+                    removal.join().unwrap().unwrap();
+                }
+            });
+            assert!(names(&disk).is_empty(), "{:?}", names(&disk));
+        }
     }
 
     #[test]
