@@ -9,6 +9,7 @@
 //! ROUNDS=5 SECONDS=2 TRIALS=20    rounds, seconds measured of each load in each round, leaders killed
 //! SNAPSHOT_LOAD=5000              writes a second beside snapshots
 //! PONTOON_BEFORE=path             an older Pontoon, measured in the same rounds
+//! ALONE=1 WRITERS=64              no other stores; durable writes of so many clients alone (1, 64 or 256)
 //! PONTOON NUTCRACKER HAPROXY ETCD REDIS_SERVER PREDIXY    programs to take instead of the installed ones
 //! ```
 //!
@@ -68,6 +69,10 @@ struct Plan {
     snapshot_time: Duration,
     /// Writes a second beside snapshots.
     snapshot_load: f64,
+    /// Whether the other stores are left out.
+    is_alone: bool,
+    /// Clients that write; all loads where none are named.
+    writers: Option<usize>,
 }
 
 fn from_environment<T: std::str::FromStr>(name: &str) -> Option<T> {
@@ -106,6 +111,8 @@ impl Plan {
             large_keys: pick(20_000.0, 1e6, 1e6) as u64,
             snapshot_time: Duration::from_secs_f64(pick(3.0, 45.0, 60.0)),
             snapshot_load: from_environment("SNAPSHOT_LOAD").unwrap_or(pick(4_000.0, 5_000.0, 5_000.0)),
+            is_alone: from_environment::<u8>("ALONE").is_some_and(|said| said > 0),
+            writers: from_environment("WRITERS"),
             words,
         })
     }

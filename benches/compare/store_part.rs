@@ -10,7 +10,7 @@ use crate::machine::{Cores, settle, sync_waits};
 use crate::programs::NOT_ASKED_FOR;
 use crate::results::{Results, Sample, Wanted};
 use crate::speech::{Keys, Op, Work};
-use crate::stores::{ETCD_34, ETCD_35, NAMES, NATS, PONTOON, Store};
+use crate::stores::{BEFORE, ETCD_34, ETCD_35, NAMES, NATS, PONTOON, Store};
 
 pub const VALUE_BYTES: usize = 100;
 const KEYS: u64 = 10_000;
@@ -64,7 +64,8 @@ pub fn fill(store: &Store, port: u16, keys: u64) -> Result<(), String> {
 /// All of the part that compares.
 pub fn run(plan: &Plan, cores: &Cores, dir: &Path, results: &mut Results) -> Result<(), String> {
     let mut stores = Vec::new();
-    for name in NAMES {
+    let names = NAMES.iter().filter(|name| !plan.is_alone || [PONTOON, BEFORE].contains(*name));
+    for name in names.copied() {
         let own = dir.join(name.replace(' ', "-"));
         std::fs::create_dir_all(&own).map_err(|error| error.to_string())?;
         let started = Store::start(name, &own, cores, &[]).and_then(|store| {
@@ -80,7 +81,7 @@ pub fn run(plan: &Plan, cores: &Cores, dir: &Path, results: &mut Results) -> Res
     results
         .note(format!("CPU is that of the three nodes; the processor time of the proxy of `{BY_PROXY}` is not in it."));
     if plan.has("writes") {
-        for clients in WRITERS {
+        for clients in WRITERS.into_iter().filter(|clients| plan.writers.is_none_or(|only| *clients == only)) {
             rounds(&stores, Op::Set, clients, dir, plan, results)?;
         }
     }
