@@ -46,6 +46,7 @@ mod recover;
 mod segment;
 #[cfg(test)]
 mod tests;
+mod unneeded;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -58,11 +59,9 @@ use self::format::{BATCH_LIMIT_BYTES, SegmentHeader};
 use self::ledger::Ledger;
 use self::recover::Files;
 use self::segment::{Segment, batch_bytes, length_for, segment_path};
+use self::unneeded::Unneeded;
 use super::disk::{Disk, DiskFile, FREED_BYTES};
 use super::error::StorageError;
-
-/// Free segments that are kept to be used again; more are removed, a little with each batch.
-const SPARE_SEGMENTS_MAX: usize = 2;
 
 /// How a log is laid out. Existing segments keep what they were made with.
 #[derive(Clone, Debug)]
@@ -71,13 +70,15 @@ pub struct LogOptions {
     pub segment_bytes: u64,
     /// How far space is made zero ahead of the batches.
     pub zero_ahead_bytes: u64,
+    /// So much of what is needed no more goes with a batch; as much as the batch is long, if that is more.
+    pub freed_bytes: u64,
     /// A random number, so that a client's value cannot imitate the header of a batch.
     pub salt: u64,
 }
 
 impl Default for LogOptions {
     fn default() -> Self {
-        Self { segment_bytes: 64 << 20, zero_ahead_bytes: 1 << 20, salt: 0 }
+        Self { segment_bytes: 64 << 20, zero_ahead_bytes: 1 << 20, freed_bytes: FREED_BYTES, salt: 0 }
     }
 }
 
@@ -108,16 +109,8 @@ pub struct SegmentLog {
     synced: u64,
     /// The lengths of the live segments by generation; the active one included.
     lengths: BTreeMap<u64, u64>,
-    spares: Vec<Spare>,
-    /// Files that are needed no more, and how long they are: they go a little with each batch.
-    excess: Vec<(DiskFile, u64)>,
+    unneeded: Unneeded,
     poison: Option<StorageError>,
-}
-
-#[derive(Debug)]
-struct Spare {
-    path: PathBuf,
-    length: u64,
 }
 
 impl SegmentLog {
@@ -134,14 +127,13 @@ impl SegmentLog {
         let mut log = Self {
             disk: disk.clone(),
             dir: dir.to_path_buf(),
+            unneeded: Unneeded::new(disk, &options),
             options,
             active: opened.segment,
             ledger: opened.ledger,
             sequence: opened.last_sequence,
             synced: opened.last_sequence,
             lengths: opened.lengths,
-            spares: Vec::new(),
-            excess: Vec::new(),
             poison: None,
         };
         log.adopt_unneeded(&files)?;
@@ -167,12 +159,10 @@ impl SegmentLog {
     /// What the log takes on disk.
     pub fn usage(&self) -> LogUsage {
         let live: u64 = self.lengths.values().sum();
-        let spare: u64 = self.spares.iter().map(|spare| spare.length).sum();
-        let excess: u64 = self.excess.iter().map(|(_, length)| length).sum();
         LogUsage {
-            disk_bytes: live + spare + excess,
+            disk_bytes: live + self.unneeded.bytes(),
             live_segments: self.lengths.len(),
-            spare_segments: self.spares.len(),
+            spare_segments: self.unneeded.spares(),
             active_bytes: self.active.end(),
         }
     }
@@ -191,8 +181,8 @@ impl SegmentLog {
     }
 
     fn create(disk: &Disk, dir: &Path, files: &Files, options: LogOptions) -> Result<(Self, Recovered), StorageError> {
-        if let Some(spare) = files.spares.first() {
-            let evidence = format!("{} was one", spare.display());
+        if let Some(unneeded) = files.unneeded.first() {
+            let evidence = format!("{} was one", unneeded.display());
             return Err(StorageError::Missing { path: dir.join("*.log"), evidence });
         }
         let header = SegmentHeader { generation: 1, length: options.segment_bytes, oldest: 1, salt: options.salt };
@@ -202,14 +192,13 @@ impl SegmentLog {
         let log = Self {
             disk: disk.clone(),
             dir: dir.to_path_buf(),
+            unneeded: Unneeded::new(disk, &options),
             options,
             active,
             ledger: Ledger::default(),
             sequence: 1,
             synced: 1,
             lengths: [(1, header.length)].into(),
-            spares: Vec::new(),
-            excess: Vec::new(),
             poison: None,
         };
         Ok((log, Recovered { fresh: true, ..Recovered::default() }))
@@ -220,12 +209,12 @@ impl SegmentLog {
         for path in &files.temporary {
             self.disk.remove(path)?;
         }
-        for path in &files.spares {
-            self.keep_spare(path.clone())?;
+        for path in &files.unneeded {
+            self.unneeded.adopt(path.clone())?;
         }
         let oldest = *self.lengths.keys().next().expect("the active segment");
         for (generation, path) in files.segments.range(..oldest) {
-            self.retire(*generation, path)?;
+            self.unneeded.retire(&self.dir, *generation, path)?;
         }
         Ok(())
     }
@@ -254,7 +243,7 @@ impl SegmentLog {
         for record in batch.records() {
             self.ledger.apply(record, self.active.generation())?;
         }
-        self.free_some()?;
+        self.unneeded.free(batch_bytes(batch).max(self.options.freed_bytes))?;
         self.sequence += 1;
         self.active.append(batch, self.sequence, self.synced)
     }
@@ -285,48 +274,23 @@ impl SegmentLog {
         self.lengths.insert(generation, length);
         let needed = self.lengths.split_off(&oldest);
         for generation in std::mem::replace(&mut self.lengths, needed).into_keys() {
-            self.retire(generation, &segment_path(&self.dir, generation))?;
+            self.unneeded.retire(&self.dir, generation, &segment_path(&self.dir, generation))?;
         }
         Ok(())
     }
 
     fn file_of(&mut self, length: u64) -> Result<DiskFile, StorageError> {
-        while let Some(place) = self.spares.iter().position(|spare| spare.length == length) {
-            if let Some(file) = self.disk.open(&self.spares.swap_remove(place).path)? {
-                return Ok(file);
+        if let Some(file) = self.unneeded.take(length)? {
+            return Ok(file);
+        }
+        // A long one is made anew each time: at least as much goes.
+        self.unneeded.free(length - self.options.segment_bytes)?;
+        match new_file(&self.disk, &self.dir, length) {
+            Err(error) if error.is_out_of_space() && self.unneeded.free_all()? => {
+                new_file(&self.disk, &self.dir, length)
             }
+            made => made,
         }
-        new_file(&self.disk, &self.dir, length)
-    }
-
-    /// Takes its name from a segment that is not needed. Should a crash undo that, opening the log does it again.
-    fn retire(&mut self, generation: u64, path: &Path) -> Result<(), StorageError> {
-        let spare = self.dir.join(format!("{generation:016x}.spare"));
-        self.disk.rename(path, &spare)?;
-        self.keep_spare(spare)
-    }
-
-    fn keep_spare(&mut self, path: PathBuf) -> Result<(), StorageError> {
-        let Some(file) = self.disk.open(&path)? else { return Ok(()) };
-        let length = file.len()?;
-        if length == self.options.segment_bytes && self.spares.len() < SPARE_SEGMENTS_MAX {
-            self.spares.push(Spare { path, length });
-        } else {
-            self.excess.push((file, length));
-        }
-        Ok(())
-    }
-
-    /// Frees a piece of what is needed no more: a whole segment at once would keep everybody's syncs waiting.
-    fn free_some(&mut self) -> Result<(), StorageError> {
-        let Some((file, length)) = self.excess.last_mut() else { return Ok(()) };
-        if *length > FREED_BYTES {
-            *length -= FREED_BYTES;
-            return file.shrink(*length);
-        }
-        self.disk.remove(file.path())?;
-        self.excess.pop();
-        Ok(())
     }
 }
 

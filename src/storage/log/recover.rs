@@ -66,7 +66,8 @@ pub struct Cut {
 pub(super) struct Files {
     /// By generation.
     pub segments: BTreeMap<u64, PathBuf>,
-    pub spares: Vec<PathBuf>,
+    /// Files that were segments.
+    pub unneeded: Vec<PathBuf>,
     pub temporary: Vec<PathBuf>,
 }
 
@@ -90,7 +91,7 @@ impl Files {
                     Ok(generation) => drop(files.segments.insert(generation, path)),
                     Err(_) => continue,
                 },
-                Some((_, "spare")) => files.spares.push(path),
+                Some((_, "spare" | "excess")) => files.unneeded.push(path),
                 Some((_, "tmp")) => files.temporary.push(path),
                 _ => {}
             }

@@ -16,7 +16,7 @@ fn open(machine: &SimulatedDisk) -> Result<(SegmentLog, Recovered), StorageError
 }
 
 fn open_with(machine: &SimulatedDisk, segment_bytes: u64) -> Result<(SegmentLog, Recovered), StorageError> {
-    let options = LogOptions { segment_bytes, zero_ahead_bytes: 1024, salt: 42 };
+    let options = LogOptions { segment_bytes, zero_ahead_bytes: 1024, freed_bytes: 512, salt: 42 };
     SegmentLog::open(&machine.disk(), Path::new(DIR), options)
 }
 
@@ -97,7 +97,7 @@ fn compacted_segments_are_recycled_and_an_idle_group_pins_its_own() {
     let free = log.usage();
     assert!(free.live_segments <= 2 && log.pinned_by(1).is_empty(), "{free:?}");
     assert_eq!(free.spare_segments + free.live_segments, usize::try_from(free.disk_bytes / 8192).unwrap());
-    assert!(free.spare_segments <= SPARE_SEGMENTS_MAX);
+    assert!(free.spare_segments <= unneeded::SPARE_SEGMENTS_MAX);
     let names = machine.disk().list_dir(Path::new(DIR)).unwrap().unwrap();
     assert_eq!(names.len(), free.live_segments + free.spare_segments, "{names:?}");
 
@@ -126,10 +126,109 @@ fn a_batch_longer_than_a_segment_gets_one_of_its_own() {
     let mut batch = WriteBatch::new();
     batch.compact(1, 29, 1);
     write_synced(&mut log, batch);
-    for index in 30..50 {
-        write_synced(&mut log, entry(1, index, &[7; 500]));
+    for index in 30..230 {
+        let mut batch = entry(1, index, &[7; 500]);
+        batch.compact(1, index - 1, 1);
+        write_synced(&mut log, batch);
     }
     assert!(log.usage().disk_bytes <= 5 * 8192, "the long one is not kept: {:?}", log.usage());
+}
+
+/// A batch of one entry, and a compaction up to the one before it.
+fn lone_entry(index: u64, payload: &[u8]) -> WriteBatch {
+    let mut batch = entry(1, index, payload);
+    batch.compact(1, index - 1, 1);
+    batch
+}
+
+#[test]
+fn what_is_needed_no_more_goes_as_fast_as_more_is_written() {
+    // Batches with a segment each, of a segment's length and longer: what they leave is bounded.
+    for length in [8_192, 20_000] {
+        let machine = SimulatedDisk::new(1);
+        let (mut log, _) = open(&machine).unwrap();
+        for index in 1..=200 {
+            write_synced(&mut log, lone_entry(index, &vec![7; length]));
+            let usage = log.usage();
+            assert!(usage.disk_bytes <= 6 * (length as u64 + 8_192), "{length} bytes, write {index}: {usage:?}");
+            assert_eq!(machine.used_bytes(), usage.disk_bytes);
+        }
+    }
+    // And compactions that free many segments at once, batches of all lengths between them: no cycle takes more than the first.
+    for length in [100, 1_000, 3_000, 7_000] {
+        let machine = SimulatedDisk::new(1);
+        let (mut log, _) = open(&machine).unwrap();
+        let writes = 16 * 8_192 / length;
+        let mut peaks = [0; 8];
+        for (cycle, peak) in peaks.iter_mut().enumerate() {
+            for write in 1..=writes {
+                let index = (cycle * writes + write) as u64;
+                let payload = vec![7; length];
+                let batch = if write == writes { lone_entry(index, &payload) } else { entry(1, index, &payload) };
+                write_synced(&mut log, batch);
+                *peak = log.usage().disk_bytes.max(*peak);
+            }
+        }
+        assert!(peaks[7] <= peaks[0] + 4 * 8_192, "{length} bytes: {peaks:?}");
+    }
+}
+
+#[test]
+fn on_a_full_disk_what_is_needed_no_more_makes_room() {
+    let machine = SimulatedDisk::new(1);
+    let (mut log, _) = open(&machine).unwrap();
+    let mut next = 1;
+    let mut write = |log: &mut SegmentLog, batch: fn(u64, &[u8]) -> WriteBatch, length: usize| {
+        write_synced(log, batch(next, &vec![7; length]));
+        next += 1;
+    };
+    let pins = |index: u64, payload: &[u8]| entry(1, index, payload);
+    while log.usage().live_segments < 16 {
+        write(&mut log, pins, 4_000);
+    }
+    // Whole segments that wait are used again.
+    machine.limit_bytes(Some(machine.used_bytes() + 2 * 8_192));
+    while log.usage().live_segments > 2 {
+        write(&mut log, lone_entry, 4_000);
+    }
+    while log.usage().live_segments < 12 {
+        write(&mut log, pins, 4_000);
+    }
+    while log.usage().live_segments > 2 {
+        write(&mut log, lone_entry, 4_000);
+    }
+    // And go where a longer one must be made.
+    assert!(log.usage().spare_segments > 4, "{:?}", log.usage());
+    machine.limit_bytes(Some(2 * 8_192 + 64_000));
+    write(&mut log, lone_entry, 60_000);
+    machine.crash();
+    let (_, recovered) = open(&machine).unwrap();
+    assert_eq!(recovered.groups[&1].entries[0].payload.len(), 60_000);
+}
+
+#[test]
+fn a_file_of_which_a_part_is_freed_is_never_used_again() {
+    let machine = SimulatedDisk::new(1);
+    let (mut log, _) = open(&machine).unwrap();
+    // Its length: 16 segments.
+    write_synced(&mut log, entry(1, 1, &[7; 130_000]));
+    let mut index = 2;
+    let is_as_long_as_a_segment = |log: &SegmentLog| {
+        let names = machine.disk().list_dir(Path::new(DIR)).unwrap().unwrap();
+        let excess = names.iter().find(|name| name.ends_with(".excess"));
+        let length = excess.map(|name| machine.disk().open(&log.dir.join(name)).unwrap().unwrap().len().unwrap());
+        length == Some(8_192)
+    };
+    while !is_as_long_as_a_segment(&log) {
+        assert!(index < 1_000);
+        // Padded, and freed, 256 bytes at least, so that every multiple of a segment's length is met.
+        write_synced(&mut log, lone_entry(index, b""));
+        index += 1;
+    }
+    let spares = log.usage().spare_segments;
+    machine.kill();
+    let (log, _) = open(&machine).unwrap();
+    assert_eq!(log.usage().spare_segments, spares);
 }
 
 #[test]
@@ -178,7 +277,7 @@ fn a_gap_or_a_batch_past_the_limit_is_refused_with_the_group() {
 fn on_the_real_disk_it_reads_back_what_it_wrote() {
     let temporary = tempfile::tempdir().unwrap();
     let dir = temporary.path().join("log");
-    let options = LogOptions { segment_bytes: 1 << 16, zero_ahead_bytes: 1 << 13, salt: 42 };
+    let options = LogOptions { segment_bytes: 1 << 16, zero_ahead_bytes: 1 << 13, freed_bytes: 1 << 10, salt: 42 };
     let open = || SegmentLog::open(&Disk::system(), &dir, options.clone()).unwrap();
     let (mut log, _) = open();
     // The last is longer than what is written at once.
