@@ -18,7 +18,7 @@ use crate::keyspace::Keyspace;
 use crate::net::Entropy;
 use crate::storage::{
     DataDir, Disk, Identity, LogOptions, RecoveredGroup, SegmentLog, SnapshotReader, SnapshotWriter, StorageError,
-    snapshot,
+    snapshot::{self, Replaced},
 };
 use crate::topology::{
     Catalog, ClusterId, Incarnation, LogIndex, NodeName, ReplicaId, ShardId, ShardRecord, Slot, Term,
@@ -408,7 +408,8 @@ impl Home {
         machine: Machine,
     ) -> Result<Replica, HomeError> {
         if let Some(state) = machine.freeze() {
-            self.snapshots().write(shard, id, &point, state.pieces())?;
+            let (_, replaced) = self.snapshots().write(shard, id, &point, state.pieces())?;
+            replaced.remove()?;
         }
         self.dir.mark_bootstrapped(shard, id)?;
         self.revive((shard, id, place), point, machine, RecoveredGroup::default(), 0)
@@ -451,7 +452,7 @@ impl Home {
 }
 
 impl SnapshotHome {
-    /// Writes a state that stands for `point`, and removes the one before it. Returns its size.
+    /// Writes a state that stands for `point`. Returns its size, and what it replaces.
     ///
     /// # Errors
     /// The disk.
@@ -461,14 +462,12 @@ impl SnapshotHome {
         id: ReplicaId,
         point: &SnapshotPoint,
         pieces: impl Iterator<Item = Vec<u8>>,
-    ) -> Result<u64, StorageError> {
+    ) -> Result<(u64, Replaced), StorageError> {
         let mut writer = self.writer(shard, id, point)?;
         for piece in pieces {
             writer.push(&piece)?;
         }
-        let (bytes, replaced) = writer.finish()?;
-        replaced.remove()?;
-        Ok(bytes)
+        writer.finish()
     }
 
     /// Removes the states of a replica that is destroyed; of large ones it takes its time.

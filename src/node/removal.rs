@@ -5,13 +5,20 @@
 
 use std::collections::BTreeSet;
 use std::rc::Rc;
+use std::time::Duration;
 
+use tokio::sync::oneshot::error::RecvError;
 use tokio::task::spawn_local;
+use tokio::time::sleep;
 
 use super::background;
 use super::home::HomeError;
 use super::server::{Node, Shared};
+use crate::storage::StorageError;
 use crate::topology::{Catalog, ShardId};
+
+/// Where a full disk is in the way, it is tried again so often.
+const RETRY_PAUSE: Duration = Duration::from_secs(1);
 
 /// What is being destroyed on a node.
 #[derive(Debug, Default)]
@@ -66,17 +73,39 @@ pub fn destroy_leftovers(node: &mut Node, shards: &[ShardId]) {
 pub fn finish(node: &Node, shared: &Shared, shard: ShardId) {
     let (snapshots, shared) = (node.home.snapshots(), Rc::clone(shared));
     spawn_local(async move {
-        let removed = background::spawn("removal", move || snapshots.remove_all(shard)).await;
-        let node = &mut *shared.borrow_mut();
+        loop {
+            let states = snapshots.clone();
+            let removed = background::spawn("removal", move || states.remove_all(shard)).await;
+            if shared.borrow_mut().end_removal(shard, removed) {
+                return;
+            }
+            sleep(RETRY_PAUSE).await;
+        }
+    });
+}
+
+impl Node {
+    /// `false`: the disk is full, and it must be tried again.
+    fn end_removal(&mut self, shard: ShardId, removed: Result<Result<(), StorageError>, RecvError>) -> bool {
         let removed = match removed {
             Ok(removed) => removed.map_err(HomeError::from),
-            Err(error) => return node.fail(format!("the thread that removes states ended: {error}")),
+            Err(error) => {
+                self.fail(format!("the thread that removes states ended: {error}"));
+                return true;
+            }
         };
-        if let Err(error) = removed.and_then(|()| node.home.end_removal(shard)) {
-            return node.fail(format!("{error}{}", error.advice()));
+        match removed.and_then(|()| self.home.end_removal(shard)) {
+            Ok(()) => {
+                self.removals.under_way.remove(&shard);
+                // Another replica of the shard may come now, or the node may end.
+                self.catalog_changed.notify_one();
+            }
+            Err(HomeError::Storage(error)) if error.is_out_of_space() => {
+                tracing::warn!(%shard, "what is left of a replica is not destroyed yet, make room on the disk: {error}");
+                return false;
+            }
+            Err(error) => self.fail(format!("{error}{}", error.advice())),
         }
-        node.removals.under_way.remove(&shard);
-        // Another replica of the shard may come now, or the node may end.
-        node.catalog_changed.notify_one();
-    });
+        true
+    }
 }

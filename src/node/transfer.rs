@@ -39,13 +39,16 @@ pub fn write(node: &Node, shared: &Shared, shard: ShardId, point: SnapshotPoint,
     spawn_local(async move {
         let write = move || {
             let pieces = state.pieces().inspect(|piece| pace.wait_for(piece.len()));
-            let bytes = snapshots.write(shard, id, &point, pieces)?;
-            Ok::<_, crate::storage::StorageError>((point, bytes))
+            let (bytes, replaced) = snapshots.write(shard, id, &point, pieces)?;
+            Ok::<_, StorageError>((point, bytes, replaced))
         };
         let done = background::spawn("snapshot", write).await;
         let node = &mut *shared.borrow_mut();
         match done {
-            Ok(Ok((point, bytes))) => node.engine.snapshot_written(shard, &point, bytes),
+            Ok(Ok((point, bytes, replaced))) => {
+                node.engine.snapshot_written(shard, &point, bytes);
+                spawn_local(remove(Rc::clone(&shared), shard, replaced));
+            }
             // The log goes on in the space that it has reserved; when that is used up too, the node stops.
             Ok(Err(error)) if error.is_out_of_space() => {
                 tracing::error!(%shard, "a snapshot cannot be written, and is tried again later: {error}{}", error.advice());
@@ -154,17 +157,31 @@ pub async fn receive(shared: &Shared, stream: &TcpStream, header: &[u8], unread:
     }
     let _ = timeout(SILENCE_MAX, handshake::write_all(stream, &out)).await;
     let _ = timeout(SILENCE_MAX, handshake::closed(stream)).await;
-    let Ok(replaced) = received else { return };
     // After the answer: it may take long.
-    let removed = background::spawn("removal", || replaced.remove()).await;
-    let removed = removed.map_err(|error| format!("the thread that removes a state ended: {error}"));
-    if let Err(error) = removed.and_then(|removed| removed.map_err(|error| format!("{error}{}", error.advice()))) {
-        shared.borrow_mut().fail(error);
+    if let Ok((shard, replaced)) = received {
+        remove(Rc::clone(shared), shard, replaced).await;
     }
 }
 
-/// Returns the states that are not needed now.
-async fn stream_in(shared: &Shared, stream: &TcpStream, header: &[u8], mut unread: Vec<u8>) -> io::Result<Replaced> {
+/// Removes what a state has replaced. Nobody waits for it.
+async fn remove(shared: Shared, shard: ShardId, replaced: Replaced) {
+    match background::spawn("removal", || replaced.remove()).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) if error.is_out_of_space() => {
+            tracing::warn!(%shard, "a state that is needed no more stays until the next is written: {error}");
+        }
+        Ok(Err(error)) => shared.borrow_mut().fail(format!("{error}{}", error.advice())),
+        Err(error) => shared.borrow_mut().fail(format!("the thread that removes a state ended: {error}")),
+    }
+}
+
+/// Returns the shard, and the states of it that are not needed now.
+async fn stream_in(
+    shared: &Shared,
+    stream: &TcpStream,
+    header: &[u8],
+    mut unread: Vec<u8>,
+) -> io::Result<(ShardId, Replaced)> {
     let malformed = || io::Error::other("malformed head of a snapshot");
     let (shard, message) = header.split_first_chunk::<8>().ok_or_else(malformed)?;
     let shard = ShardId(u64::from_le_bytes(*shard));
@@ -192,7 +209,7 @@ async fn stream_in(shared: &Shared, stream: &TcpStream, header: &[u8], mut unrea
         }
     };
     node.wake.notify_one();
-    Ok(replaced)
+    Ok((shard, replaced))
 }
 
 /// Why a state that was let in is not there.

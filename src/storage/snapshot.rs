@@ -32,6 +32,9 @@ const BUFFER_BYTES: usize = 1 << 20;
 /// behind little.
 const SYNC_BYTES: u64 = 2 << 20;
 
+/// What the name of a snapshot ends in that is being removed.
+const OLD: &str = ".old";
+
 const DESCRIPTION: u32 = 1;
 const PIECE: u32 = 2;
 const END: u32 = 3;
@@ -41,7 +44,7 @@ const END: u32 = 3;
 pub fn open_directory(disk: &Disk, dir: &Path) -> Result<(), StorageError> {
     disk.create_dir(dir)?;
     for name in disk.list_dir(dir)?.unwrap_or_default() {
-        if name.ends_with(".tmp") || name.ends_with(".old") {
+        if name.ends_with(".tmp") || name.ends_with(OLD) {
             disk.remove(&dir.join(name))?;
         }
     }
@@ -299,21 +302,20 @@ fn indexes_of(disk: &Disk, dir: &Path, group: u64) -> Result<Vec<u64>, StorageEr
     Ok(indexes)
 }
 
-/// Removes a group's snapshots below an index, or all. First their names, durably: nobody may ever take the rest of one for a
-/// damaged snapshot.
+/// Removes a group's snapshots below an index, or all, and what a removal that ended early has left. First their names, durably:
+/// nobody may ever take the rest of one for a damaged snapshot.
 fn remove_below(disk: &Disk, dir: &Path, group: u64, below: Option<u64>) -> Result<(), StorageError> {
-    let mut unneeded = Vec::new();
     for index in indexes_of(disk, dir, group)? {
         if below.is_none_or(|below| index < below) {
-            let (named, old) = (dir.join(name_of(group, index)), dir.join(format!("{}.old", name_of(group, index))));
-            // One that lost its name meanwhile is another removal's.
-            if disk.rename_if_there(&named, &old)? {
-                unneeded.push(old);
-            }
+            let name = name_of(group, index);
+            // One that lost its name meanwhile was another removal's, and so may what that has left be.
+            disk.rename_if_there(&dir.join(&name), &dir.join(name + OLD))?;
         }
     }
     disk.sync_dir(dir)?;
-    unneeded.iter().try_for_each(|old| disk.remove_piecemeal(old))
+    let names = disk.list_dir(dir)?.unwrap_or_default();
+    let is_left = |name: &String| name.strip_suffix(OLD).and_then(parse_name).is_some_and(|(of, _)| of == group);
+    names.iter().filter(|name| is_left(name)).try_for_each(|name| disk.remove_piecemeal(&dir.join(name)))
 }
 
 fn encode_header(group: u64, index: u64, term: u64) -> [u8; HEADER_BYTES] {
@@ -535,6 +537,20 @@ mod tests {
             });
             assert!(names(&disk).is_empty(), "{:?}", names(&disk));
         }
+    }
+
+    #[test]
+    fn what_a_removal_has_left_goes_with_the_next_of_its_group() {
+        let disk = SimulatedDisk::new(1).disk();
+        let path = |name: String| Path::new(DIR).join(name);
+        open_directory(&disk, Path::new(DIR)).unwrap();
+        write(&disk, 1, &pieces_of(1)).unwrap();
+        disk.rename(&path(name_of(GROUP, 1)), &path(name_of(GROUP, 1) + OLD)).unwrap();
+        disk.create(&path(name_of(GROUP + 1, 1) + OLD)).unwrap();
+        write(&disk, 2, &pieces_of(2)).unwrap();
+        assert_eq!(names(&disk), [name_of(GROUP, 2), name_of(GROUP + 1, 1) + OLD]);
+        remove_all(&disk, Path::new(DIR), GROUP + 1).unwrap();
+        assert_eq!(names(&disk), [name_of(GROUP, 2)]);
     }
 
     #[test]

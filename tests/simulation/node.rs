@@ -267,9 +267,16 @@ impl World {
             }
             Happening::SnapshotDone { shard, point, state } => {
                 let Some(id) = engine.replica(shard).map(|r| r.id) else { return };
-                match running.home.snapshots().write(shard, id, &point, state.pieces()) {
-                    Ok(bytes) => engine.snapshot_written(shard, &point, bytes),
-                    Err(error) if is_power_cut(&error.to_string()) => return self.died(node, &error.to_string()),
+                let written = running.home.snapshots().write(shard, id, &point, state.pieces());
+                let removed = written.map(|(bytes, replaced)| {
+                    engine.snapshot_written(shard, &point, bytes);
+                    replaced.remove()
+                });
+                match removed {
+                    Ok(Ok(())) => {}
+                    Ok(Err(error)) | Err(error) if is_power_cut(&error.to_string()) => return self.died(node, &error.to_string()),
+                    // It goes with the next.
+                    Ok(Err(_)) => {}
                     Err(_) => engine.snapshot_failed(shard),
                 }
             }

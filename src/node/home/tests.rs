@@ -27,7 +27,7 @@ fn sent_a_state(disk: &SimulatedDisk) -> (Catalog, ShardId) {
     let members = crate::consensus::Members::of_voters([shard.replicas[0].id]);
     let point = SnapshotPoint { index: LogIndex(9), term: Term(6), members };
     let state = Machine::Data(Keyspace::new(catalog.seed).into()).freeze().unwrap();
-    home.snapshots().write(shard.id, shard.replicas[0].id, &point, state.pieces()).unwrap();
+    drop(home.snapshots().write(shard.id, shard.replicas[0].id, &point, state.pieces()).unwrap());
     let mut batch = crate::storage::WriteBatch::default();
     batch.reset(shard.id.0, 9, 6);
     (10..13).for_each(|index| batch.entry(shard.id.0, index, 6, 0, b""));
@@ -52,7 +52,7 @@ fn a_replica_that_was_sent_its_state_never_comes_back_with_less() {
     snapshots.remove_all(shard).unwrap();
     let point = SnapshotPoint { index: LogIndex(7), term: Term(6), ..SnapshotPoint::default() };
     let id = catalog.data_shards()[0].replicas[0].id;
-    snapshots.write(shard, id, &point, std::iter::empty()).unwrap();
+    drop(snapshots.write(shard, id, &point, std::iter::empty()).unwrap());
     drop((home, log));
     let error = restored(&disk, &catalog).unwrap_err();
     assert!(matches!(error, HomeError::State { .. } | HomeError::Restore { .. }), "{error}");
