@@ -93,7 +93,8 @@ impl Member {
     /// Starts the process on what the disk holds, the way the shell does. `first`: the catalog that it knows if it never knew one.
     pub fn start(&mut self, first: &Arc<Catalog>, limits: Limits, random: &mut Random) -> Result<(), HomeError> {
         let entropy = Entropy::seeded(random.next());
-        let log_options = LogOptions { segment_bytes: 32 << 10, zero_ahead_bytes: 4 << 10, freed_bytes: 1 << 10, salt: 0 };
+        let log_options =
+            LogOptions { segment_bytes: 32 << 10, zero_ahead_bytes: 4 << 10, freed_bytes: 1 << 10, salt: 0 };
         let (mut home, log) = Home::open_with(&self.disk.disk(), Path::new(DATA), &self.name, &entropy, log_options)?;
         let lease = random.per_mille(limits.leases_per_mille);
         if lease {

@@ -274,7 +274,9 @@ impl World {
                 });
                 match removed {
                     Ok(Ok(())) => {}
-                    Ok(Err(error)) | Err(error) if is_power_cut(&error.to_string()) => return self.died(node, &error.to_string()),
+                    Ok(Err(error)) | Err(error) if is_power_cut(&error.to_string()) => {
+                        return self.died(node, &error.to_string());
+                    }
                     // It goes with the next.
                     Ok(Err(_)) => {}
                     Err(_) => engine.snapshot_failed(shard),
