@@ -150,6 +150,16 @@ pub struct Group {
     /// Whether it does not take the leadership when it is given to it.
     declines: bool,
     elections: Elections,
+    questions: Questions,
+}
+
+/// Whom a leader asks whether it still leads.
+#[derive(Debug, Default)]
+struct Questions {
+    /// The first to confirm one since the last tick.
+    quickest: Option<ReplicaId>,
+    /// Whether one went to it alone since then.
+    were_spared: bool,
 }
 
 impl Group {
@@ -208,6 +218,7 @@ impl Group {
             stands_back: false,
             declines: false,
             elections: Elections::default(),
+            questions: Questions::default(),
         })
     }
 
@@ -227,16 +238,33 @@ impl Group {
         if refused {
             return;
         }
-        let asker = (message.get_msg_type() == MessageType::MsgReadIndex).then_some(message.from);
+        let from = ReplicaId(message.from);
+        let asks = message.get_msg_type() == MessageType::MsgReadIndex;
+        let confirms = message.get_msg_type() == MessageType::MsgHeartbeatResponse && !message.context.is_empty();
         let sent_before = self.raw.raft.msgs.len();
         let _ = self.raw.step(message);
-        if let Some(asker) = asker.filter(|id| self.is_majority_with(ReplicaId(*id))) {
-            let messages = &mut self.raw.raft.msgs;
-            let asked = messages.split_off(sent_before.min(messages.len()));
-            let is_needed = |m: &Message| m.to == asker || m.get_msg_type() != MessageType::MsgHeartbeat;
-            messages.extend(asked.into_iter().filter(is_needed));
+        if asks && self.is_majority_with(from) {
+            self.ask_only(from, sent_before);
+        } else if confirms {
+            self.questions.quickest.get_or_insert(from);
         }
         self.note_transfer();
+    }
+
+    /// Takes back the heartbeats to others among the messages that came after the first so many.
+    fn ask_only(&mut self, whom: ReplicaId, sent_before: usize) {
+        let messages = &mut self.raw.raft.msgs;
+        let asked = messages.split_off(sent_before.min(messages.len()));
+        let is_needed = |m: &Message| m.to == whom.0 || m.get_msg_type() != MessageType::MsgHeartbeat;
+        messages.extend(asked.into_iter().filter(is_needed));
+    }
+
+    /// Asks all what was asked of one alone, who may have stopped. To be called so often that no question waits long for that.
+    fn ask_the_others(&mut self) {
+        let Questions { were_spared, .. } = std::mem::take(&mut self.questions);
+        if were_spared && self.raw.raft.pending_read_count() > 0 {
+            self.raw.ping();
+        }
     }
 
     /// Whether this leader and the voter `other` are a majority: then a question of `other` is answered when it confirms the
@@ -293,10 +321,16 @@ impl Group {
     }
 
     /// Asks for the index that is committed now; the answer comes in [`Effects::reads`], or never. `context` must not
-    /// have been used before by this group of this process.
-    pub fn read_index(&mut self, context: u64) {
+    /// have been used before by this group of this process. `spares`: one other voter is asked where that makes a majority, the
+    /// quickest one since the last tick; if it has not answered by the next, all are.
+    pub fn read_index(&mut self, context: u64, spares: bool) {
         let unique = [self.boot_nonce.to_le_bytes(), context.to_le_bytes()].concat();
+        let sent_before = self.raw.raft.msgs.len();
         self.raw.read_index(unique);
+        if let Some(quickest) = self.questions.quickest.filter(|id| spares && self.is_majority_with(*id)) {
+            self.ask_only(quickest, sent_before);
+            self.questions.were_spared = true;
+        }
     }
 
     /// Moves what is new into `effects`. `false`: nothing was.
@@ -406,6 +440,9 @@ impl Group {
     /// The connection to `replica` is gone.
     pub fn report_unreachable(&mut self, replica: ReplicaId) {
         self.raw.report_unreachable(replica.0);
+        if self.questions.quickest == Some(replica) {
+            self.ask_the_others();
+        }
     }
 
     /// The snapshot that was sent to `replica` arrived, or did not.

@@ -157,6 +157,7 @@ pub struct Engine {
     /// In boxes: a turn takes a replica out and puts it back, and the map would move it and those beside it each time.
     replicas: BTreeMap<ShardId, Box<Replica>>,
     dirty: Vec<ShardId>,
+    spares_messages: bool,
     catalog: Option<Arc<Catalog>>,
     homes: BTreeMap<ReplicaId, NodeName>,
     peers: BTreeMap<NodeName, PeerOutbox>,
@@ -199,6 +200,7 @@ impl Engine {
             node,
             replicas: BTreeMap::new(),
             dirty: Vec::new(),
+            spares_messages: false,
             catalog: None,
             homes: BTreeMap::new(),
             peers: BTreeMap::new(),
@@ -413,6 +415,11 @@ impl Engine {
         }
     }
 
+    /// Whether processors are short: messages are saved then, though an answer may come later when another node stops.
+    pub const fn spare_messages(&mut self, spares: bool) {
+        self.spares_messages = spares;
+    }
+
     /// Does what there is to do.
     pub fn turn(&mut self, now: Moment, wall: LogTime, answers: &mut dyn Answers) {
         loop {
@@ -537,7 +544,7 @@ impl Engine {
         let mut effects = std::mem::take(&mut self.effects);
         let (mut scratch, mut spans) = (std::mem::take(&mut self.scratch), std::mem::take(&mut self.spans));
         let mut turn = Turn { now, wall, answers, scratch: &mut scratch, spans: &mut spans, seed: 0 };
-        replica.propose(&mut turn);
+        replica.propose(self.spares_messages, &mut turn);
         while replica.failed.is_none() && replica.group.collect(&mut effects) {
             self.carry_out(&mut replica, &mut effects, &mut turn);
         }

@@ -151,6 +151,11 @@ impl LogWriter {
         self.crowding.look(now, crowding::waited());
     }
 
+    /// Whether processors are short.
+    pub const fn is_crowded(&self) -> bool {
+        self.crowding.is_short()
+    }
+
     /// Writes a batch and syncs it. None may be with the thread.
     pub fn write(&self, batch: WriteBatch) -> Written {
         lock(&self.pen).write(batch)

@@ -310,8 +310,9 @@ impl Replica {
         !self.proposals.is_empty() || !self.reads_after_proposals.is_empty()
     }
 
-    /// Gives what came in since the last turn to the group: writes in one piece, then the question for `strong` reads.
-    pub fn propose(&mut self, turn: &mut Turn<'_>) {
+    /// Gives what came in since the last turn to the group: writes in one piece, then the question for `strong` reads, which may be
+    /// [asked of fewer](crate::consensus::Group::read_index).
+    pub fn propose(&mut self, spares: bool, turn: &mut Turn<'_>) {
         let before_first = self.group.last_index();
         if self.proposals.is_empty() || self.propose_writes(turn) {
             for (level, behind, mut read) in std::mem::take(&mut self.reads_after_proposals) {
@@ -323,7 +324,7 @@ impl Replica {
             }
         }
         if let Some(context) = self.reads.next_question(turn.now, self.group.reign()) {
-            self.group.read_index(context);
+            self.group.read_index(context, spares);
         }
     }
 

@@ -112,6 +112,7 @@ impl Node {
     /// One turn.
     fn turn(&mut self, shared: &Shared) {
         let (now, wall) = (self.clock.now(), self.clock.wall());
+        self.engine.spare_messages(self.log.is_crowded());
         self.engine.turn(now, wall, &mut self.connections);
         self.submit(shared, now);
         let now = self.clock.now();

@@ -118,6 +118,8 @@ impl Member {
         };
         let mut engine = Engine::new(self.name.clone(), options, entropy.next());
         engine.adopt_catalog(Arc::clone(&catalog));
+        // Half of all lives are short of processors.
+        engine.spare_messages(self.life.is_multiple_of(2));
         replicas.into_iter().for_each(|replica| engine.add_replica(replica));
         for shard in &leftovers {
             engine.forget_log(*shard);

@@ -23,6 +23,7 @@ impl Group {
     /// Lets one tick of time pass.
     pub fn tick(&mut self) {
         self.quiet_ticks = self.quiet_ticks.saturating_sub(1);
+        self.ask_the_others();
         // Until a snapshot is on disk the library looks for the entries before it when it stands for election.
         if self.installing.is_some() {
             return;

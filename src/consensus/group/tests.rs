@@ -16,6 +16,10 @@ struct Trio {
     /// Whose disk does not come to an end, and what it was given.
     slow_disk: Option<u64>,
     unsynced: Vec<Held>,
+    /// Questions that were answered.
+    answered: Vec<u64>,
+    /// How many messages went to each.
+    sent_to: [usize; 5],
 }
 
 const WRITE: Bytes = Bytes::from_static(b"x");
@@ -49,10 +53,14 @@ fn group_with(number: u64, election_ticks: usize) -> Group {
 }
 
 impl Trio {
+    fn of_groups(groups: Vec<Group>) -> Self {
+        let (unsynced, answered) = (Vec::new(), Vec::new());
+        Self { groups, cut_off: None, slow_disk: None, unsynced, answered, sent_to: [0; 5] }
+    }
+
     /// With the first as the leader.
     fn led() -> Self {
-        let groups = (1..=3).map(group).collect();
-        let mut trio = Self { groups, cut_off: None, slow_disk: None, unsynced: Vec::new() };
+        let mut trio = Self::of_groups((1..=3).map(group).collect());
         trio.tick(ELECTION);
         assert!(trio.of(1).leads_surely());
         trio
@@ -87,6 +95,8 @@ impl Trio {
                     }
                 }
             }
+            self.answered.extend(effects.reads.iter().map(|read| read.context));
+            said.iter().for_each(|message| self.sent_to[message.to as usize - 1] += 1);
             said.retain(|message| ![message.from, message.to].map(Some).contains(&self.cut_off));
             if said.is_empty() {
                 return;
@@ -107,8 +117,7 @@ impl Trio {
 
 #[test]
 fn replicas_that_stand_for_election_at_the_same_moment_do_not_for_ever() {
-    let groups = (1..=3).map(|number| group_with(number, 24)).collect();
-    let mut trio = Trio { groups, cut_off: None, slow_disk: None, unsynced: Vec::new() };
+    let mut trio = Trio::of_groups((1..=3).map(|number| group_with(number, 24)).collect());
     trio.tick(24);
     assert!(trio.groups.iter().all(|group| !group.leads()), "each votes for itself");
     trio.tick(4 * 24);
@@ -259,4 +268,66 @@ fn a_newcomer_without_a_state_stands_for_nothing() {
     trio.of(2).campaign();
     trio.exchange();
     assert!(trio.of(1).leads(), "who is not to lead does not try");
+}
+
+/// The leader's question, and how many messages went to the second and the third since.
+fn ask(trio: &mut Trio, context: u64) -> [usize; 2] {
+    trio.sent_to = [0; 5];
+    trio.of(1).read_index(context, true);
+    trio.exchange();
+    [trio.sent_to[1], trio.sent_to[2]]
+}
+
+#[test]
+fn a_question_is_asked_of_the_quickest_alone_until_the_next_tick() {
+    let mut trio = Trio::led();
+    trio.tick(1);
+    trio.cut_off = Some(2);
+    assert_eq!(ask(&mut trio, 1), [1, 1], "who is the quickest is not known");
+    trio.cut_off = None;
+    assert_eq!(ask(&mut trio, 2), [0, 1]);
+    assert_eq!(trio.answered, [1, 2]);
+    trio.of(1).read_index(3, false);
+    trio.exchange();
+    assert_eq!((trio.answered.len(), trio.sent_to[1]), (3, 1), "nothing was to be saved");
+    trio.tick(1);
+    assert_eq!(ask(&mut trio, 4), [1, 1]);
+}
+
+#[test]
+fn a_question_to_one_who_stopped_is_asked_of_all_with_the_next_tick_or_when_its_connection_is_gone() {
+    for notices in [false, true] {
+        let mut trio = Trio::led();
+        trio.tick(1);
+        trio.cut_off = Some(2);
+        ask(&mut trio, 1);
+        trio.cut_off = Some(3);
+        assert_eq!(ask(&mut trio, 2), [0, 1]);
+        assert_eq!(trio.answered, [1]);
+        if notices {
+            trio.of(1).report_unreachable(id(3));
+            trio.exchange();
+        } else {
+            trio.tick(1);
+        }
+        assert_eq!(trio.answered, [1, 2]);
+        ask(&mut trio, 3);
+        assert_eq!(trio.answered, [1, 2, 3], "the second is the quickest");
+    }
+}
+
+#[test]
+fn one_of_five_is_no_majority() {
+    let start = SnapshotPoint::birth([1, 2, 3, 4, 5].map(ReplicaId));
+    let groups = (1..=5).map(|number| {
+        let restored = Restored { start: start.clone(), ..Restored::default() };
+        Group::restore(id(number), options(number, 20 + 4 * number as usize), restored).unwrap()
+    });
+    let mut five = Trio::of_groups(groups.collect());
+    five.tick(ELECTION);
+    for context in 1..4 {
+        ask(&mut five, context);
+        assert_eq!(five.sent_to, [4, 1, 1, 1, 1]);
+    }
+    assert_eq!(five.answered, [1, 2, 3]);
 }
